@@ -1,0 +1,2 @@
+"""Audio embeddings for machine listening at the edge."""
+from listen_embed.embedder import Embedder, get_embedding

@@ -1,0 +1,19 @@
+"""Listen to a machine: its states and anomalies, from any microphone to MQTT and a live page.
+
+Purpose
+    Turn sound into journalled, delivered events. ``listen-embed monitor collect`` records labelled
+    clips, ``adapt`` learns a machine from them, ``run`` watches it.
+In
+    Blocks of samples from a source: file, folder, microphone, pipe, socket, MQTT sensor.
+Out
+    Events (state, anomaly, heartbeat, overload, source), each first in an SQLite journal, then by
+    MQTT (JSON or Sparkplug B), JSON lines or webhook; a page in the browser.
+Left to others
+    Embeddings (`listen_embed.embedder`), learning and scoring (`listen_embed.heads`).
+
+Read in this order: block, sources, decide, pipeline, events, journal, sinks, page, run.
+"""
+
+from listen_embed.errors import require_extra
+
+require_extra("monitor")

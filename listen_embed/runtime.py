@@ -1,0 +1,96 @@
+"""A .tflite in, arrays out: the only file that names an interpreter.
+
+LiteRT is the maintained successor of tflite-runtime with the same interface; tflite-runtime serves
+where LiteRT has no wheel.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from listen_embed.errors import ConversionError, RuntimeUnavailableError
+
+_IDENTIFIER = slice(4, 8)
+
+
+class Network:
+    """A model's network, ready to run.
+
+    Parameters
+    ----------
+    content : bytes
+        A .tflite with one input and one output, float32 or int8, batch 1.
+    threads : int
+        Threads of the interpreter.
+
+    Raises
+    ------
+    ConversionError
+        The bytes are not a .tflite that the interpreter accepts.
+    RuntimeUnavailableError
+        No interpreter is installed.
+    """
+
+    def __init__(self, content: bytes, threads: int = 1) -> None:
+        if content[_IDENTIFIER] != b"TFL3":
+            raise ConversionError("not a .tflite: its file identifier is not TFL3")
+        try:
+            self._interpreter = _interpreter_class()(model_content=content, num_threads=threads)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise ConversionError(f"the interpreter refuses this .tflite: {error}") from error
+        (self._input,) = self._interpreter.get_input_details()
+        (self._output,) = self._interpreter.get_output_details()
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of the input tensor, batch included."""
+        return tuple(int(n) for n in self._input["shape"])
+
+    @property
+    def output_size(self) -> int:
+        """Values that one run gives."""
+        return int(np.prod(self._output["shape"]))
+
+    def __call__(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return float32 (T, D) of inputs (T, ...), one run per row."""
+        shaped = _quantised(inputs, self._input).reshape(len(inputs), *self.input_shape)
+        outputs = np.empty((len(inputs), self.output_size), self._output["dtype"])
+        for row, value in enumerate(shaped):
+            self._interpreter.set_tensor(self._input["index"], value)
+            self._interpreter.invoke()
+            outputs[row] = self._interpreter.get_tensor(self._output["index"]).ravel()
+        return _dequantised(outputs, self._output)
+
+
+def _quantised(values: NDArray[np.float32], tensor: dict[str, Any]) -> NDArray[Any]:
+    if tensor["dtype"] == np.float32:
+        return values
+    scale, zero = tensor["quantization"]
+    limits = np.iinfo(tensor["dtype"])
+    steps = np.rint(values / np.float32(scale)) + zero
+    return np.clip(steps, limits.min, limits.max).astype(tensor["dtype"])
+
+
+def _dequantised(values: NDArray[Any], tensor: dict[str, Any]) -> NDArray[np.float32]:
+    if tensor["dtype"] == np.float32:
+        return values
+    scale, zero = tensor["quantization"]
+    return (values.astype(np.float32) - zero) * np.float32(scale)
+
+
+def _interpreter_class() -> Any:
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        try:
+            from tflite_runtime.interpreter import Interpreter
+        except ImportError as error:
+            raise RuntimeUnavailableError(
+                "no TFLite interpreter is installed. Install one with: pip install ai-edge-litert "
+                "(or tflite-runtime where that has no wheel)"
+            ) from error
+    return Interpreter

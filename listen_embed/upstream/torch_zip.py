@@ -1,0 +1,330 @@
+"""Read the tensors of a torch .pt or .pth file without torch and without pickle.
+
+Such a file is a zip: ``<name>/data.pkl`` is a pickle that describes a dictionary of tensors,
+``<name>/data/<key>`` the raw bytes of each storage. A pickle is a program that may call anything,
+so none is run here: its instructions are read one by one, and the few that build dictionaries,
+tuples and tensors are carried out on plain data. Every other instruction, and every name that it
+mentions beyond those of tensors, is refused.
+"""
+
+from __future__ import annotations
+
+import math
+import pickletools
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from listen_embed.errors import ConversionError
+from listen_embed.upstream import bounded
+
+Array: TypeAlias = NDArray[Any]
+
+_MAX_ENTRIES = 20_000
+_MAX_PICKLE_BYTES = 8_000_000
+
+_DICTIONARY = "collections OrderedDict"
+_TENSOR = "torch._utils _rebuild_tensor_v2"
+_STORAGES = {
+    "torch HalfStorage": "f2",
+    "torch FloatStorage": "f4",
+    "torch DoubleStorage": "f8",
+    "torch IntStorage": "i4",
+    "torch LongStorage": "i8",
+}
+_NAMES = {_DICTIONARY, _TENSOR, *_STORAGES}
+_BYTE_ORDERS = {b"little": "<", b"big": ">"}
+
+
+class StateDict(dict[str, Array]):
+    """Tensors by name, as native arrays that own their memory."""
+
+    def tensor(self, name: str, *shape: int | None) -> NDArray[np.float64]:
+        """Return one tensor as float64; a None in the shape allows any size there.
+
+        Raises
+        ------
+        ConversionError
+            It is absent, of another shape, or holds values that are not finite.
+        """
+        if name not in self:
+            raise ConversionError(f"The file has no tensor {name!r}, which this network needs.")
+        array = self[name]
+        fits = len(shape) == array.ndim and all(
+            size in (None, found) for size, found in zip(shape, array.shape, strict=True)
+        )
+        if not fits:
+            wanted = ", ".join("any" if size is None else str(size) for size in shape)
+            raise ConversionError(f"{name} has the shape {array.shape}, expected ({wanted}).")
+        if not np.isfinite(array).all():
+            raise ConversionError(f"{name} holds values that are not finite.")
+        return array.astype(np.float64)
+
+
+def read_state_dict(path: Path, *, max_bytes: int = bounded.MAX_BYTES) -> StateDict:
+    """Return the tensors of a saved state dict.
+
+    Parameters
+    ----------
+    path : Path
+        A file that ``torch.save`` wrote (torch 1.6 or later) from a flat dictionary of tensors.
+    max_bytes : int
+        The most that the unpacked file, and the tensors together, may hold.
+
+    Raises
+    ------
+    ConversionError
+        Not such a file, too large, damaged, or with anything in it but tensors.
+    """
+    try:
+        if path.stat().st_size > max_bytes:
+            raise ConversionError(f"it has more than the {max_bytes} bytes that are accepted.")
+        with zipfile.ZipFile(path) as archive:
+            state = _Program(_Archive(archive, max_bytes), max_bytes).run()
+    except ConversionError as error:
+        raise ConversionError(f"{path.name}: {error}") from error
+    except (OSError, EOFError, zipfile.BadZipFile, RuntimeError, ValueError) as error:
+        raise ConversionError(f"{path.name} is not a torch file: {error}.") from error
+    return state
+
+
+class _Archive:
+    """The zip's entries, each at most as large as was agreed before anything is read."""
+
+    def __init__(self, archive: zipfile.ZipFile, max_bytes: int) -> None:
+        entries = archive.infolist()
+        unpacked = sum(entry.file_size for entry in entries)
+        if len(entries) > _MAX_ENTRIES or unpacked > max_bytes:
+            raise ConversionError(
+                f"{len(entries)} entries of {unpacked} bytes in all are more than the "
+                f"{_MAX_ENTRIES} entries and {max_bytes} bytes that are accepted."
+            )
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise ConversionError("A compressed entry: torch writes none.")
+        self._archive = archive
+        self._entries = {entry.filename: entry for entry in entries}
+        self._folder = self._find_folder()
+        self.byte_order = self._find_byte_order()
+
+    def pickle(self) -> bytes:
+        return self._read("data.pkl", at_most=_MAX_PICKLE_BYTES)
+
+    def storage(self, key: str, size_bytes: int) -> bytes:
+        data = self._read(f"data/{key}", at_most=size_bytes)
+        if len(data) != size_bytes:
+            raise ConversionError(f"Storage {key} has {len(data)} bytes, expected {size_bytes}.")
+        return data
+
+    def _find_folder(self) -> str:
+        found = [name for name in self._entries if name.count("/") == 1]
+        folders = [name.removesuffix("data.pkl") for name in found if name.endswith("/data.pkl")]
+        if len(folders) != 1:
+            raise ConversionError(f"{len(folders)} files named data.pkl, expected one.")
+        return folders[0]
+
+    def _find_byte_order(self) -> str:
+        if f"{self._folder}byteorder" not in self._entries:
+            return "<"
+        written = self._read("byteorder", at_most=16)
+        if written not in _BYTE_ORDERS:
+            raise ConversionError(f"Byte order {written!r}, expected little or big.")
+        return _BYTE_ORDERS[written]
+
+    def _read(self, name: str, at_most: int) -> bytes:
+        entry = self._entries.get(self._folder + name)
+        if entry is None:
+            raise ConversionError(f"There is no {name} in it.")
+        if entry.file_size > at_most:
+            raise ConversionError(f"{name} has {entry.file_size} bytes, expected {at_most}.")
+        return self._archive.read(entry)
+
+
+@dataclass(frozen=True)
+class _Name:
+    """A mention of something importable; nothing is imported for it."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class _Storage:
+    """The numbers behind one or more tensors."""
+
+    values: Array
+
+
+class _Program:
+    """Carries out a pickle's harmless instructions on a stack of plain values."""
+
+    def __init__(self, archive: _Archive, max_bytes: int) -> None:
+        self._archive = archive
+        self._bytes_left = max_bytes
+        self._stack: list[Any] = []
+        self._marks: list[int] = []
+        self._memo: dict[int, Any] = {}
+        self._storages: dict[str, _Storage] = {}
+
+    def run(self) -> StateDict:
+        for name, argument in _instructions(self._archive.pickle()):
+            step = _STEPS.get(name)
+            if step is None:
+                raise ConversionError(f"Its pickle uses {name}, which no tensor needs. Refused.")
+            try:
+                step(self, argument)
+            except (IndexError, KeyError, TypeError) as error:
+                raise ConversionError(f"Its pickle is damaged at {name}.") from error
+        return _state_dict(self._stack)
+
+    # -- values ----------------------------------------------------------------------------
+
+    def push(self, value: Any) -> None:
+        self._stack.append(value)
+
+    def pop(self, kind: type[Any] | tuple[type[Any], ...]) -> Any:
+        value = self._stack.pop()
+        if not isinstance(value, kind):
+            raise ConversionError(f"Its pickle has a {type(value).__name__} in a wrong place.")
+        return value
+
+    def mark(self) -> None:
+        self._marks.append(len(self._stack))
+
+    def pop_to_mark(self) -> list[Any]:
+        start = self._marks.pop()
+        values = self._stack[start:]
+        del self._stack[start:]
+        return values
+
+    def put(self, key: int) -> None:
+        self._memo[key] = self._stack[-1]
+
+    def get(self, key: int) -> None:
+        self.push(self._memo[key])
+
+    def tuple_of(self, count: int) -> None:
+        if count > len(self._stack):
+            raise IndexError
+        values = self._stack[len(self._stack) - count :]
+        del self._stack[len(self._stack) - count :]
+        self.push(tuple(values))
+
+    def set_items(self, values: list[Any]) -> None:
+        target = self.pop(dict)
+        for key, value in zip(values[::2], values[1::2], strict=True):
+            if not isinstance(key, str):
+                raise ConversionError("Its pickle has a key that is not text.")
+            target[key] = value
+        self.push(target)
+
+    def set_item(self) -> None:
+        value, key = self._stack.pop(), self._stack.pop()
+        self.set_items([key, value])
+
+    # -- names, calls, storages ------------------------------------------------------------
+
+    def name(self, text: str) -> None:
+        if text not in _NAMES:
+            raise ConversionError(f"Its pickle mentions {text!r}, which no tensor needs. Refused.")
+        self.push(_Name(text))
+
+    def call(self) -> None:
+        arguments, function = self.pop(tuple), self.pop(_Name)
+        if function.text == _DICTIONARY and not arguments:
+            self.push({})
+        elif function.text == _TENSOR:
+            self.push(self._tensor(*arguments[:4]))
+        else:
+            raise ConversionError(f"Its pickle calls {function.text!r} in an unknown way. Refused.")
+
+    def ignore_state(self) -> None:
+        """BUILD: torch hangs its ``_metadata`` on the dictionary; it is dropped."""
+        self.pop(dict)
+        self.push(self.pop(dict))
+
+    def storage(self) -> None:
+        label, kind, key, _device, count = self.pop(tuple)
+        known = label == "storage" and isinstance(kind, _Name) and kind.text in _STORAGES
+        if not (known and isinstance(key, str) and _is_count(count)):
+            raise ConversionError("Its pickle refers to a storage of an unknown kind.")
+        if key not in self._storages:
+            dtype = np.dtype(self._archive.byte_order + _STORAGES[kind.text])
+            data = self._archive.storage(key, count * dtype.itemsize)
+            self._storages[key] = _Storage(np.frombuffer(data, dtype))
+        self.push(self._storages[key])
+
+    def _tensor(self, storage: Any, offset: Any, shape: Any, strides: Any) -> Array:
+        plain = isinstance(storage, _Storage) and isinstance(shape, tuple | list)
+        if not (plain and isinstance(strides, tuple | list) and len(shape) == len(strides) <= 8):
+            raise ConversionError("Its pickle describes a tensor in an unknown way.")
+        if not all(_is_count(number) for number in (offset, *shape, *strides)):
+            raise ConversionError("A tensor's shape, strides and offset must be counts.")
+        values = storage.values
+        self._bytes_left -= math.prod(shape) * values.itemsize
+        if self._bytes_left < 0:
+            raise ConversionError("Its tensors together are larger than is accepted.")
+        reach = offset + sum(
+            (size - 1) * stride for size, stride in zip(shape, strides, strict=True)
+        )
+        if 0 not in shape and reach >= values.size:
+            raise ConversionError(f"A tensor of {shape} reaches beyond its storage.")
+        if 0 in shape:
+            return np.zeros(shape, values.dtype.newbyteorder("="))
+        steps = [stride * values.itemsize for stride in strides]
+        view = np.lib.stride_tricks.as_strided(values[offset:], shape, steps, writeable=False)
+        return np.array(view, values.dtype.newbyteorder("="), order="C")
+
+
+_STEPS: dict[str, Callable[[_Program, Any], None]] = {
+    "PROTO": lambda program, _: None,
+    "FRAME": lambda program, _: None,
+    "STOP": lambda program, _: None,
+    "GLOBAL": lambda program, name: program.name(name),
+    "REDUCE": lambda program, _: program.call(),
+    "BUILD": lambda program, _: program.ignore_state(),
+    "BINPERSID": lambda program, _: program.storage(),
+    "MARK": lambda program, _: program.mark(),
+    "TUPLE": lambda program, _: program.push(tuple(program.pop_to_mark())),
+    "EMPTY_TUPLE": lambda program, _: program.tuple_of(0),
+    "TUPLE1": lambda program, _: program.tuple_of(1),
+    "TUPLE2": lambda program, _: program.tuple_of(2),
+    "TUPLE3": lambda program, _: program.tuple_of(3),
+    "EMPTY_DICT": lambda program, _: program.push({}),
+    "SETITEM": lambda program, _: program.set_item(),
+    "SETITEMS": lambda program, _: program.set_items(program.pop_to_mark()),
+    "NONE": lambda program, _: program.push(None),
+    "NEWTRUE": lambda program, _: program.push(True),
+    "NEWFALSE": lambda program, _: program.push(False),
+    "BINUNICODE": lambda program, text: program.push(text),
+    "BININT": lambda program, number: program.push(number),
+    "BININT1": lambda program, number: program.push(number),
+    "BININT2": lambda program, number: program.push(number),
+    "LONG1": lambda program, number: program.push(number),
+    "BINPUT": lambda program, key: program.put(key),
+    "LONG_BINPUT": lambda program, key: program.put(key),
+    "BINGET": lambda program, key: program.get(key),
+    "LONG_BINGET": lambda program, key: program.get(key),
+}
+
+
+def _instructions(data: bytes) -> Iterator[tuple[str, Any]]:
+    try:
+        for opcode, argument, _ in pickletools.genops(data):
+            yield opcode.name, argument
+    except ValueError as error:  # what genops makes of bytes that are no pickle
+        raise ConversionError(f"Its pickle is damaged: {error}.") from error
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**40
+
+
+def _state_dict(stack: list[Any]) -> StateDict:
+    result = stack[-1] if len(stack) == 1 else None
+    if isinstance(result, dict) and all(isinstance(v, np.ndarray) for v in result.values()):
+        return StateDict(result)
+    raise ConversionError("It holds something else than one flat dictionary of tensors.")
