@@ -1,2 +1,46 @@
-"""Audio embeddings for machine listening at the edge."""
-from listen_embed.embedder import Embedder, get_embedding
+"""Sound in, embeddings out, on anything from a microcontroller to a cluster.
+
+The public names are loaded when they are first used, so importing the package costs next to nothing:
+`get_embedding`, `Embedder` and `Stream` for sound in memory, `process_file` and `embed_files` for
+files, `registry` for what there is, `heads` for small learners, and the errors.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+# name -> module that defines it; __init__.pyi repeats this for editors and type checkers.
+_HOMES = {
+    "Embedder": "embedder",
+    "FrontEnd": "spec",
+    "ListenEmbedError": "errors",
+    "ListenEmbedWarning": "errors",
+    "ModelSpec": "spec",
+    "Stream": "embedder",
+    "embed_files": "files",
+    "get_embedding": "embedder",
+    "process_file": "files",
+}
+_MODULES = ("errors", "heads", "registry")
+
+__all__ = [*sorted(_HOMES), *sorted(_MODULES)]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"listen_embed.{_HOMES[name]}"), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"listen_embed.{name}")
+    elif name == "__version__":
+        from importlib.metadata import version
+
+        value = version("listen-embed")
+    else:
+        raise AttributeError(f"module 'listen_embed' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

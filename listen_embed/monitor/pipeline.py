@@ -14,7 +14,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from math import ceil, lcm
 from typing import Protocol
@@ -28,7 +28,7 @@ from listen_embed.monitor.decide import Decision, Settings
 from listen_embed.monitor.events import Entry, Event, Kind, Value
 from listen_embed.monitor.journal import Checkpoint, Journal, TracePoint
 from listen_embed.monitor.machine import Judgement, Listener
-from listen_embed.monitor.sources import Notice, Place, Source
+from listen_embed.monitor.sources import Notice, Place, Source, new_clock
 from listen_embed.monitor.spectrum import Spectrum
 
 _log = logging.getLogger(__name__)
@@ -37,6 +37,9 @@ _WARM_S = 0.5
 # Overload is over when this much sound was heard without dropping.
 _CALM_S = 5.0
 _CAUGHT_UP_S = 0.3
+_MAX_DETAIL = 200
+_NO_RATE = 1
+_N_LATENCIES = 6000
 
 
 class Stream(Protocol):
@@ -159,13 +162,16 @@ class Pipeline:
         on_entries: Callable[[Sequence[Entry]], None] | None = None,
     ) -> None:
         self._ear, self._machine, self._settings = ear, machine, settings
-        self._journal, self._source, self._rhythm = journal, source, rhythm
+        self._journal, self._source = journal, source
         self._on_hop, self._on_entries = on_hop, on_entries
-        self._at: Checkpoint | None = journal.checkpoint(source.name)
-        self._decision = Decision()
-        if self._at is not None and self._at.decision:
-            self._decision = Decision.from_dict(self._at.decision)
+        nowhere = Checkpoint(new_clock(), _NO_RATE, time.time(), done=True)
+        self._at = journal.checkpoint(source.name) or nowhere
+        self._decision = Decision.from_dict(self._at.decision) if self._at.decision else Decision()
+        self._every = {
+            name: max(1, round(seconds / ear.hop_s)) for name, seconds in asdict(rhythm).items()
+        }
         self._open = False
+        self._heard = 0
         self._dropping = False
         self._calm_at = -1
         self._pending: list[Event] = []
@@ -186,42 +192,38 @@ class Pipeline:
 
     # Where we are
 
-    def _resume_place(self) -> Place | None:
-        if self._at is None:
-            return None
+    def _resume_place(self) -> Place:
+        if self._at.done:
+            return Place(self._at.clock, 0, done=True)
         grid = Grid(self._at.rate, self._ear)
         sample = grid.start(grid.begin_before(self._at.next_hop))
-        return Place(self._at.clock, sample, self._at.done)
+        return Place(self._at.clock, sample)
 
     def _enter(self, block: Block) -> None:
         """Start on a sample clock: a new one, or the one that the last checkpoint speaks of."""
-        before = self._at
+        before, self._open = self._at, True
         self._grid = Grid(block.rate, self._ear)
-        if before is None or before.clock != block.clock or before.done:
-            wall = time.time() - block.first / block.rate
-            self._at = Checkpoint(block.clock, block.rate, wall, dropped=before.dropped if before else 0)
-            self._open = True
-            self._begin(block.first)
-            self._at = replace(self._at, next_hop=self._first)
-            self._note_start(before, block)
-        else:
-            self._open = True
-            self._begin(block.first)
-        self._every = {
-            name: max(1, round(seconds / self._ear.hop_s))
-            for name, seconds in (
-                ("heartbeat", self._rhythm.heartbeat_s),
-                ("checkpoint", self._rhythm.checkpoint_s),
-                ("trace", self._rhythm.trace_s),
-            )
-        }
-
-    def _note_start(self, before: Checkpoint | None, block: Block) -> None:
+        self._begin(block.first)
+        if self._calm_at >= 0:
+            self._calm_at = block.first + round(_CALM_S * block.rate)
+        if before.clock == block.clock and not before.done:
+            self._resume(block)
+            return
+        wall_start = time.time() - block.first / block.rate
+        self._at = Checkpoint(block.clock, block.rate, wall_start, self._first, before.dropped)
         data: dict[str, Value] = {"what": "started", "rate_hz": block.rate}
-        if before is not None and before.rate != block.rate:
+        if before.rate not in (_NO_RATE, block.rate):
             data = {**data, "what": "rate changed", "rate_before_hz": before.rate}
         self._note("source", block.first, data)
         self._commit(checkpoint=True)
+
+    def _resume(self, block: Block) -> None:
+        """Go on behind the last checkpoint; note what the source no longer has."""
+        wanted = self._grid.start(self._at.next_hop)
+        if self._first > self._at.next_hop:
+            self._note("source", wanted, {"what": "gap", "lost_samples": block.first - wanted})
+            self._commit()
+            self._skip_to(self._first)
 
     def _begin(self, sample: int) -> None:
         """Open a stream at the first possible hop from `sample` on."""
@@ -234,17 +236,14 @@ class Pipeline:
         self._n_parts = 0
         self._spectrum = Spectrum(self._grid.rate)
 
-    @property
-    def _position(self) -> Checkpoint:
-        assert self._at is not None  # noqa: S101 - set by _enter before anything asks
-        return self._at
-
     # Blocks
 
     def _take(self, block: Block) -> None:
-        if not self._open or block.clock != self._position.clock:
+        if not self._open or block.clock != self._at.clock:
             self._leave()
             self._enter(block)
+            self._heard = block.first
+        self._heard = max(self._heard, block.end)
         if self._must_drop(block):
             return
         if block.first > self._expected:
@@ -266,8 +265,8 @@ class Pipeline:
         self._skip_to(self._first)
 
     def _skip_to(self, index: int) -> None:
-        if index > self._position.next_hop:
-            self._at = replace(self._position, next_hop=index)
+        if index > self._at.next_hop:
+            self._at = replace(self._at, next_hop=index)
 
     def _must_drop(self, block: Block) -> bool:
         """Give up whole hops while too much sound waits; note when that begins and ends."""
@@ -286,23 +285,23 @@ class Pipeline:
     def _start_dropping(self) -> None:
         self._dropping = True
         if self._calm_at < 0:
-            self._dropped_before = self._position.dropped
+            self._dropped_before = self._at.dropped
             data: dict[str, Value] = {"what": "begins", "behind_s": round(self._source.behind_s(), 3)}
             self._note("overload", self._expected, data)
             self._commit()
 
     def _stop_dropping(self, block: Block) -> None:
         self._dropping = False
-        wanted = self._position.next_hop
+        wanted = self._at.next_hop
         self._begin(max(block.first, self._expected))
         n_dropped = max(0, self._first - wanted)
         self._skip_to(self._first)
-        self._at = replace(self._position, dropped=self._position.dropped + n_dropped)
+        self._at = replace(self._at, dropped=self._at.dropped + n_dropped)
         self._calm_at = block.first + round(_CALM_S * block.rate)
 
     def _calm_down(self) -> None:
         if 0 <= self._calm_at <= self._expected:
-            n_dropped = self._position.dropped - self._dropped_before
+            n_dropped = self._at.dropped - self._dropped_before
             self._note("overload", self._expected, {"what": "ends", "dropped_hops": n_dropped})
             self._commit(checkpoint=True)
             self._calm_at = -1
@@ -329,7 +328,7 @@ class Pipeline:
             # The flush pads with zeros: a frame that nobody heard whole says nothing.
             if limit is not None and self._grid.end(index) > limit:
                 return
-            if index >= self._position.next_hop:
+            if index >= self._at.next_hop:
                 judgement = self._machine.judge(embedding)
                 self._decide(index, judgement, begun, samples)
                 begun = time.perf_counter()
@@ -346,10 +345,10 @@ class Pipeline:
         since = self._decision.hear(self._settings, index, judgement.score)
         if since is not None:
             self._note("anomaly", end, self._anomaly_data(since, judgement))
-        if (index + 1) % self._every["heartbeat"] == 0:
+        if (index + 1) % self._every["heartbeat_s"] == 0:
             self._note("heartbeat", end, self._heartbeat_data(judgement))
-        self._at = replace(self._position, next_hop=index + 1)
-        due = (index + 1) % self._every["checkpoint"] == 0
+        self._at = replace(self._at, next_hop=index + 1)
+        due = (index + 1) % self._every["checkpoint_s"] == 0
         if due or self._pending:
             self._commit(checkpoint=due)
         latency_ms = 1000.0 * (time.perf_counter() - begun)
@@ -376,23 +375,22 @@ class Pipeline:
             "state": self._decision.state,
             "anomaly": self._decision.anomaly,
             "score": float(f"{judgement.score:.4g}"),
-            "dropped_hops": self._position.dropped,
+            "dropped_hops": self._at.dropped,
         }
 
     # Notes
 
     def _notice(self, notice: Notice) -> None:
-        if notice.what == "ended":
+        ended = notice.what == "ended"
+        if ended:
             self._leave()
+            self._at = replace(self._at, done=True)
         data: dict[str, Value] = {"what": notice.what}
         if notice.detail:
-            data["detail"] = notice.detail[:200]
-        if notice.what == "ended":
-            self._at = replace(self._at, done=True) if self._at else None
-        self._note("source", self._expected if self._open else 0, data)
-        self._commit(checkpoint=notice.what == "ended")
-        if notice.what == "ended":
-            self._open = False
+            data["detail"] = notice.detail[:_MAX_DETAIL]
+        self._note("source", self._heard, data)
+        self._commit(checkpoint=ended)
+        self._open = self._open and not ended
 
     def _leave(self) -> None:
         """Hear the last whole frames of the clock that ends here."""
@@ -401,28 +399,23 @@ class Pipeline:
             self._push(rest if len(self._parts) < 2 else np.concatenate(self._parts), last=True)
 
     def _note(self, kind: Kind, sample: int, data: dict[str, Value]) -> None:
-        at = self._at or Checkpoint("none", 1, time.time())
+        at = self._at
         wall = at.wall_start + sample / at.rate
         self._pending.append(
             Event(self._source.name, at.clock, sample, at.rate, wall, kind, data)
         )
 
     def _commit(self, *, checkpoint: bool = False) -> None:
-        at = self._at
-        if at is not None:
-            at = replace(at, decision=self._decision.to_dict())
+        """Journal what is noted, with the place it was found at when `checkpoint`; then tell."""
+        at = replace(self._at, decision=self._decision.to_dict()) if checkpoint else None
+        trace, self._trace = (self._trace, []) if checkpoint else ([], self._trace)
         entries = self._journal.append(
-            self._pending,
-            source=self._source.name,
-            checkpoint=at if checkpoint else None,
-            trace=self._trace if checkpoint else (),
+            self._pending, source=self._source.name, checkpoint=at, trace=trace
         )
         self._pending = []
-        if checkpoint:
-            self._trace = []
-            if at is not None:
-                first_needed = self._grid.start(self._grid.begin_before(at.next_hop))
-                self._source.keep(at.clock, first_needed)
+        if at is not None and self._open:
+            first_needed = self._grid.start(self._grid.begin_before(at.next_hop))
+            self._source.keep(at.clock, first_needed)
         if entries and self._on_entries is not None:
             self._on_entries(entries)
 
@@ -430,10 +423,10 @@ class Pipeline:
         self, index: int, judgement: Judgement, latency_ms: float, samples: NDArray[np.float32]
     ) -> None:
         self.latencies_ms.append(latency_ms)
-        del self.latencies_ms[:-6000]
-        at = self._position
+        del self.latencies_ms[:-_N_LATENCIES]
+        at = self._at
         time_s = self._grid.end(index) / self._grid.rate
-        wants_trace = (index + 1) % self._every["trace"] == 0
+        wants_trace = (index + 1) % self._every["trace_s"] == 0
         if not wants_trace and self._on_hop is None:
             return
         column = self._spectrum(samples)

@@ -244,6 +244,8 @@ def _file_items(path: Path, clock: str, first: int, stop: threading.Event) -> It
         with soundfile.SoundFile(os.fspath(path)) as file:
             rate, position = int(file.samplerate), min(first, len(file))
             file.seek(position)
+            if position:  # resumed: say where, even if nothing is left
+                yield Block(np.zeros(0, np.float32), rate, position, clock)
             while not stop.is_set():
                 samples = file.read(int(rate * _FILE_BLOCK_S), dtype="float32", always_2d=True)
                 if not len(samples):

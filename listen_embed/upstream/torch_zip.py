@@ -10,9 +10,8 @@ mentions beyond those of tensors, is refused.
 from __future__ import annotations
 
 import math
-import pickletools
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -170,15 +169,24 @@ class _Program:
         self._storages: dict[str, _Storage] = {}
 
     def run(self) -> StateDict:
-        for name, argument in _instructions(self._archive.pickle()):
-            step = _STEPS.get(name)
-            if step is None:
-                raise ConversionError(f"Its pickle uses {name}, which no tensor needs. Refused.")
-            try:
-                step(self, argument)
-            except (IndexError, KeyError, TypeError) as error:
-                raise ConversionError(f"Its pickle is damaged at {name}.") from error
+        code = _Code(self._archive.pickle())
+        instruction = b""
+        try:
+            while (instruction := code.take(1)) != _STOP:
+                self._carry_out(instruction, code)
+        except ConversionError:
+            raise
+        except (IndexError, KeyError, TypeError, ValueError) as error:
+            raise ConversionError(f"Its pickle is damaged at {instruction!r}: {error}.") from error
         return _state_dict(self._stack)
+
+    def _carry_out(self, instruction: bytes, code: _Code) -> None:
+        step = _STEPS.get(instruction)
+        if step is None:
+            raise ConversionError(
+                f"Its pickle has the instruction {instruction!r}, which no tensor needs. Refused."
+            )
+        step(self, code)
 
     # -- values ----------------------------------------------------------------------------
 
@@ -207,11 +215,8 @@ class _Program:
         self.push(self._memo[key])
 
     def tuple_of(self, count: int) -> None:
-        if count > len(self._stack):
-            raise IndexError
-        values = self._stack[len(self._stack) - count :]
-        del self._stack[len(self._stack) - count :]
-        self.push(tuple(values))
+        values = [self._stack.pop() for _ in range(count)]
+        self.push(tuple(reversed(values)))
 
     def set_items(self, values: list[Any]) -> None:
         target = self.pop(dict)
@@ -279,44 +284,66 @@ class _Program:
         return np.array(view, values.dtype.newbyteorder("="), order="C")
 
 
-_STEPS: dict[str, Callable[[_Program, Any], None]] = {
-    "PROTO": lambda program, _: None,
-    "FRAME": lambda program, _: None,
-    "STOP": lambda program, _: None,
-    "GLOBAL": lambda program, name: program.name(name),
-    "REDUCE": lambda program, _: program.call(),
-    "BUILD": lambda program, _: program.ignore_state(),
-    "BINPERSID": lambda program, _: program.storage(),
-    "MARK": lambda program, _: program.mark(),
-    "TUPLE": lambda program, _: program.push(tuple(program.pop_to_mark())),
-    "EMPTY_TUPLE": lambda program, _: program.tuple_of(0),
-    "TUPLE1": lambda program, _: program.tuple_of(1),
-    "TUPLE2": lambda program, _: program.tuple_of(2),
-    "TUPLE3": lambda program, _: program.tuple_of(3),
-    "EMPTY_DICT": lambda program, _: program.push({}),
-    "SETITEM": lambda program, _: program.set_item(),
-    "SETITEMS": lambda program, _: program.set_items(program.pop_to_mark()),
-    "NONE": lambda program, _: program.push(None),
-    "NEWTRUE": lambda program, _: program.push(True),
-    "NEWFALSE": lambda program, _: program.push(False),
-    "BINUNICODE": lambda program, text: program.push(text),
-    "BININT": lambda program, number: program.push(number),
-    "BININT1": lambda program, number: program.push(number),
-    "BININT2": lambda program, number: program.push(number),
-    "LONG1": lambda program, number: program.push(number),
-    "BINPUT": lambda program, key: program.put(key),
-    "LONG_BINPUT": lambda program, key: program.put(key),
-    "BINGET": lambda program, key: program.get(key),
-    "LONG_BINGET": lambda program, key: program.get(key),
+class _Code:
+    """A pickle's bytes, read from the front."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._position = 0
+
+    def take(self, count: int) -> bytes:
+        taken = self._data[self._position : self._position + count]
+        if len(taken) < count:
+            raise IndexError("the end comes too early")
+        self._position += count
+        return taken
+
+    def number(self, count: int, *, signed: bool = False) -> int:
+        return int.from_bytes(self.take(count), "little", signed=signed)
+
+    def text(self) -> str:
+        return self.take(self.number(4)).decode()
+
+    def name(self) -> str:
+        return f"{self._line()} {self._line()}"
+
+    def _line(self) -> str:
+        length = self._data.index(b"\n", self._position) - self._position
+        line = self.take(length).decode()
+        self._position += 1
+        return line
+
+
+# Of pickle's instructions, those that torch.save needs for a dictionary of tensors.
+_STEPS: dict[bytes, Callable[[_Program, _Code], Any]] = {
+    b"\x80": lambda program, code: code.take(1),  # PROTO
+    b"c": lambda program, code: program.name(code.name()),  # GLOBAL
+    b"R": lambda program, code: program.call(),  # REDUCE
+    b"b": lambda program, code: program.ignore_state(),  # BUILD
+    b"Q": lambda program, code: program.storage(),  # BINPERSID
+    b"(": lambda program, code: program.mark(),  # MARK
+    b"t": lambda program, code: program.push(tuple(program.pop_to_mark())),  # TUPLE
+    b")": lambda program, code: program.push(()),  # EMPTY_TUPLE
+    b"\x85": lambda program, code: program.tuple_of(1),  # TUPLE1
+    b"\x86": lambda program, code: program.tuple_of(2),  # TUPLE2
+    b"\x87": lambda program, code: program.tuple_of(3),  # TUPLE3
+    b"}": lambda program, code: program.push({}),  # EMPTY_DICT
+    b"s": lambda program, code: program.set_item(),  # SETITEM
+    b"u": lambda program, code: program.set_items(program.pop_to_mark()),  # SETITEMS
+    b"N": lambda program, code: program.push(None),  # NONE
+    b"\x88": lambda program, code: program.push(True),  # NEWTRUE
+    b"\x89": lambda program, code: program.push(False),  # NEWFALSE
+    b"X": lambda program, code: program.push(code.text()),  # BINUNICODE
+    b"J": lambda program, code: program.push(code.number(4, signed=True)),  # BININT
+    b"K": lambda program, code: program.push(code.number(1)),  # BININT1
+    b"M": lambda program, code: program.push(code.number(2)),  # BININT2
+    b"\x8a": lambda program, code: program.push(code.number(code.number(1), signed=True)),  # LONG1
+    b"q": lambda program, code: program.put(code.number(1)),  # BINPUT
+    b"r": lambda program, code: program.put(code.number(4)),  # LONG_BINPUT
+    b"h": lambda program, code: program.get(code.number(1)),  # BINGET
+    b"j": lambda program, code: program.get(code.number(4)),  # LONG_BINGET
 }
-
-
-def _instructions(data: bytes) -> Iterator[tuple[str, Any]]:
-    try:
-        for opcode, argument, _ in pickletools.genops(data):
-            yield opcode.name, argument
-    except ValueError as error:  # what genops makes of bytes that are no pickle
-        raise ConversionError(f"Its pickle is damaged: {error}.") from error
+_STOP = b"."
 
 
 def _is_count(value: Any) -> bool:

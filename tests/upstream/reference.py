@@ -32,7 +32,9 @@ def run(content: bytes, *inputs: Array) -> Array:
     return result
 
 
-def pad_same(x: Array, window: tuple[int, int], stride: int | tuple[int, int], fill: float) -> Array:
+def pad_same(
+    x: Array, window: tuple[int, int], stride: int | tuple[int, int], fill: float
+) -> Array:
     """Pad as TensorFlow's SAME: what is odd goes to the end."""
     strides = (stride, stride) if isinstance(stride, int) else stride
     widths = []

@@ -163,7 +163,11 @@ def test_buffers_are_aligned(rng: Any) -> None:
     graph = GraphBuilder()
     x = graph.input((1,))
     for constant in constants:
-        x = graph.mul(x, constant) if constant.size == 1 else graph.mean(graph.add(x, constant), [0])
+        x = (
+            graph.mul(x, constant)
+            if constant.size == 1
+            else graph.mean(graph.add(x, constant), [0])
+        )
         x = graph.reshape(x, (1,))
     content = graph.finish([x])
     for constant in constants:

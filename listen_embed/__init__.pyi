@@ -1,0 +1,28 @@
+from listen_embed import errors as errors
+from listen_embed import heads as heads
+from listen_embed import registry as registry
+from listen_embed.embedder import Embedder as Embedder
+from listen_embed.embedder import Stream as Stream
+from listen_embed.embedder import get_embedding as get_embedding
+from listen_embed.errors import ListenEmbedError as ListenEmbedError
+from listen_embed.errors import ListenEmbedWarning as ListenEmbedWarning
+from listen_embed.files import embed_files as embed_files
+from listen_embed.files import process_file as process_file
+from listen_embed.spec import FrontEnd as FrontEnd
+from listen_embed.spec import ModelSpec as ModelSpec
+
+__all__ = [
+    "Embedder",
+    "FrontEnd",
+    "ListenEmbedError",
+    "ListenEmbedWarning",
+    "ModelSpec",
+    "Stream",
+    "embed_files",
+    "get_embedding",
+    "process_file",
+    "errors",
+    "heads",
+    "registry",
+]
+__version__: str

@@ -1,0 +1,356 @@
+"""MQTT both ways: events out as JSON, PCM blocks in from a sensor.
+
+In: ``mqtt[s]://[user[:password]@]host[:port]/topic?options``. Out: `JsonSink`, `MqttSource`.
+
+Options: ``ca``, ``cert``, ``key`` (PEM files; mqtts without ``ca`` trusts the system's authorities),
+``passwordfile`` (keeps the password off the command line), ``client`` (client id), ``protocol``
+(5 or 3 for 3.1.1).
+
+Events go to ``<topic>/events`` with QoS 1; ``<topic>/state`` retains the last state and alarm, and
+``<topic>/online`` whether the monitor is there (false is its last will).
+
+**A sensor's protocol, version 1.** The sensor publishes framed blocks (`listen_embed.monitor.block`)
+on ``<topic>`` with QoS 1 and keeps what it sent for as long as it can. The monitor publishes JSON on
+``<topic>/control``: ``{"version": 1, "stream": S, "keep": N}`` says that nothing before sample N of
+stream S will be asked for again, and ``{"version": 1, "stream": S, "send": N}`` asks for everything
+from sample N on once more; stream "" means whichever there is. The monitor asks whenever it
+connects, and whenever a block is missing. So blocks survive a crash of broker, network or monitor
+alike, as far back as the sensor's memory goes: end to end, whatever the broker forgot. A sensor
+that keeps nothing ignores the topic (``replay=0`` then spares the waiting).
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import logging
+import ssl
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from listen_embed.errors import InputError
+from listen_embed.monitor.block import Block
+from listen_embed.monitor.events import Entry, Value
+from listen_embed.monitor.sinks import SinkError
+from listen_embed.monitor.sources import Backlog, Item, Notice, Place, framed, number, options
+
+_log = logging.getLogger(__name__)
+_PORTS = {"mqtt": 1883, "mqtts": 8883}
+_OPTIONS = {"ca": "", "cert": "", "key": "", "passwordfile": "", "client": "", "protocol": "5"}
+_SOURCE_OPTIONS = {
+    **_OPTIONS, "backlog": "120", "stall": "5", "replay": "1", "once": "0", "live": "1"
+}  # fmt: skip
+_KEEPALIVE_S = 20
+_POLL_S = 0.2
+# How long a missing block is waited for, and how often it is asked for meanwhile.
+_PATIENCE_S, _ASK_AGAIN_S = 6.0, 2.0
+
+
+@dataclass(frozen=True)
+class Address:
+    """A broker, a topic, and how to get in."""
+
+    host: str
+    port: int
+    topic: str
+    tls: bool
+    user: str | None
+    password: str | None = field(repr=False)
+    options: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """The address without secrets."""
+        scheme = "mqtts" if self.tls else "mqtt"
+        return f"{scheme}://{self.host}:{self.port}/{self.topic}"
+
+
+def parse(text: str, allowed: dict[str, str] = _OPTIONS) -> Address:
+    """Return the parts of an MQTT URL.
+
+    Raises
+    ------
+    InputError
+        It is none, lacks host or topic, or has an unknown option.
+    """
+    url = urlsplit(text)
+    topic = unquote(url.path.strip("/"))
+    try:
+        port = url.port or _PORTS[url.scheme]
+    except (KeyError, ValueError):
+        port = 0
+    if not port or not url.hostname or not topic or set(topic) & set("+#\0"):
+        raise InputError(
+            f"{text.split('@')[-1]!r} is no MQTT address; give mqtt://host/topic or "
+            "mqtts://user@host:port/topic, the topic without + and #"
+        )
+    given = options(url.query, allowed)
+    password = unquote(url.password) if url.password else None
+    if given["passwordfile"]:
+        password = _read_password(given["passwordfile"])
+    user = unquote(url.username) if url.username else None
+    return Address(url.hostname, port, topic, url.scheme == "mqtts", user, password, given)
+
+
+def _read_password(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise InputError(f"passwordfile {path}: {error}") from error
+
+
+def make_client(address: Address) -> paho.Client:
+    """Return a client that is set up for an address but not connected."""
+    modern = address.options["protocol"] != "3"
+    client_id = address.options["client"] or f"listen-embed-{uuid.uuid4().hex[:12]}"
+    client = paho.Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=client_id,
+        protocol=MQTTProtocolVersion.MQTTv5 if modern else MQTTProtocolVersion.MQTTv311,
+    )
+    client.reconnect_delay_set(1, 10)
+    if address.user is not None:
+        client.username_pw_set(address.user, address.password)
+    if address.tls:
+        client.tls_set_context(_tls_context(address))
+    return client
+
+
+def _tls_context(address: Address) -> ssl.SSLContext:
+    given = address.options
+    try:
+        context = ssl.create_default_context(cafile=given["ca"] or None)
+        if given["cert"]:
+            context.load_cert_chain(given["cert"], given["key"] or None)
+    except OSError as error:
+        raise InputError(f"certificates for {address.name}: {error}") from error
+    return context
+
+
+class Connection:
+    """A connection to a broker that is kept up; delivery of QoS 1 messages is confirmed.
+
+    Parameters
+    ----------
+    address : Address
+        Where to.
+    on_up : callable
+        Called on the network thread after every connect, with the client.
+    """
+
+    def __init__(self, address: Address, on_up: Callable[[paho.Client], None]) -> None:
+        self.address = address
+        self.client = make_client(address)
+        self._on_up = on_up
+        self._changed = threading.Condition()
+        self._unconfirmed: set[int] = set()
+        self._refused: str | None = None
+        self._up = False
+        self._closed = False
+        self.client.on_connect = self._connected
+        self.client.on_disconnect = self._disconnected
+        self.client.on_publish = self._published
+
+    def open(self) -> None:
+        """Start the network thread; it connects, now or later, as often as it takes."""
+        self.client.connect_async(self.address.host, self.address.port, _KEEPALIVE_S)
+        self.client.loop_start()
+
+    def _connected(self, client: paho.Client, _: Any, __: Any, reason: Any, ___: Any) -> None:
+        if reason.is_failure:
+            _log.warning("%s refuses the connection: %s", self.address.name, reason)
+            return
+        self._on_up(client)
+        with self._changed:
+            self._up = True
+            self._changed.notify_all()
+
+    def _disconnected(self, *_: Any) -> None:
+        with self._changed:
+            self._up = False
+            self._changed.notify_all()
+
+    def _published(self, _: Any, __: Any, mid: int, reason: Any, ___: Any) -> None:
+        with self._changed:
+            self._unconfirmed.discard(mid)
+            if reason is not None and getattr(reason, "is_failure", False):
+                self._refused = str(reason)
+            self._changed.notify_all()
+
+    def deliver(self, messages: Sequence[tuple[str, bytes, bool]]) -> None:
+        """Publish (topic, payload, retain) with QoS 1 in order; return when all are confirmed.
+
+        A broken connection is waited out: the client sends again what was not confirmed.
+
+        Raises
+        ------
+        SinkError
+            There is no connection, the broker refuses, or the connection is closed for good.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._up or self._closed, timeout=5.0):
+                raise SinkError(f"{self.address.name}: no connection")
+            self._refused = None
+            for topic, payload, retain in messages:
+                info = self.client.publish(topic, payload, qos=1, retain=retain)
+                self._unconfirmed.add(info.mid)
+            self._changed.wait_for(lambda: self._closed or not self._unconfirmed)
+            if self._refused or self._unconfirmed:
+                self._unconfirmed.clear()
+                raise SinkError(f"{self.address.name}: {self._refused or 'closed'}")
+
+    def close(self) -> None:
+        """Disconnect and stop the network thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+class JsonSink:
+    """Publish events as JSON, the last state retained, presence with a last will."""
+
+    def __init__(self, url: str, run: str) -> None:
+        self._address = address = parse(url)
+        self.name = address.name
+        self._online = f"{address.topic}/online"
+        self._presence = {on: json.dumps({"online": on, "run": run}).encode() for on in (0, 1)}
+        self._connection = Connection(address, self._greet)
+        self._connection.client.will_set(self._online, self._presence[0], qos=1, retain=True)
+        self._shown: dict[str, Value] = {"state": None, "anomaly": False}
+        self._connection.open()
+
+    def _greet(self, client: paho.Client) -> None:
+        client.publish(self._online, self._presence[1], qos=1, retain=True)
+
+    def send(self, entries: Sequence[Entry]) -> None:
+        """Publish the events, and the retained state after each event that changes it."""
+        messages = []
+        for entry in entries:
+            topic = self._address.topic
+            messages.append((f"{topic}/events", entry.json().encode(), False))
+            if self._changes(entry):
+                state = json.dumps({**entry.message(), **self._shown}).encode()
+                messages.append((f"{topic}/state", state, True))
+        self._connection.deliver(messages)
+
+    def _changes(self, entry: Entry) -> bool:
+        data = entry.event.data
+        if entry.event.kind == "state":
+            self._shown["state"] = data["state"]
+        elif entry.event.kind == "anomaly":
+            self._shown["anomaly"] = data["what"] == "begins"
+            self._shown["state"] = data["state"]
+        elif entry.event.kind == "heartbeat":
+            self._shown |= {name: data[name] for name in self._shown}
+            return False
+        return entry.event.kind in ("state", "anomaly")
+
+    def close(self) -> None:
+        """Say good-bye, as the will would, and disconnect."""
+        info = self._connection.client.publish(self._online, self._presence[0], 1, True)
+        if info.rc == paho.MQTT_ERR_SUCCESS:
+            info.wait_for_publish(1.0)
+        self._connection.close()
+
+
+class MqttSource:
+    """A sensor that publishes framed blocks; what is missing is asked for again."""
+
+    def __init__(self, url: str) -> None:
+        self._address = address = parse(url, _SOURCE_OPTIONS)
+        given = address.options
+        self.name = address.name
+        live = given["live"] != "0"
+        self.limit_s = number(given, "backlog", 0.1, 3600) if live else float("inf")
+        self._stall_s = number(given, "stall", 0.1, 86400)
+        self._patience_s = _PATIENCE_S if given["replay"] == "1" else 0.0
+        self._once = given["once"] == "1"
+        self._backlog = Backlog(2 * self.limit_s if live else 600.0)
+        self._early: list[tuple[int, int, Block]] = []
+        self._stream, self._expected = "", 0
+        self._connection = Connection(address, self._subscribe)
+        self._connection.client.on_message = self._received
+
+    def _subscribe(self, client: paho.Client) -> None:
+        client.subscribe(self._address.topic, qos=1)
+        self._control("send", self._expected)
+
+    def _received(self, _: Any, __: Any, message: paho.MQTTMessage) -> None:
+        self._backlog.offer(framed(message.payload))
+
+    def _control(self, verb: str, sample: int) -> None:
+        text = json.dumps({"version": 1, "stream": self._stream, verb: sample})
+        self._connection.client.publish(f"{self._address.topic}/control", text, qos=1)
+
+    def items(self, place: Place | None, stop: threading.Event) -> Iterator[Item]:
+        """Yield blocks in order without repetitions; a block that nobody has shows as a gap."""
+        if place is not None and not place.done:
+            self._stream, self._expected = place.clock, place.sample
+        self._connection.open()
+        try:
+            for item in self._backlog.items(stop, self._stall_s):
+                if isinstance(item, Notice):
+                    yield item
+                    continue
+                for block in self._in_order(item):
+                    yield block
+                    if block.ends and self._once:
+                        return
+        finally:
+            self._connection.close()
+
+    def _in_order(self, block: Block) -> Iterator[Block]:
+        if block.clock != self._stream:
+            self._enter(block)
+        if block.end < self._expected or (block.end == self._expected and not block.ends):
+            return
+        heapq.heappush(self._early, (block.first, block.end, block))
+        while self._early and self._is_next(self._early[0][0]):
+            _, end, block = heapq.heappop(self._early)
+            if end > self._expected or block.ends:
+                self._expected = max(self._expected, end)
+                yield block
+
+    def _enter(self, block: Block) -> None:
+        """Another stream: the sensor was restarted. Its first block is not necessarily the first."""
+        self._stream, self._expected, self._early = block.clock, 0, []
+        self._missing_since = None
+
+    _missing_since: float | None = None
+    _asked = 0.0
+
+    def _is_next(self, first: int) -> bool:
+        """Whether to go on with a block: nothing is missing before it, or patience has run out."""
+        now = time.monotonic()
+        if first <= self._expected:
+            self._missing_since = None
+            return True
+        if self._missing_since is None:
+            self._missing_since, self._asked = now, 0.0
+        if now - self._missing_since > self._patience_s:
+            self._missing_since = None
+            return True
+        if now - self._asked > _ASK_AGAIN_S:
+            self._asked = now
+            self._control("send", self._expected)
+        return False
+
+    def behind_s(self) -> float:
+        """Return the seconds of sound that wait in the queue."""
+        return self._backlog.seconds()
+
+    def keep(self, clock: str, sample: int) -> None:
+        """Tell the sensor that it may forget what is before `sample`."""
+        if clock == self._stream:
+            self._control("keep", sample)

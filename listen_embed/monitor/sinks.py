@@ -1,0 +1,215 @@
+"""Where events go: JSON lines, a webhook; MQTT has its own file. And the threads that send.
+
+In: entries of the journal. Out: the same, at least once and in order, at every sink.
+
+A sink's cursor lives in the journal and moves only when the sink has the events for good, so a
+restart of the monitor, the sink or the network loses nothing; it may repeat. ``run`` and ``number``
+of an event tell a repetition.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from listen_embed.errors import InputError, ListenEmbedError
+from listen_embed.monitor.events import Entry
+from listen_embed.monitor.journal import Journal
+
+_log = logging.getLogger(__name__)
+_BATCH = 64
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
+_WEBHOOK_TIMEOUT_S = 10.0
+
+
+class SinkError(ListenEmbedError):
+    """A sink did not take an event; it is tried again."""
+
+
+class Sink(Protocol):
+    """What a sender asks of a sink.
+
+    Attributes
+    ----------
+    name : str
+        Stable across restarts: its cursor's name. No secrets.
+    """
+
+    name: str
+
+    def send(self, entries: Sequence[Entry]) -> None:
+        """Return once all entries are delivered for good; raise `SinkError` if they are not."""
+
+    def close(self) -> None:
+        """Let go; a `send` under way ends with `SinkError`."""
+
+
+class JsonLines:
+    """Append events to a file, a line of JSON each; ``-`` is standard output."""
+
+    def __init__(self, path: str) -> None:
+        self.name = f"jsonl:{path if path == '-' else os.path.abspath(path)}"
+        self._path = None if path == "-" else Path(path)
+        if self._path is not None:
+            _cut_torn_line(self._path)
+
+    def send(self, entries: Sequence[Entry]) -> None:
+        """Write, and wait for the disk."""
+        text = "".join(f"{entry.json()}\n" for entry in entries)
+        try:
+            if self._path is None:
+                os.write(1, text.encode())
+                return
+            with open(self._path, "a", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise SinkError(f"{self.name}: {error}") from error
+
+    def close(self) -> None:
+        """Do nothing: the file is open only while writing."""
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Remove half a line that a crash left; its event is sent again."""
+    try:
+        content = path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            os.truncate(path, whole)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InputError(f"--jsonl {path}: {error}; give a file that can be written") from error
+
+
+class Webhook:
+    """POST each event as JSON; anything but a 2xx answer is tried again."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InputError(f"--webhook {url!r}: give an http:// or https:// address")
+        import requests
+
+        self.name = f"webhook:{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        self._url = url
+        self._session = requests.Session()
+        self._failures: tuple[type[Exception], ...] = (requests.RequestException,)
+
+    def send(self, entries: Sequence[Entry]) -> None:
+        """Post one event after the other; a repetition of the batch has the same Idempotency-Key."""
+        for entry in entries:
+            headers = {
+                "Content-Type": "application/json",
+                "Idempotency-Key": f"{entry.run}-{entry.number}",
+            }
+            try:
+                answer = self._session.post(
+                    self._url, data=entry.json().encode(), headers=headers,
+                    timeout=_WEBHOOK_TIMEOUT_S, allow_redirects=False,
+                )  # fmt: skip
+            except self._failures as error:
+                raise SinkError(f"{self.name}: {type(error).__name__}") from error
+            if not 200 <= answer.status_code < 300:
+                raise SinkError(f"{self.name}: answered {answer.status_code}")
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._session.close()
+
+
+class Sender:
+    """A thread that brings the journal's events to one sink.
+
+    Parameters
+    ----------
+    sink : Sink
+        Where to.
+    journal : path-like
+        From where; the thread opens it itself.
+    """
+
+    def __init__(self, sink: Sink, journal: str | os.PathLike[str]) -> None:
+        self.name = sink.name
+        self.problem: str | None = None
+        """Why the sink does not take events just now; None while it does."""
+        self._sink = sink
+        self._path = journal
+        self._news = threading.Event()
+        self._finish = threading.Event()
+        self._abort = threading.Event()
+        with_cursor = Journal(journal)
+        with_cursor.register(sink.name)
+        with_cursor.close()
+        self._thread = threading.Thread(target=self._run, name=f"sender {sink.name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin sending."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Say that there are new entries."""
+        self._news.set()
+
+    def finish(self, timeout_s: float) -> bool:
+        """Send what is there, for at most `timeout_s`; return whether all of it went out."""
+        self._finish.set()
+        self._news.set()
+        self._thread.join(timeout_s)
+        done = not self._thread.is_alive()
+        self._abort.set()
+        self._news.set()
+        self._sink.close()
+        self._thread.join(_LONGEST_WAIT_S)
+        return done
+
+    def _run(self) -> None:
+        journal = Journal(self._path, durable=False)
+        try:
+            while not self._abort.is_set():
+                self._news.clear()
+                if not self._send_batch(journal):
+                    if self._finish.is_set():
+                        return
+                    self._news.wait(1.0)
+        finally:
+            journal.close()
+
+    def _send_batch(self, journal: Journal) -> bool:
+        """Deliver the next entries; return whether there were any."""
+        entries = journal.after(journal.cursor(self.name), _BATCH)
+        if entries and self._deliver(entries):
+            journal.advance(self.name, entries[-1].number)
+        return bool(entries)
+
+    def _deliver(self, entries: Sequence[Entry]) -> bool:
+        wait_s = _FIRST_WAIT_S
+        while not self._abort.is_set():
+            try:
+                self._sink.send(entries)
+            except SinkError as error:
+                if self.problem is None:
+                    _log.warning("%s; trying again until it works", error)
+                self.problem = str(error)
+                self._abort.wait(wait_s)
+                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+            else:
+                if self.problem is not None:
+                    _log.info("%s takes events again", self.name)
+                self.problem = None
+                return True
+        return False
+
+
+def finish_all(senders: Sequence[Sender], timeout_s: float) -> list[str]:
+    """Finish all senders within one time limit; return the names of those that have events left."""
+    deadline = time.monotonic() + timeout_s
+    return [s.name for s in senders if not s.finish(max(0.0, deadline - time.monotonic()))]
