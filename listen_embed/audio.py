@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,12 +23,23 @@ Samples = NDArray[np.float32]
 
 MIN_RATE, MAX_RATE = 1_000, 768_000
 _FULL_SCALE = {np.dtype(np.int16): 2.0**15, np.dtype(np.int32): 2.0**31}
+# Far above unscaled 32-bit samples, and far below where a float32 power spectrum overflows.
+_MAX_LEVEL = 1e12
+
+# libsndfile shortens a cut-off file to what is there, and tells so in its log only.
+_SHORTENED = re.compile(r"(\d+) \(should be (\d+)\)")
+# What a program that writes to a pipe announces, because it cannot know yet.
+_UNKNOWN_BYTES = 0x7FFF_0000
+# Some writers count headers or padding in.
+_TOLERATED_BYTES = 64
+# A header without an index (some MP3) states the length only roughly.
+_TOLERATED_SECONDS = 1.0
 
 
 def check_rate(sr: Any) -> int:
     """Return a sample rate as int, or raise `InputError`: whole Hz from 1,000 to 768,000."""
     is_number = isinstance(sr, int | float | np.integer | np.floating) and not isinstance(sr, bool)
-    if not is_number or not math.isfinite(sr) or int(sr) != sr or not MIN_RATE <= sr <= MAX_RATE:
+    if not is_number or not MIN_RATE <= sr <= MAX_RATE or int(sr) != sr:
         raise InputError(
             f"sr is {sr!r}; a sample rate is a whole number of Hz "
             f"from {MIN_RATE} to {MAX_RATE}, for example 48000"
@@ -61,25 +74,36 @@ def to_mono(audio: ArrayLike) -> Samples:
     Raises
     ------
     InputError
-        Another shape or dtype, channels before samples, NaN or infinity.
+        Another shape or dtype, channels before samples, NaN, infinity or values beyond 1e12.
     """
-    samples = np.asarray(audio)
+    samples = _as_array(audio)
     _check_array(samples)
-    scaled = samples.astype(np.float32)
-    if samples.dtype in _FULL_SCALE:
-        scaled /= np.float32(_FULL_SCALE[samples.dtype])
-    mono = scaled if scaled.ndim == 1 else scaled.mean(axis=1)
-    if not np.isfinite(mono).all():
-        bad = int(np.argmax(~np.isfinite(mono)))
+    with np.errstate(over="ignore"):
+        scaled = samples.astype(np.float32)
+        mono = scaled if scaled.ndim == 1 else scaled.mean(axis=1)
+    if full_scale := _FULL_SCALE.get(samples.dtype.newbyteorder("=")):
+        mono /= np.float32(full_scale)
+    is_sound = np.abs(mono) <= _MAX_LEVEL
+    if not is_sound.all():
         raise InputError(
-            f"audio has NaN or infinity (first at sample {bad}); replace it, "
-            "for example with numpy.nan_to_num"
+            f"audio has NaN, infinity or values beyond {_MAX_LEVEL:g} "
+            f"(first at sample {int(np.argmin(is_sound))}); allowed are finite numbers, nominally "
+            "in [-1, 1]: replace the others, for example with numpy.nan_to_num"
         )
     return mono
 
 
+def _as_array(audio: ArrayLike) -> NDArray[Any]:
+    try:
+        return np.asarray(audio)
+    except ValueError as error:
+        raise InputError(
+            f"audio is no array ({error}); allowed are (samples,) and (samples, channels)"
+        ) from error
+
+
 def _check_array(samples: NDArray[Any]) -> None:
-    if samples.dtype not in _FULL_SCALE and samples.dtype.kind != "f":
+    if samples.dtype.newbyteorder("=") not in _FULL_SCALE and samples.dtype.kind != "f":
         raise InputError(
             f"audio has dtype {samples.dtype}; allowed are float16, float32, float64 in [-1, 1], "
             "int16 and int32"
@@ -98,8 +122,9 @@ def _check_array(samples: NDArray[Any]) -> None:
 class RateConverter(Protocol):
     """Blocks at one rate in, blocks at another rate out."""
 
-    latency: float
-    """Seconds by which the output lags behind the input."""
+    @property
+    def latency(self) -> float:
+        """The longest that a sample is held back, in seconds."""
 
     def push(self, block: Samples, last: bool = False) -> Samples:
         """Return what the block lets be known; everything left when `last`."""
@@ -126,14 +151,34 @@ class _Soxr:
         import soxr
 
         self._stream = soxr.ResampleStream(sr_in, sr_out, 1, dtype="float32", quality="HQ")
-        # soxr reports no delay before data has passed: measure it once, on silence.
-        probe = soxr.ResampleStream(sr_in, sr_out, 1, dtype="float32", quality="HQ")
-        probe.resample_chunk(np.zeros(sr_in, np.float32))
-        self.latency = probe.delay() / sr_out
+        self._rates = (sr_in, sr_out)
+
+    @property
+    def latency(self) -> float:
+        """Measured once for each pair of rates."""
+        return _soxr_latency(*self._rates)
 
     def push(self, block: Samples, last: bool = False) -> Samples:
         resampled: Samples = self._stream.resample_chunk(block, last=last)
         return resampled
+
+
+@lru_cache(maxsize=64)
+def _soxr_latency(sr_in: int, sr_out: int) -> float:
+    """Return the longest that soxr holds a sample back, in seconds, measured on silence.
+
+    It works in blocks of its own, so its delay swings; ``delay()`` tells only the current one.
+    """
+    import soxr
+
+    stream = soxr.ResampleStream(sr_in, sr_out, 1, dtype="float32", quality="HQ")
+    block = np.zeros(max(1, sr_in // 1000), np.float32)
+    n_in, n_out, worst = 0, 0, 0.0
+    while n_in < 3 * sr_in:
+        n_in += len(block)
+        n_out += len(stream.resample_chunk(block))
+        worst = max(worst, n_in / sr_in - n_out / sr_out)
+    return worst
 
 
 class _KaiserBest:
@@ -170,8 +215,9 @@ class _KaiserBest:
         import resampy
 
         sr_in, sr_out = self._rates
-        # resampy refuses clips that would give no sample, so zeros stand in for the silence after.
-        padded = np.concatenate([self._buffer, np.zeros(self._in_step, np.float32)])
+        # resampy refuses clips that would give no sample, so zeros stand in for the silence after;
+        # it sums in the type that it is given, and upstream's sums were float64.
+        padded = np.concatenate([self._buffer, np.zeros(self._in_step)])
         whole = resampy.resample(padded, sr_in, sr_out, filter="kaiser_best")
         first = self._n_context // self._in_step * self._out_step
         kept: Samples = whole[first : first + n_done * sr_out // sr_in]
@@ -238,6 +284,7 @@ def _decoded(
     """Yield (n, channels) blocks; a file that ends before its header says so is an error."""
     import soundfile
 
+    _check_complete(file, path)
     n_read = 0
     while True:
         try:
@@ -245,6 +292,17 @@ def _decoded(
         except soundfile.SoundFileError as error:
             raise AudioFileError(f"{path}: damaged after sample {n_read} ({error})") from error
         if not len(block):
-            return
+            break
         n_read += len(block)
         yield block
+    if file.frames - n_read > _TOLERATED_SECONDS * file.samplerate:
+        raise AudioFileError(f"{path}: cut off, {n_read} of {file.frames} samples are there")
+
+
+def _check_complete(file: soundfile.SoundFile, path: str | os.PathLike[str]) -> None:
+    for announced, present in _SHORTENED.findall(file.extra_info):
+        is_known = int(announced) < _UNKNOWN_BYTES
+        if is_known and int(announced) - int(present) > _TOLERATED_BYTES:
+            raise AudioFileError(
+                f"{path}: cut off, {present} of {announced} bytes are there; copy or record it again"
+            )

@@ -154,6 +154,10 @@ class Embedder:
         stream = self.stream(sr)
         yield from _watched(stream, _chain(first, blocks), str(path))
 
+    def embed_features(self, features: NDArray[np.float32]) -> Embedding:
+        """Return float32 (T, emb_dim) of network inputs (T, ...) that the front end gave already."""
+        return _apply(self._network, features)
+
     def stream(
         self, sr: int, *, hop_size: float | None = None, center: bool | None = None
     ) -> Stream:
@@ -182,8 +186,6 @@ class Stream:
         self._network = network
         self._framer = Framer(spec.front_end.frame_samples, hop, center)
         self._extractor = FeatureExtractor(spec.front_end)
-        n_windowed = spec.front_end.n_steps * spec.front_end.window_samples
-        self._batch = max(1, _MAX_WINDOWED // max(n_windowed, spec.front_end.frame_samples))
         self.reset()
 
     def reset(self) -> None:
@@ -228,13 +230,24 @@ class Stream:
         resampled = self._converter.push(audio_.to_mono(block), last)
         self._has_ended = last
         frames = self._framer.push(resampled, last)
-        pieces = [self._embed(batch) for batch in frames.batches(self._batch)]
-        embedding = np.concatenate([np.zeros((0, self.spec.emb_dim), np.float32), *pieces])
+        embedding = _embed(frames, self._extractor, self._network, self.spec)
         return embedding, np.asarray(frames.starts) / self.spec.front_end.sample_rate
 
-    def _embed(self, frames: Frames) -> Embedding:
-        features = self._extractor(frames)
-        return statistics(features) if self._network is None else self._network(features)
+
+def _embed(
+    frames: Frames, extractor: FeatureExtractor, network: Network | None, spec: ModelSpec
+) -> Embedding:
+    """Return float32 (T, emb_dim), a batch of frames at a time."""
+    n_windowed = spec.front_end.n_steps * spec.front_end.window_samples
+    size = max(1, _MAX_WINDOWED // max(n_windowed, spec.front_end.frame_samples))
+    pieces = [np.zeros((0, spec.emb_dim), np.float32)]
+    for batch in frames.batches(size):
+        pieces.append(_apply(network, extractor(batch)))
+    return np.concatenate(pieces)
+
+
+def _apply(network: Network | None, features: NDArray[np.float32]) -> Embedding:
+    return statistics(features) if network is None else network(features)
 
 
 @overload

@@ -13,6 +13,8 @@
     ├── ConversionError (ValueError)           a weights file that is not what it should be
     ├── RuntimeUnavailableError (ImportError)  no TFLite interpreter is installed
     ├── HeadError (ValueError)                 a head used wrongly, or on another model's embeddings
+    ├── OutputError (OSError)                  a result cannot be written
+    ├── BatchError                             some of many files failed; the rest is done
     └── MissingExtraError (ImportError)        an optional room whose packages are missing
 
 Each also is the builtin error in brackets, so handlers written for those keep working.
@@ -21,7 +23,11 @@ Each also is the builtin error in brackets, so handlers written for those keep w
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
+from pathlib import Path
+
+_MAX_LISTED = 20
 
 
 class ListenEmbedError(Exception):
@@ -68,12 +74,45 @@ class HeadError(ListenEmbedError, ValueError):
     """A head is used before learning, on the wrong model, or its file is damaged."""
 
 
+class OutputError(ListenEmbedError, OSError):
+    """A result cannot be written; what stood at its place before is untouched."""
+
+
+class BatchError(ListenEmbedError):
+    """Some of many files failed; raised after the others are done.
+
+    Parameters
+    ----------
+    failures : list of (Path, ListenEmbedError)
+        Each file with its error, in the order given.
+    n_files : int
+        How many files there were.
+    """
+
+    def __init__(self, failures: list[tuple[Path, ListenEmbedError]], n_files: int) -> None:
+        super().__init__(failures, n_files)
+        self.failures = failures
+        self.n_files = n_files
+
+    def __str__(self) -> str:
+        lines = [f"  {blame(path, error)}" for path, error in self.failures[:_MAX_LISTED]]
+        if len(self.failures) > _MAX_LISTED:
+            lines.append(f"  and {len(self.failures) - _MAX_LISTED} more: see .failures")
+        return "\n".join([f"{len(self.failures)} of {self.n_files} files failed:", *lines])
+
+
 class MissingExtraError(ListenEmbedError, ImportError):
     """An optional room is used without the packages of its extra."""
 
 
 class ListenEmbedWarning(UserWarning):
     """The result is defined, but probably not what was wanted (silence, a very short clip)."""
+
+
+def blame(name: str | os.PathLike[str], error: Exception) -> str:
+    """Return an error's message with the file's name in front, once."""
+    message = str(error)
+    return message if message.startswith(f"{name}: ") else f"{name}: {message}"
 
 
 def require_extra(extra: str) -> None:

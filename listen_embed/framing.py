@@ -100,6 +100,7 @@ class Framer:
         n_frames = self._count_complete(last)
         starts = [start_of(i, self.hop) for i in range(self._next_index, n_frames)]
         if not starts:
+            self._forget_unneeded()
             return Frames(np.zeros(0, np.float32), self._origin, [], self.frame_samples)
         signal = self._joined(padded_to=starts[-1] + self.frame_samples)
         frames = Frames(signal, self._origin, starts, self.frame_samples)
@@ -125,6 +126,12 @@ class Framer:
         signal = self._pending[0] if len(self._pending) == 1 else np.concatenate(self._pending)
         self._pending = [signal]
         return signal
+
+    def _forget_unneeded(self) -> None:
+        """Drop whole blocks before the next frame: with long hops most sound is in no frame."""
+        position = start_of(self._next_index, self.hop)
+        while self._pending and self._origin + len(self._pending[0]) <= position:
+            self._origin += len(self._pending.pop(0))
 
     def _drop_before(self, position: int) -> None:
         """Forget samples that no later frame needs; a copy, so that the old buffer can go."""

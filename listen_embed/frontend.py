@@ -52,8 +52,11 @@ class FeatureExtractor:
         return _finish(columns, front_end)
 
     def _can_share(self, starts: list[int]) -> bool:
-        """Whether frames lie whole columns apart and none is rescaled on its own."""
+        """Whether frames lie whole columns apart, not too far, and none is rescaled on its own."""
         if self.front_end.normalise != "none" or not len(self._inner_steps):
+            return False
+        # Between distant frames lie columns that none of them needs.
+        if starts[-1] - starts[0] > len(starts) * self.front_end.frame_samples:
             return False
         return all((start - starts[0]) % self.front_end.hop_samples == 0 for start in starts)
 

@@ -12,6 +12,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from functools import lru_cache
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,9 @@ def load_folder(folder: str | os.PathLike[str]) -> ModelSpec:
         raise InputError(f"{card}: not valid TOML ({error})") from error
     try:
         return _spec_of_folder(Path(folder), table)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise InputError(f"{card}: {error}") from error
         raise InputError(f"{card}: missing or wrong entry ({error})") from error
 
 
@@ -110,13 +113,17 @@ class _Request:
         if not parts and variant is None and first in {spec.variant for spec in models()}:
             return cls(None, emb_dim, first)
         numbers = [int(part) for part in parts if part.isdecimal()]
+        if len(numbers) > 1:
+            raise InputError(f"the name {model_type!r} has {len(numbers)} widths; a model has one")
         words = [part for part in parts if not part.isdecimal()]
         in_name = cls(
             first, numbers[0] if numbers else None, "/".join(words) if words else None
         )
         in_name._must_agree(model_type, "emb_dim", in_name.emb_dim, emb_dim)
         in_name._must_agree(model_type, "variant", in_name.variant, variant)
-        return cls(first, in_name.emb_dim or emb_dim, in_name.variant or variant)
+        in_name.emb_dim = emb_dim if in_name.emb_dim is None else in_name.emb_dim
+        in_name.variant = in_name.variant or variant
+        return in_name
 
     @staticmethod
     def _must_agree(name: str, argument: str, inside: Any, beside: Any) -> None:
@@ -138,20 +145,20 @@ class _Request:
 def _check_arguments(model_type: Any, emb_dim: Any, variant: Any) -> None:
     if model_type is not None and not isinstance(model_type, str | os.PathLike):
         raise InputError(f"model_type is {model_type!r}; allowed are a name, a folder or None")
-    if emb_dim is not None and (isinstance(emb_dim, bool) or not isinstance(emb_dim, int)):
+    if emb_dim is not None and (isinstance(emb_dim, bool) or not isinstance(emb_dim, Integral)):
         raise InputError(f"emb_dim is {emb_dim!r}; allowed are a whole number or None")
     if variant is not None and not isinstance(variant, str):
         raise InputError(f"variant is {variant!r}; allowed are a string or None")
 
 
 def _is_folder(model: str | os.PathLike[str]) -> bool:
-    return not isinstance(model, str) or Path(model).is_dir() or model.startswith((".", "/", "~"))
+    return not isinstance(model, str) or os.path.isdir(model) or model.startswith((".", "/", "~"))
 
 
 def _from_folder(
     model: str | os.PathLike[str], emb_dim: int | None, variant: str | None
 ) -> ModelSpec:
-    spec = load_folder(Path(model).expanduser())
+    spec = load_folder(os.path.expanduser(model))
     if emb_dim not in (None, spec.emb_dim) or variant not in (None, spec.variant):
         raise ModelNotFoundError(
             f"{model} holds {spec.name}, not emb_dim={emb_dim!r}, variant={variant!r}"

@@ -42,8 +42,8 @@ class Network:
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ConversionError(f"the interpreter refuses this .tflite: {error}") from error
-        (self._input,) = self._interpreter.get_input_details()
-        (self._output,) = self._interpreter.get_output_details()
+        self._input = _the_only("input", self._interpreter.get_input_details())
+        self._output = _the_only("output", self._interpreter.get_output_details())
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -64,6 +64,15 @@ class Network:
             self._interpreter.invoke()
             outputs[row] = self._interpreter.get_tensor(self._output["index"]).ravel()
         return _dequantised(outputs, self._output)
+
+
+def _the_only(what: str, tensors: list[dict[str, Any]]) -> dict[str, Any]:
+    if len(tensors) != 1 or tensors[0]["dtype"] not in (np.float32, np.int8):
+        found = ", ".join(f"{tensor['name']} {tensor['dtype'].__name__}" for tensor in tensors)
+        raise ConversionError(
+            f"a network of ours has one {what}, float32 or int8; this has: {found or 'none'}"
+        )
+    return tensors[0]
 
 
 def _quantised(values: NDArray[np.float32], tensor: dict[str, Any]) -> NDArray[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,6 +114,8 @@ class FrontEnd:
                 raise InputError(
                     f"front end: {name}={getattr(self, name)!r} is not one of {allowed}"
                 )
+        for constant in dataclasses.fields(self):
+            self._check_type(constant.name, str(constant.type))
         self._require("sample_rate", 1_000 <= self.sample_rate <= 768_000)
         self._require("frame_samples", 1 <= self.frame_samples <= 60 * self.sample_rate)
         if self.features == "log-mel":
@@ -124,8 +127,19 @@ class FrontEnd:
         self._require("hop_samples", 1 <= self.hop_samples <= self.frame_samples)
         self._require("n_mels", 0 <= self.n_mels <= self.n_fft // 2 + 1)
         self._require("f_max", 0 <= self.f_min <= self.f_max <= self.sample_rate / 2)
+        self._require("f_max", self.f_min < self.f_max or not self.n_mels)
+        self._require("dynamic_range", self.dynamic_range >= 0)
         self._require("log_floor", self.log_floor >= 0 and self.log_floor + self.log_offset > 0)
         self._require("n_steps", self.n_steps >= 1)
+
+    def _check_type(self, name: str, wanted: str) -> None:
+        value = getattr(self, name)
+        if wanted == "int":
+            self._require(name, isinstance(value, int) and not isinstance(value, bool))
+        elif wanted == "float":
+            self._require(name, isinstance(value, int | float) and math.isfinite(value))
+        elif wanted == "bool":
+            self._require(name, isinstance(value, bool))
 
     def _require(self, name: str, claim: bool) -> None:
         if not claim:
@@ -271,6 +285,10 @@ class ModelSpec:
     download: Download | None = field(default=None, repr=False)
     size_bytes: int = 0
     macs: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.emb_dim, int) or self.emb_dim < 1:
+            raise InputError(f"emb_dim is {self.emb_dim!r}; allowed are whole numbers from 1")
 
     @property
     def name(self) -> str:

@@ -103,7 +103,7 @@ def _digest_path(target: Path) -> Path:
 def _is_intact(target: Path) -> bool:
     """Whether the cached file is there and still what was once written."""
     try:
-        expected = _digest_path(target).read_text()
+        expected = _digest_path(target).read_bytes().decode(errors="replace")
         return hashlib.sha256(_read(target)).hexdigest() == expected
     except (FileNotFoundError, NotADirectoryError, CacheError):
         return False

@@ -25,6 +25,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +36,7 @@ from listen_embed.errors import InputError
 HEADER = struct.Struct("<4sBBBBIIQQQ")
 MAGIC = b"LEPB"
 VERSION = 1
-DTYPES = {"int16": np.dtype("<i2"), "int32": np.dtype("<i4"), "float32": np.dtype("<f4")}
+DTYPES: dict[str, np.dtype[Any]] = {"int16": np.dtype("<i2"), "int32": np.dtype("<i4"), "float32": np.dtype("<f4")}
 _CODES = {1: "int16", 2: "int32", 3: "float32"}
 _ENDS = 1
 MAX_CHANNELS = 64
@@ -86,22 +87,29 @@ def decode(data: bytes | memoryview, dtype: str, channels: int) -> NDArray[np.fl
     if len(data) % (wire.itemsize * channels):
         raise InputError(f"{len(data)} bytes are no whole number of {channels} x {dtype} samples")
     raw = np.frombuffer(data, wire).reshape(-1, channels)
-    samples = raw.astype(np.float32)
+    samples: NDArray[np.float32] = raw.astype(np.float32)
     if wire.kind == "i":
         samples /= np.float32(2.0 ** (8 * wire.itemsize - 1))
     elif not (np.abs(samples) < _ABSURD).all():
         raise InputError(f"float samples beyond {_ABSURD:g}, or NaN: not sound in [-1, 1]")
-    return samples[:, 0] if channels == 1 else samples.mean(axis=1, dtype=np.float32)
+    return to_mono(samples)
+
+
+def to_mono(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the mean of the channels of (n, channels) samples."""
+    if samples.shape[1] == 1:
+        return samples[:, 0]
+    return np.asarray(samples.mean(axis=1, dtype=np.float32))
 
 
 def encode(samples: NDArray[np.float32], dtype: str) -> bytes:
     """Return float32 samples (n,) or (n, channels) in [-1, 1] as raw PCM; louder ones are clipped."""
     wire = DTYPES[dtype]
     if wire.kind == "f":
-        return samples.astype(wire).tobytes()
+        return bytes(samples.astype(wire).tobytes())
     full = 2.0 ** (8 * wire.itemsize - 1)
     scaled = np.round(np.asarray(samples, np.float64) * full)
-    return np.clip(scaled, -full, full - 1).astype(wire).tobytes()
+    return bytes(np.clip(scaled, -full, full - 1).astype(wire).tobytes())
 
 
 def pack(

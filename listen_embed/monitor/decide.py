@@ -16,6 +16,15 @@ _SHARE = 0.6
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """What one frame says: label, its probability in [0, 1], anomaly score (high = anomalous)."""
+
+    label: str
+    probability: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """How fast and how surely decisions are made.
 

@@ -186,8 +186,9 @@ class Journal:
             return [self._entry(row) for row in self._db.execute(query, (number, limit))]
 
     def _entry(self, row: Sequence[Any]) -> Entry:
-        number, *place, data = row
-        return Entry(number, self.run, Event(*place, json.loads(data)))
+        number, source, clock, sample, rate, wall, kind, data = row
+        event = Event(source, clock, sample, rate, wall, kind, json.loads(data))
+        return Entry(number, self.run, event)
 
     def since(self, wall: float, limit: int) -> tuple[list[Entry], list[TracePoint]]:
         """Return the newest entries (at most `limit`) and trace points since a moment, in order."""

@@ -22,6 +22,7 @@ that keeps nothing ignores the topic (``replay=0`` then spares the waiting).
 from __future__ import annotations
 
 import heapq
+import itertools
 import json
 import logging
 import ssl
@@ -50,9 +51,10 @@ _SOURCE_OPTIONS = {
     **_OPTIONS, "backlog": "120", "stall": "5", "replay": "1", "once": "0", "live": "1"
 }  # fmt: skip
 _KEEPALIVE_S = 20
-_POLL_S = 0.2
+_CAN_WAIT_S = 600.0
 # How long a missing block is waited for, and how often it is asked for meanwhile.
-_PATIENCE_S, _ASK_AGAIN_S = 6.0, 2.0
+_PATIENCE_S, _ASK_AGAIN_S = 3.0, 1.0
+_MAX_EARLY = 4096
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ class Connection:
         self.client = make_client(address)
         self._on_up = on_up
         self._changed = threading.Condition()
-        self._unconfirmed: set[int] = set()
+        self._confirmed: set[int] = set()
         self._refused: str | None = None
         self._up = False
         self._closed = False
@@ -175,16 +177,25 @@ class Connection:
             self._changed.notify_all()
 
     def _disconnected(self, *_: Any) -> None:
+        if not self._closed:
+            _log.warning("%s: connection lost, connecting again", self.address.name)
         with self._changed:
             self._up = False
             self._changed.notify_all()
 
     def _published(self, _: Any, __: Any, mid: int, reason: Any, ___: Any) -> None:
         with self._changed:
-            self._unconfirmed.discard(mid)
-            if reason is not None and getattr(reason, "is_failure", False):
+            self._confirmed.add(mid)
+            if getattr(reason, "is_failure", False):
                 self._refused = str(reason)
             self._changed.notify_all()
+
+    def wait_up(self) -> None:
+        """Return when there is a connection; raise `SinkError` if there is none for 5 s."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._up or self._closed, timeout=5.0)
+            if not self._up:
+                raise SinkError(f"{self.address.name}: no connection")
 
     def deliver(self, messages: Sequence[tuple[str, bytes, bool]]) -> None:
         """Publish (topic, payload, retain) with QoS 1 in order; return when all are confirmed.
@@ -196,16 +207,16 @@ class Connection:
         SinkError
             There is no connection, the broker refuses, or the connection is closed for good.
         """
+        self.wait_up()
         with self._changed:
-            if not self._changed.wait_for(lambda: self._up or self._closed, timeout=5.0):
-                raise SinkError(f"{self.address.name}: no connection")
             self._refused = None
-            for topic, payload, retain in messages:
-                info = self.client.publish(topic, payload, qos=1, retain=retain)
-                self._unconfirmed.add(info.mid)
-            self._changed.wait_for(lambda: self._closed or not self._unconfirmed)
-            if self._refused or self._unconfirmed:
-                self._unconfirmed.clear()
+            self._confirmed.clear()
+        # Not under the lock: the client confirms while it holds a lock of its own.
+        sent = {self.client.publish(topic, payload, 1, retain).mid
+                for topic, payload, retain in messages}  # fmt: skip
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or sent <= self._confirmed)
+            if self._refused or not sent <= self._confirmed:
                 raise SinkError(f"{self.address.name}: {self._refused or 'closed'}")
 
     def close(self) -> None:
@@ -274,77 +285,43 @@ class MqttSource:
         live = given["live"] != "0"
         self.limit_s = number(given, "backlog", 0.1, 3600) if live else float("inf")
         self._stall_s = number(given, "stall", 0.1, 86400)
-        self._patience_s = _PATIENCE_S if given["replay"] == "1" else 0.0
         self._once = given["once"] == "1"
-        self._backlog = Backlog(2 * self.limit_s if live else 600.0)
-        self._early: list[tuple[int, int, Block]] = []
-        self._stream, self._expected = "", 0
+        self._backlog = Backlog(2 * self.limit_s if live else _CAN_WAIT_S)
+        self._order = Order(_PATIENCE_S if given["replay"] == "1" else 0.0, self._ask)
         self._connection = Connection(address, self._subscribe)
         self._connection.client.on_message = self._received
 
     def _subscribe(self, client: paho.Client) -> None:
         client.subscribe(self._address.topic, qos=1)
-        self._control("send", self._expected)
+        self._ask()
 
     def _received(self, _: Any, __: Any, message: paho.MQTTMessage) -> None:
-        self._backlog.offer(framed(message.payload))
+        self._backlog.offer(framed(bytes(message.payload)))
+
+    def _ask(self) -> None:
+        self._control("send", self._order.expected)
 
     def _control(self, verb: str, sample: int) -> None:
-        text = json.dumps({"version": 1, "stream": self._stream, verb: sample})
+        stream = self._order.clock.partition("@")[0]
+        text = json.dumps({"version": 1, "stream": stream, verb: sample})
         self._connection.client.publish(f"{self._address.topic}/control", text, qos=1)
 
     def items(self, place: Place | None, stop: threading.Event) -> Iterator[Item]:
         """Yield blocks in order without repetitions; a block that nobody has shows as a gap."""
-        if place is not None and not place.done:
-            self._stream, self._expected = place.clock, place.sample
+        if place is not None:
+            self._order.resume(place)
         self._connection.open()
         try:
             for item in self._backlog.items(stop, self._stall_s):
                 if isinstance(item, Notice):
                     yield item
                     continue
-                for block in self._in_order(item):
+                for block in self._order.push(item):
                     yield block
                     if block.ends and self._once:
                         return
         finally:
             self._connection.close()
-
-    def _in_order(self, block: Block) -> Iterator[Block]:
-        if block.clock != self._stream:
-            self._enter(block)
-        if block.end < self._expected or (block.end == self._expected and not block.ends):
-            return
-        heapq.heappush(self._early, (block.first, block.end, block))
-        while self._early and self._is_next(self._early[0][0]):
-            _, end, block = heapq.heappop(self._early)
-            if end > self._expected or block.ends:
-                self._expected = max(self._expected, end)
-                yield block
-
-    def _enter(self, block: Block) -> None:
-        """Another stream: the sensor was restarted. Its first block is not necessarily the first."""
-        self._stream, self._expected, self._early = block.clock, 0, []
-        self._missing_since = None
-
-    _missing_since: float | None = None
-    _asked = 0.0
-
-    def _is_next(self, first: int) -> bool:
-        """Whether to go on with a block: nothing is missing before it, or patience has run out."""
-        now = time.monotonic()
-        if first <= self._expected:
-            self._missing_since = None
-            return True
-        if self._missing_since is None:
-            self._missing_since, self._asked = now, 0.0
-        if now - self._missing_since > self._patience_s:
-            self._missing_since = None
-            return True
-        if now - self._asked > _ASK_AGAIN_S:
-            self._asked = now
-            self._control("send", self._expected)
-        return False
 
     def behind_s(self) -> float:
         """Return the seconds of sound that wait in the queue."""
@@ -352,5 +329,61 @@ class MqttSource:
 
     def keep(self, clock: str, sample: int) -> None:
         """Tell the sensor that it may forget what is before `sample`."""
-        if clock == self._stream:
+        if clock == self._order.clock:
             self._control("keep", sample)
+
+
+class Order:
+    """Blocks in any order and number of times -> each sample once, in order.
+
+    Parameters
+    ----------
+    patience_s : float
+        How long a missing block is waited for.
+    ask : callable
+        Asks the sensor for everything from `expected` on.
+    """
+
+    def __init__(self, patience_s: float, ask: Callable[[], None]) -> None:
+        self.clock, self.expected = "", 0
+        self._ended = False
+        self._patience_s, self._ask = patience_s, ask
+        self._early: list[tuple[int, int, Block]] = []
+        self._count = itertools.count()
+        self._missing_since: float | None = None
+        self._asked = 0.0
+
+    def resume(self, place: Place) -> None:
+        """Go on at a place; of a stream that had ended nothing more is wanted."""
+        self.clock, self.expected, self._ended = place.clock, place.sample, place.done
+
+    def push(self, block: Block) -> Iterator[Block]:
+        """Yield what can be known to be next."""
+        if block.clock != self.clock:  # the sensor counts anew
+            self.clock, self.expected, self._ended = block.clock, 0, False
+            self._early, self._missing_since = [], None
+        if self._ended or (block.end <= self.expected and not block.ends):
+            return
+        heapq.heappush(self._early, (block.first, next(self._count), block))
+        while self._early and self._is_next(self._early[0][0]):
+            candidate = heapq.heappop(self._early)[2]
+            if candidate.end > self.expected or candidate.ends:
+                self.expected = max(self.expected, candidate.end)
+                self._ended = candidate.ends
+                yield candidate
+
+    def _is_next(self, first: int) -> bool:
+        """Whether to go on with a block: nothing is missing before it, or patience has run out."""
+        now = time.monotonic()
+        if first <= self.expected:
+            self._missing_since = None
+            return True
+        if self._missing_since is None:
+            self._missing_since, self._asked = now, 0.0
+        if now - self._missing_since >= self._patience_s or len(self._early) > _MAX_EARLY:
+            self._missing_since = None
+            return True
+        if now - self._asked > _ASK_AGAIN_S:
+            self._asked = now
+            self._ask()
+        return False

@@ -24,10 +24,9 @@ from numpy.typing import NDArray
 
 from listen_embed.framing import hop_in_samples, start_of
 from listen_embed.monitor.block import Block
-from listen_embed.monitor.decide import Decision, Settings
+from listen_embed.monitor.decide import Decision, Judgement, Settings
 from listen_embed.monitor.events import Entry, Event, Kind, Value
 from listen_embed.monitor.journal import Checkpoint, Journal, TracePoint
-from listen_embed.monitor.machine import Judgement, Listener
 from listen_embed.monitor.sources import Notice, Place, Source, new_clock
 from listen_embed.monitor.spectrum import Spectrum
 
@@ -49,6 +48,13 @@ class Stream(Protocol):
         self, block: NDArray[np.float32], last: bool = False
     ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """Return the embeddings (T, D) and timestamps (T,) that became complete."""
+
+
+class Listener(Protocol):
+    """What the pipeline asks of a machine; tests stand in for it."""
+
+    def judge(self, embedding: NDArray[np.float32]) -> Judgement:
+        """Return what one embedding (D,) says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +308,8 @@ class Pipeline:
     def _calm_down(self) -> None:
         if 0 <= self._calm_at <= self._expected:
             n_dropped = self._at.dropped - self._dropped_before
-            self._note("overload", self._expected, {"what": "ends", "dropped_hops": n_dropped})
+            data: dict[str, Value] = {"what": "ends", "lost_hops": n_dropped}
+            self._note("overload", self._expected, {**data, "dropped_hops": self._at.dropped})
             self._commit(checkpoint=True)
             self._calm_at = -1
 
@@ -415,7 +422,8 @@ class Pipeline:
         self._pending = []
         if at is not None and self._open:
             first_needed = self._grid.start(self._grid.begin_before(at.next_hop))
-            self._source.keep(at.clock, first_needed)
+            # Of a clock that has ended nothing is needed, its last sample included.
+            self._source.keep(at.clock, self._heard + 1 if at.done else first_needed)
         if entries and self._on_entries is not None:
             self._on_entries(entries)
 

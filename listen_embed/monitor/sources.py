@@ -43,7 +43,15 @@ from numpy.typing import NDArray
 
 from listen_embed.audio import MAX_RATE, MIN_RATE
 from listen_embed.errors import InputError, MissingExtraError
-from listen_embed.monitor.block import DTYPES, MAGIC, MAX_CHANNELS, Block, decode, unpack
+from listen_embed.monitor.block import (
+    DTYPES,
+    MAGIC,
+    MAX_CHANNELS,
+    Block,
+    decode,
+    to_mono,
+    unpack,
+)
 
 _POLL_S = 0.2
 _BLOCK_S = 0.1
@@ -250,14 +258,10 @@ def _file_items(path: Path, clock: str, first: int, stop: threading.Event) -> It
                 samples = file.read(int(rate * _FILE_BLOCK_S), dtype="float32", always_2d=True)
                 if not len(samples):
                     return
-                yield from _checked(_mono(samples), rate, position, clock)
+                yield from _checked(to_mono(samples), rate, position, clock)
                 position += len(samples)
     except (soundfile.SoundFileError, OSError, TypeError) as error:
         yield Notice("garbage", f"{path.name}: {error}")
-
-
-def _mono(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    return samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
 
 
 def _checked(
@@ -359,7 +363,7 @@ class Pcm:
     @property
     def frame_bytes(self) -> int:
         """Bytes of one sample in all channels."""
-        return DTYPES[self.dtype].itemsize * self.channels
+        return int(DTYPES[self.dtype].itemsize) * self.channels
 
 
 class _Pipe:
@@ -515,7 +519,7 @@ class _Microphone:
                     samples, overflowed = stream.read(portion)
                     if overflowed:
                         yield Notice("lost", "the sound card's buffer overflowed")
-                    yield from _checked(_mono(samples), self._pcm.rate, position, clock)
+                    yield from _checked(to_mono(samples), self._pcm.rate, position, clock)
                     position += len(samples)
         except sounddevice.PortAudioError as error:
             yield Notice("ended", str(error))

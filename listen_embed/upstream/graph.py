@@ -113,7 +113,10 @@ class GraphBuilder:
     def constant(self, array: Array) -> Tensor:
         """Add a constant: int32 stays int32, anything else becomes float32."""
         kind = "INT32" if array.dtype == np.int32 else "FLOAT32"
-        data = np.ascontiguousarray(array, "<i4" if kind == "INT32" else "<f4").tobytes()
+        with np.errstate(over="ignore"):
+            values = np.ascontiguousarray(array, "<i4" if kind == "INT32" else "<f4")
+        _check(bool(np.isfinite(values).all()), "a weight is too large for a float32")
+        data = values.tobytes()
         buffer = self._buffers.setdefault(data, len(self._buffers) + 1)  # 0 means "no data"
         key = (kind, array.shape, buffer)
         if key not in self._constants:

@@ -141,7 +141,8 @@ class _Reader:
         self._bytes_left -= dataset.size * max(dataset.dtype.itemsize, 4)
         if self._bytes_left < 0:
             self._refuse("its arrays are larger than is accepted")
-        return np.asarray(dataset[()], np.float32)
+        with np.errstate(over="ignore"):  # what overflows is refused where it is used
+            return np.asarray(dataset[()], np.float32)
 
     def _child(self, group: Any, path: str) -> Any:
         """Follow a path of plain links only: others could lead to another file."""

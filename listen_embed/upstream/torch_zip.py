@@ -234,7 +234,9 @@ class _Program:
 
     def name(self, text: str) -> None:
         if text not in _NAMES:
-            raise ConversionError(f"Its pickle mentions {text!r}, which no tensor needs. Refused.")
+            raise ConversionError(
+                f"Its pickle mentions {text[:80]!r}, which no tensor needs. Refused."
+            )
         self.push(_Name(text))
 
     def call(self) -> None:
@@ -272,16 +274,15 @@ class _Program:
         self._bytes_left -= math.prod(shape) * values.itemsize
         if self._bytes_left < 0:
             raise ConversionError("Its tensors together are larger than is accepted.")
-        reach = offset + sum(
-            (size - 1) * stride for size, stride in zip(shape, strides, strict=True)
-        )
-        if 0 not in shape and reach >= values.size:
-            raise ConversionError(f"A tensor of {shape} reaches beyond its storage.")
+        native = values.dtype.newbyteorder("=")
         if 0 in shape:
-            return np.zeros(shape, values.dtype.newbyteorder("="))
+            return np.zeros(shape, native)
+        last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
+        if last >= values.size:
+            raise ConversionError(f"A tensor of {shape} reaches beyond its storage.")
         steps = [stride * values.itemsize for stride in strides]
         view = np.lib.stride_tricks.as_strided(values[offset:], shape, steps, writeable=False)
-        return np.array(view, values.dtype.newbyteorder("="), order="C")
+        return np.array(view, native, order="C")
 
 
 class _Code:

@@ -1,0 +1,198 @@
+"""Heads as .npz files: plain arrays, written at once or not at all, believed only after checks.
+
+A file has `format`, `model` and `digest`, and a folder of arrays for each head in it. Reading never
+unpickles, holds each array's size against its bytes before making it, and answers whatever is wrong
+with a `HeadError`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import os
+import secrets
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from listen_embed.errors import HeadError
+from listen_embed.heads._checks import Floats
+
+FORMAT = 1
+MAX_BYTES = 256 * 2**20
+_MAX_ARRAYS = 64
+_OVERHEAD = 2**20  # more than a zip of so many arrays adds
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment of a zip: equal heads make equal files
+
+Field = NDArray[Any] | str | float | int
+Fields = Mapping[str, Field]
+PathLike = str | os.PathLike[str]
+
+
+def check_model(kept: tuple[str, str], model: str | None, digest: str | None) -> None:
+    """Raise HeadError where a model's name or digest differs from the kept one; None fits all."""
+    if model in (None, kept[0]) and digest in (None, kept[1]):
+        return
+    raise HeadError(
+        f"the head was taught with embeddings of {_describe(*kept)}, but is asked to work on those "
+        f"of {_describe(model or kept[0], digest or '')}. Embeddings of different models do not "
+        "compare: use the head's own model, or teach a new head."
+    )
+
+
+def _describe(model: str, digest: str) -> str:
+    name = f"model {model!r}" if model else "a model whose name was not stated"
+    return f"{name} (digest {digest[:12]})" if digest else name
+
+
+def write(path: PathLike, model: str, digest: str, heads: Mapping[str, Fields]) -> None:
+    """Write heads as one .npz; a file that was there stays whole until the new one is complete."""
+    arrays = {"format": np.array(FORMAT), "model": np.array(model), "digest": np.array(digest)}
+    for head, fields in heads.items():
+        arrays |= {f"{head}/{name}": np.asarray(value) for name, value in fields.items()}
+    size = sum(array.nbytes for array in arrays.values())
+    if size > MAX_BYTES - _OVERHEAD:
+        raise HeadError(
+            f"the heads take {size} bytes, allowed are {MAX_BYTES - _OVERHEAD}. Learn with a lower "
+            "capacity, or with a model of fewer dimensions."
+        )
+    target = Path(path)
+    temporary = target.with_name(f"{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        _write_arrays(temporary, arrays)
+        os.replace(temporary, target)
+    except OSError as error:
+        message = f"cannot write {target}: {error}. Give a path in a folder that can be written."
+        raise HeadError(message) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    with open(path, "xb") as file:
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, array in arrays.items():
+                buffer = io.BytesIO()
+                np.lib.format.write_array(buffer, array, version=(1, 0), allow_pickle=False)
+                archive.writestr(zipfile.ZipInfo(f"{name}.npy", _EPOCH), buffer.getvalue())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def reading(path: PathLike, model: str | None, digest: str | None) -> Iterator[Record]:
+    """Give a file's record, once its model is the asked one; whatever goes wrong is a HeadError."""
+    try:
+        record = Record(_read_arrays(Path(path)))
+        if record.whole("format", 0, 2**31) != FORMAT:
+            raise ValueError(f"its format is {record.whole('format', 0, 2**31)}, not {FORMAT}")
+        check_model((record.text("model"), record.text("digest")), model, digest)
+        yield record
+    except HeadError:
+        raise
+    except Exception as error:  # hostile bytes trip parsers in ways that no list would cover
+        message = f"{path} is no head file that can be used: {error or type(error).__name__}. "
+        raise HeadError(message + "Save the head again with this version.") from error
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    if not path.is_file():
+        raise FileNotFoundError("there is no such file")
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"it has {path.stat().st_size} bytes, allowed are {MAX_BYTES}")
+    with zipfile.ZipFile(path) as archive:
+        infos = archive.infolist()
+        if len(infos) > _MAX_ARRAYS or sum(info.file_size for info in infos) > MAX_BYTES:
+            raise ValueError("its arrays are too many or too large")
+        if any(info.compress_type != zipfile.ZIP_STORED for info in infos):
+            raise ValueError("its arrays are compressed")
+        return {info.filename.removesuffix(".npy"): _parse(archive.read(info)) for info in infos}
+
+
+def _parse(data: bytes) -> NDArray[Any]:
+    """Return the array in an .npy; its header is held against the bytes before it is believed."""
+    stream = io.BytesIO(data)
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("an array has an unknown version")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    if dtype.kind not in "fiU" or math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
+        raise ValueError(f"an array of {dtype} and shape {shape} is not what it should be")
+    flat = np.frombuffer(data, dtype, offset=stream.tell())
+    return flat.reshape(shape, order="F" if fortran else "C")
+
+
+class Record:
+    """Checked access to the arrays of a file, or of one head in it."""
+
+    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self._arrays = arrays
+
+    def head(self, name: str) -> Record | None:
+        """Return the record of a head, None where the file has none of that name."""
+        start = f"{name}/"
+        found = {k.removeprefix(start): v for k, v in self._arrays.items() if k.startswith(start)}
+        return Record(found) if found else None
+
+    def identity(self) -> dict[str, str]:
+        """Return the file's model and digest."""
+        return {"model": self.text("model"), "digest": self.text("digest")}
+
+    def text(self, name: str) -> str:
+        """Return a text."""
+        return str(self._get(name, "U", ()))
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Return a list of texts."""
+        return tuple(map(str, self._get(name, "U", (None,))))
+
+    def whole(self, name: str, low: int, high: int) -> int:
+        """Return a whole number from `low` to `high`."""
+        value = int(self._get(name, "i", ()))
+        if not low <= value <= high:
+            raise ValueError(f"its {name} is {value}, allowed is {low} to {high}")
+        return value
+
+    def number(self, name: str, low: float, high: float) -> float:
+        """Return a number from `low` to `high`."""
+        value = float(self._get(name, "f", ()))
+        if not low <= value <= high:
+            raise ValueError(f"its {name} is {value}, allowed is {low:g} to {high:g}")
+        return value
+
+    def floats(self, name: str, *shape: int | None) -> Floats:
+        """Return finite numbers of the shape, where None stands for any length."""
+        values = self._get(name, "f", shape).astype(np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError(f"its {name} holds NaN or infinity")
+        return values
+
+    def positive(self, name: str, *shape: int | None) -> Floats:
+        """Return finite numbers above 0."""
+        values = self.floats(name, *shape)
+        if not (values > 0).all():
+            raise ValueError(f"its {name} is not above 0")
+        return values
+
+    def scores(self, name: str, most: int) -> Floats:
+        """Return up to `most` finite numbers, none below 0."""
+        values = self.floats(name, None)
+        if len(values) > most or (values < 0).any():
+            raise ValueError(f"its {name} are no list of up to {most} scores")
+        return values
+
+    def _get(self, name: str, kind: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
+        if name not in self._arrays:
+            raise ValueError(f"it has no {name}")
+        array = self._arrays[name]
+        fits = len(array.shape) == len(shape) and all(
+            wanted in (None, given) for wanted, given in zip(shape, array.shape, strict=True)
+        )
+        if array.dtype.kind != kind or not fits:
+            raise ValueError(f"its {name} is {array.dtype} of shape {array.shape}")
+        return array

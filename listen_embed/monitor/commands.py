@@ -1,0 +1,163 @@
+"""``listen-embed monitor collect | adapt | run`` for the command line.
+
+In: arguments. Out: an exit code; what a person reads goes to standard output here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from listen_embed.errors import InputError
+
+_TOKEN = "LISTEN_EMBED_PAGE_TOKEN"  # noqa: S105 - the name of a variable
+_SOURCE_HELP = (
+    "file.wav, folder/, mic:, stdin:?sr=48000&dtype=int16, tcp://host:port, udp://host:port "
+    "or mqtt://host/topic; files take ?pace=1 for real time"
+)
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the room's commands."""
+    parser = subparsers.add_parser("monitor", help="listen to a machine: states and anomalies")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_collect(commands.add_parser("collect", help="record a labelled clip"))
+    _add_adapt(commands.add_parser("adapt", help="learn a machine from labelled clips"))
+    _add_run(commands.add_parser("run", help="watch the machine"))
+
+
+def _add_collect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--label", required=True, help="the machine's state, for example Mode1")
+    parser.add_argument("--seconds", type=float, default=20.0, help="how long (default 20)")
+    parser.add_argument("--from", dest="source", required=True, metavar="SOURCE", help=_SOURCE_HELP)
+    parser.add_argument("--out", type=Path, default=Path("clips"), help="folder (default clips)")
+    parser.set_defaults(run=_collect)
+
+
+def _add_adapt(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("clips", type=Path, help="folder with a folder of sound files per label")
+    parser.add_argument("--out", type=Path, default=Path("machine.npz"), help="what is learnt")
+    parser.add_argument("--model", help="model's name (default: the package's default model)")
+    parser.add_argument("--hop", type=float, default=0.5, help="between training frames (0.5 s)")
+    parser.add_argument("--kind", choices=("prototype", "logistic"), default="prototype")
+    parser.add_argument("--reject", type=float, default=0.0, metavar="SHARE",
+                        help="share of known sound that may be called unknown (0)")  # fmt: skip
+    parser.set_defaults(run=_adapt)
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--head", required=True, metavar="FILE", help="machine.npz, from monitor adapt")
+    add("--from", dest="source", required=True, metavar="SOURCE", help=_SOURCE_HELP)
+    add("--journal", default="monitor.sqlite", help="where events are kept (monitor.sqlite)")
+    add("--name", default="machine", help="the machine's name on the page")
+    add("--mqtt", action="append", default=[], metavar="URL",
+        help="mqtt[s]://[user@]host[:port]/topic?ca=&passwordfile=")  # fmt: skip
+    add("--sparkplug", action="append", default=[], metavar="URL",
+        help="Sparkplug B: mqtt[s]://host/GROUP/NODE/DEVICE")  # fmt: skip
+    add("--jsonl", action="append", default=[], metavar="FILE", help="JSON lines; - is stdout")
+    add("--webhook", action="append", default=[], metavar="URL", help="POST of each event")
+    add("--page", metavar="HOST:PORT", help="the live page, for example 127.0.0.1:8777")
+    add("--token", default=os.environ.get(_TOKEN),
+        help=f"demanded by the page; needed beyond loopback (or set {_TOKEN})")  # fmt: skip
+    add("--hop", type=float, default=0.1, help="seconds between frames (0.1)")
+    add("--debounce", type=float, default=1.0, help="seconds that vote on a change (1)")
+    add("--threshold", type=float, default=3.0,
+        help="anomaly score of an alarm: 3 is one normal frame in a thousand (3)")  # fmt: skip
+    add("--heartbeat", type=float, default=10.0, help="seconds of sound between heart-beats (10)")
+    add("--checkpoint", type=float, default=5.0, help="seconds of sound between checkpoints (5)")
+    add("--drain", type=float, default=10.0, help="seconds to deliver what is left at the end (10)")
+    add("--keep-days", type=float, default=30.0, help="how long delivered events are kept (30)")
+    add("--threads", type=int, default=1, help="threads of the model (1)")
+    parser.set_defaults(run=_run)
+
+
+def _collect(args: argparse.Namespace) -> int:
+    from listen_embed.monitor.collect import collect
+    from listen_embed.monitor.sources import open_source
+
+    if not 0.1 <= args.seconds <= 3600:
+        raise InputError(f"--seconds {args.seconds}: give 0.1 to 3600")
+    with _Stop() as stop:
+        clip = collect(open_source(args.source), args.label, args.seconds, args.out, stop)
+    _say(f"{clip.path}: {clip.seconds:.2f} s, peak {clip.peak_db:.1f} dB of full scale")
+    if clip.peak_db > -0.1:
+        _say("warning: the clip is overdriven; turn the input down and record it again")
+    return 0
+
+
+def _adapt(args: argparse.Namespace) -> int:
+    from listen_embed.embedder import Embedder
+    from listen_embed.monitor.adapt import adapt
+
+    embedder = Embedder(args.model, hop_size=args.hop, center=False)
+    begun = time.perf_counter()
+    adapted = adapt(args.clips, embedder, kind=args.kind, reject=args.reject)
+    adapted.machine.save(args.out)
+    seconds = time.perf_counter() - begun
+    picture = args.out.with_suffix(".svg")
+    _write_text(picture, adapted.confusion.svg("cross-validated"))
+    _say(adapted.confusion.text())
+    _say(
+        f"{adapted.n_clips} clips, {adapted.n_embeddings} embeddings of {embedder.spec.name}, "
+        f"{seconds:.2f} s -> {args.out}, {picture}"
+    )
+    return 0
+
+
+def _run(args: argparse.Namespace) -> int:
+    from listen_embed.monitor.run import Options, run
+
+    options = Options(
+        head=args.head, source=args.source, journal=args.journal, name=args.name, hop_s=args.hop,
+        debounce_s=args.debounce, threshold=args.threshold, heartbeat_s=args.heartbeat,
+        checkpoint_s=args.checkpoint, mqtt=args.mqtt, sparkplug=args.sparkplug, jsonl=args.jsonl,
+        webhook=args.webhook, page=args.page, token=args.token, drain_s=args.drain,
+        keep_days=args.keep_days, threads=args.threads,
+    )  # fmt: skip
+    with _Stop() as stop:
+        left = run(options, stop)
+    for name in left:
+        _warn(f"{name}: events are left in {args.journal}; they go out at the next start")
+    return 0
+
+
+class _Stop:
+    """SIGTERM and SIGINT set an event; a second one takes its usual way."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> threading.Event:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._before[number] = signal.signal(number, self._set)
+        return self._event
+
+    def _set(self, number: int, _: Any) -> None:
+        self._event.set()
+        signal.signal(number, self._before[number])
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _say(text: str) -> None:
+    print(text)
+
+
+def _warn(text: str) -> None:
+    print(text, file=sys.stderr)

@@ -1,0 +1,348 @@
+"""A picture of a sound and its embedding: waveform, log-mel and embedding over one time axis.
+
+What is drawn is gathered in constant memory: columns are merged in twos whenever they become too
+many, so an hour and a second take the same room. Needs matplotlib, the extra ``[plot]``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import warnings
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from listen_embed import audio, registry
+from listen_embed.errors import InputError, MissingExtraError
+from listen_embed.framing import Framer
+from listen_embed.frontend import FeatureExtractor, mel_matrix
+from listen_embed.output import Pieces, replacing
+from listen_embed.spec import FrontEnd, ModelSpec
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Rows = NDArray[np.float32]
+Merge = Callable[..., Rows]
+
+PICTURES = ("png", "svg", "pdf")
+
+_SIZE_INCHES = (11.0, 7.0)
+_DPI = 130
+# Columns kept of each picture: between this and twice as many, about one per pixel.
+_WIDTH = 900
+_BLOCK_SECONDS = 10.0
+_DYNAMIC_RANGE_DB = 80.0
+_DEVIATIONS = 2.5
+_SECONDS_AS_MINUTES = 180
+_ROUND_HZ = (50, 100, 200, 500, 1000, 2000, 4000, 8000, 16_000)
+_BLUE = "#23527c"
+_STYLE: dict[str, Any] = {
+    "font.size": 9,
+    "figure.titlesize": 12,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#777777",
+    "xtick.color": "#444444",
+    "ytick.color": "#444444",
+    "axes.labelcolor": "#222222",
+}
+
+
+def check_picture(path: Path) -> None:
+    """Raise `InputError` for an unknown suffix, `MissingExtraError` where matplotlib is missing."""
+    if _suffix(path) not in PICTURES:
+        known = ", ".join(f".{suffix}" for suffix in PICTURES)
+        raise InputError(f"{path}: a picture's suffix decides its format; allowed are {known}")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise MissingExtraError(
+            "pictures need matplotlib, not installed here. "
+            'Install with: pip install "listen-embed[plot]"'
+        )
+
+
+class Thumbnail:
+    """Rows over time, merged in twos whenever they are twice as many as needed.
+
+    Parameters
+    ----------
+    merge : callable
+        ``numpy.mean``, ``numpy.min`` or ``numpy.max``.
+    width : int
+        The number of rows kept lies between this and its double.
+    """
+
+    def __init__(self, merge: Merge, width: int = _WIDTH) -> None:
+        self._merge = merge
+        self._full = 2 * width
+        self._factor = 1
+        self._kept: list[Rows] = []
+        self._waiting: Rows | None = None
+
+    def add(self, rows: Rows) -> None:
+        """Append float32 (n, d)."""
+        if self._waiting is not None:
+            rows = np.concatenate([self._waiting, rows])
+        while len(rows) >= self._factor:
+            n_room = self._full - self._n_kept
+            n_taken = min(n_room, len(rows) // self._factor) * self._factor
+            self._kept.append(self._merged(rows[:n_taken], self._factor))
+            rows = rows[n_taken:]
+            if self._n_kept == self._full:
+                self._kept = [self._merged(np.concatenate(self._kept), 2)]
+                self._factor *= 2
+        self._waiting = rows.copy()
+
+    def rows(self) -> Rows:
+        """Return what is kept, float32 (n, d); the last row may stand for less time."""
+        assert self._waiting is not None
+        tail = [self._merged(self._waiting, len(self._waiting))] if len(self._waiting) else []
+        return np.concatenate([*self._kept, *tail]) if self._kept or tail else self._waiting
+
+    @property
+    def _n_kept(self) -> int:
+        return sum(map(len, self._kept))
+
+    def _merged(self, rows: Rows, factor: int) -> Rows:
+        return self._merge(rows.reshape(-1, factor, rows.shape[1]), axis=1)
+
+
+class Picture:
+    """Gathers what is drawn while a file's embeddings pass by.
+
+    Parameters
+    ----------
+    source : Path
+        The sound file; `save` reads it a second time.
+    spec : ModelSpec
+        The model; the log-mel shown has its bands.
+    title : str
+        Text above the picture.
+    """
+
+    def __init__(self, source: Path, spec: ModelSpec, title: str) -> None:
+        self._source = source
+        self._spec = spec
+        self._title = title
+        self._embedding = Thumbnail(np.mean)
+        self._ends: list[float] = []
+        self._n_frames = 0
+
+    def watch(self, pieces: Pieces) -> Iterator[tuple[Rows, NDArray[np.float64]]]:
+        """Yield the pieces unchanged, remembering what the picture needs."""
+        for embedding, timestamps in pieces:
+            if len(timestamps):
+                self._embedding.add(embedding)
+                self._ends = [*self._ends[:1], float(timestamps[0]), float(timestamps[-1])]
+                self._n_frames += len(timestamps)
+            yield embedding, timestamps
+
+    def save(self, target: Path) -> None:
+        """Draw all that was watched into a .png, .svg or .pdf.
+
+        Raises
+        ------
+        OutputError
+            It cannot be written.
+        """
+        import matplotlib
+
+        sound = _Sound.of(self._source, _shown(self._spec.front_end))
+        with (
+            replacing(target) as file,
+            matplotlib.rc_context(_STYLE),
+            warnings.catch_warnings(),
+        ):
+            # A title may hold characters that the font has not; boxes are drawn for them.
+            warnings.filterwarnings("ignore", message="Glyph .* missing")
+            figure = self._draw(sound)
+            figure.savefig(file, format=_suffix(target), dpi=_DPI)
+
+    def _draw(self, sound: _Sound) -> Figure:
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
+        axes = figure.subplots(
+            3, 2, width_ratios=(1, 0.012), height_ratios=(1.0, 1.6, 1.9), sharex="col"
+        )
+        figure.suptitle(self._title, x=0.012, ha="left", parse_math=False)
+        axes[0, 1].set_axis_off()
+        _draw_waveform(axes[0, 0], sound)
+        _draw_log_mel(axes[1, 0], axes[1, 1], sound)
+        self._draw_embedding(axes[2, 0], axes[2, 1])
+        axes[2, 0].set_xlim(0, sound.seconds)
+        _label_time(axes[2, 0], sound.seconds)
+        return figure
+
+    def _draw_embedding(self, axes: Axes, bar: Axes) -> None:
+        rows = _standardised(self._embedding.rows())
+        first, last = self._ends[0], self._ends[-1]
+        half_hop = (last - first) / max(1, self._n_frames - 1) / 2 or 0.5
+        image = axes.imshow(
+            rows.T,
+            aspect="auto",
+            origin="lower",
+            interpolation="nearest",
+            extent=(first - half_hop, last + half_hop, 0, self._spec.emb_dim),
+            cmap="RdBu_r",
+            vmin=-_DEVIATIONS,
+            vmax=_DEVIATIONS,
+        )
+        axes.set_ylabel("embedding, dimension")
+        axes.figure.colorbar(image, cax=bar, label="deviations from its mean")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sound:
+    """What the upper panels show of a sound file."""
+
+    seconds: float
+    sr: int
+    lows: Rows
+    highs: Rows
+    log_mel: Rows
+    log_mel_seconds: float
+    front_end: FrontEnd
+
+    @classmethod
+    def of(cls, source: Path, front_end: FrontEnd) -> _Sound:
+        lows, highs, log_mel = Thumbnail(np.min), Thumbnail(np.max), Thumbnail(np.mean)
+        n_samples, n_columns, sr = 0, 0, 0
+        columns = _Columns(front_end)
+        for block, sr in audio.read_blocks(source, _BLOCK_SECONDS):
+            n_samples += len(block)
+            lows.add(block[:, None])
+            highs.add(block[:, None])
+            log_mel.add(columns.push(block, sr))
+        log_mel.add(columns.push(np.zeros(0, np.float32), sr, last=True))
+        return cls(
+            seconds=n_samples / sr,
+            sr=sr,
+            lows=lows.rows()[:, 0],
+            highs=highs.rows()[:, 0],
+            log_mel=log_mel.rows(),
+            log_mel_seconds=columns.n_given * front_end.hop_samples / front_end.sample_rate,
+            front_end=front_end,
+        )
+
+
+class _Columns:
+    """Log-mel columns of a sound, one after the other without gap or overlap."""
+
+    def __init__(self, front_end: FrontEnd) -> None:
+        self._front_end = front_end
+        self._framer = Framer(
+            front_end.frame_samples, Fraction(front_end.n_steps * front_end.hop_samples), False
+        )
+        self._extractor = FeatureExtractor(front_end)
+        self._converter: audio.RateConverter | None = None
+        self.n_given = 0
+
+    def push(self, block: Rows, sr: int, last: bool = False) -> Rows:
+        """Return float32 (n, n_bands) in decibels."""
+        if self._converter is None:
+            self._converter = audio.rate_converter(sr, self._front_end.sample_rate, "soxr")
+        frames = self._framer.push(self._converter.push(block, last), last)
+        given = [self._decibels(self._extractor(frame)[0].T) for frame in frames.batches(1)]
+        columns = np.concatenate([np.zeros((0, self._front_end.n_bands), np.float32), *given])
+        self.n_given += len(columns)
+        return columns
+
+    def _decibels(self, columns: Rows) -> Rows:
+        front_end = self._front_end
+        is_magnitude = front_end.power == 1 or front_end.mel_root
+        scale = (10 / np.log(10) if front_end.log == "ln" else 1.0) * (2 if is_magnitude else 1)
+        return columns * np.float32(scale)
+
+
+def _shown(front_end: FrontEnd) -> FrontEnd:
+    """Return the front end whose log-mel is drawn: the model's bands, nothing relative to a frame."""
+    if front_end.features != "log-mel":
+        emb_dim = 128 if front_end.sample_rate <= 16_000 else 256
+        front_end = registry.find("logmel", emb_dim).front_end
+    return dataclasses.replace(
+        front_end,
+        normalise="none",
+        preemphasis=0.0,
+        padding="none",
+        reference="none",
+        dynamic_range=0.0,
+        shift=0.0,
+        scale=1.0,
+    )
+
+
+def _standardised(rows: Rows) -> Rows:
+    """Return every dimension's deviation from its mean over time, in standard deviations."""
+    spread = rows.std(axis=0)
+    # A dimension that hardly moves stays pale instead of showing its noise.
+    floor = 0.25 * float(np.median(spread)) + 1e-9
+    return (rows - rows.mean(axis=0)) / np.maximum(spread, np.float32(floor))
+
+
+def _draw_waveform(axes: Axes, sound: _Sound) -> None:
+    times = np.linspace(0, sound.seconds, len(sound.lows))
+    axes.fill_between(times, sound.lows, sound.highs, color=_BLUE, linewidth=0.6)
+    reach = max(1e-3, float(np.abs([sound.lows.min(), sound.highs.max()]).max()))
+    axes.set_ylim(-1.05 * reach, 1.05 * reach)
+    axes.set_ylabel("waveform")
+    axes.grid(axis="x", alpha=0.25)
+
+
+def _draw_log_mel(axes: Axes, bar: Axes, sound: _Sound) -> None:
+    peak = float(sound.log_mel.max())
+    image = axes.imshow(
+        sound.log_mel.T - peak,
+        aspect="auto",
+        origin="lower",
+        interpolation="nearest",
+        extent=(0, sound.log_mel_seconds, 0, sound.front_end.n_bands),
+        cmap="magma",
+        vmin=-_DYNAMIC_RANGE_DB,
+        vmax=0,
+    )
+    _label_bands(axes, sound.front_end)
+    axes.set_ylabel("log-mel, Hz")
+    axes.figure.colorbar(image, cax=bar, label="dB below the maximum")
+
+
+def _label_bands(axes: Axes, front_end: FrontEnd) -> None:
+    """Put round frequencies beside the bands that hold them."""
+    centres = _band_centres(front_end)
+    ticks = [hz for hz in _ROUND_HZ if centres[0] < hz < centres[-1]]
+    axes.set_yticks(np.interp(ticks, centres, np.arange(len(centres)) + 0.5))
+    axes.set_yticklabels([f"{hz // 1000}k" if hz >= 1000 else str(hz) for hz in ticks])
+
+
+def _band_centres(front_end: FrontEnd) -> NDArray[np.float64]:
+    bins = np.arange(front_end.n_fft // 2 + 1) * (front_end.sample_rate / front_end.n_fft)
+    if not front_end.n_mels:
+        return bins
+    weights = mel_matrix(front_end).astype(np.float64)
+    # A low band may be narrower than a bin and hold none: it takes its neighbours' place.
+    total = weights.sum(axis=0)
+    is_filled = total > 0
+    bands = np.arange(front_end.n_mels)
+    centres = (bins @ weights)[is_filled] / total[is_filled]
+    return np.interp(bands, bands[is_filled], centres)
+
+
+def _label_time(axes: Axes, seconds: float) -> None:
+    if seconds < _SECONDS_AS_MINUTES:
+        axes.set_xlabel("seconds")
+        return
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axes.set_xlabel("minutes : seconds")
+    axes.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 1.5, 3, 6, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda t, _: f"{int(t) // 60}:{int(t) % 60:02d}"))
+
+
+def _suffix(path: Path) -> str:
+    return path.suffix.lower().lstrip(".")

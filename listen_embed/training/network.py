@@ -1,0 +1,243 @@
+"""The students: one family of networks, described by an `Architecture` and sized from a byte budget.
+
+A student is a MobileNetV3 over log-mels: a stem, inverted residuals with squeeze-excitation, a last 1x1
+convolution, the mean over frequency and time, and a linear layer to the embedding. EfficientAT's mn04
+is of the same family, so a student may start as a channel-pruned copy of it.
+
+Source: Howard et al., "Searching for MobileNetV3", ICCV 2019; Schmid et al., ICASSP 2023 (arXiv 2211.04772).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+Activation = Literal["relu", "relu6", "hardswish"]
+_ACTIVATIONS = {"relu": nn.ReLU, "relu6": nn.ReLU6, "hardswish": nn.Hardswish}
+
+_BN_EPS = 1e-3
+# mn04's table: kernel, stride, activation and squeeze-excitation of blocks 1 to 15.
+_KERNELS = (3, 3, 3, 5, 5, 5, 3, 3, 3, 3, 3, 3, 5, 5, 5)
+_STRIDES = (1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1)
+_N_RELU = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """An inverted residual: expand to `hidden`, convolve each channel, excite, project to `out`."""
+
+    kernel: int
+    stride: int
+    hidden: int
+    out: int
+    squeeze: int
+    activation: Activation
+    expands: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """Everything that decides a student's shape.
+
+    Parameters
+    ----------
+    stem, last : int
+        Channels of the first (stride 2) and of the last convolution.
+    blocks : tuple of Block
+    emb_dim : int
+        Width of the embedding; 0 leaves the linear layer out, as mn04 does.
+    activation : str
+        Of the stem and of the last convolution.
+    """
+
+    stem: int
+    blocks: tuple[Block, ...]
+    last: int
+    emb_dim: int
+    activation: Activation = "hardswish"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for a model card or checkpoint."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any]) -> Architecture:
+        """Build from what `to_dict` gave."""
+        blocks = tuple(Block(**block) for block in table["blocks"])
+        return cls(**{**table, "blocks": blocks})
+
+
+class ConvNorm(nn.Sequential):
+    """Convolution without bias, batch-norm, activation; torch's symmetric padding."""
+
+    def __init__(
+        self, n_in: int, n_out: int, kernel: int, stride: int, groups: int, act: Activation | None
+    ) -> None:
+        convolution = nn.Conv2d(
+            n_in, n_out, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False
+        )
+        layers: list[nn.Module] = [convolution, nn.BatchNorm2d(n_out, eps=_BN_EPS, momentum=0.1)]
+        if act:
+            layers.append(_ACTIVATIONS[act]())
+        super().__init__(*layers)
+
+
+class SqueezeExcite(nn.Module):
+    """Scale channels by a gate computed from their means."""
+
+    def __init__(self, channels: int, squeeze: int) -> None:
+        super().__init__()
+        self.reduce = nn.Linear(channels, squeeze)
+        self.expand = nn.Linear(squeeze, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x (B, C, F, T), each channel scaled by its gate."""
+        gate = torch.sigmoid(self.expand(torch.relu(self.reduce(x.mean((2, 3))))))
+        return x * gate[:, :, None, None]
+
+
+class InvertedResidual(nn.Module):
+    """One `Block`."""
+
+    def __init__(self, n_in: int, block: Block) -> None:
+        super().__init__()
+        act = block.activation
+        self.expand = (
+            ConvNorm(n_in, block.hidden, 1, 1, 1, act) if block.expands else nn.Identity()
+        )
+        self.depthwise = ConvNorm(
+            block.hidden, block.hidden, block.kernel, block.stride, block.hidden, act
+        )
+        self.squeezes = block.squeeze > 0
+        self.excite = SqueezeExcite(block.hidden, block.squeeze) if block.squeeze else nn.Identity()
+        self.project = ConvNorm(block.hidden, block.out, 1, 1, 1, None)
+        self.adds_input = block.stride == 1 and n_in == block.out
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, out, F / stride, T / stride)."""
+        y = self.project(self.excite(self.depthwise(self.expand(x))))
+        return x + y if self.adds_input else y
+
+
+class Student(nn.Module):
+    """A network of the family; see the module's docstring.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.stem = ConvNorm(1, architecture.stem, 3, 2, 1, architecture.activation)
+        widths = [architecture.stem, *(block.out for block in architecture.blocks)]
+        self.blocks = nn.Sequential(
+            *(InvertedResidual(n, b) for n, b in zip(widths, architecture.blocks, strict=False))
+        )
+        self.last = ConvNorm(widths[-1], architecture.last, 1, 1, 1, architecture.activation)
+        self.to_embedding = (
+            nn.Linear(architecture.last, architecture.emb_dim)
+            if architecture.emb_dim
+            else nn.Identity()
+        )
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """Return the channel means (B, last) of log-mels (B, 1, F, T)."""
+        return self.last(self.blocks(self.stem(x))).mean((2, 3))  # type: ignore[no-any-return]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return embeddings (B, emb_dim) of log-mels (B, 1, F, T)."""
+        return self.to_embedding(self.pooled(x))  # type: ignore[no-any-return]
+
+
+def count_weights(architecture: Architecture) -> int:
+    """Return the weights and biases of a student with its batch-norms folded: its bytes in int8."""
+    total, width = 9 * architecture.stem + architecture.stem, architecture.stem
+    for block in architecture.blocks:
+        if block.expands:
+            total += (width + 1) * block.hidden
+        total += (block.kernel**2 + 1) * block.hidden
+        if block.squeeze:
+            total += (2 * block.hidden + 1) * block.squeeze + block.hidden
+        total += (block.hidden + 1) * block.out
+        width = block.out
+    total += (width + 1) * architecture.last
+    return total + (architecture.last + 1) * architecture.emb_dim
+
+
+def from_efficientat(tensors: Mapping[str, NDArray[Any]]) -> Student:
+    """Return EfficientAT's network, up to its 384-d average, from a published state dict.
+
+    Parameters
+    ----------
+    tensors : mapping of str to ndarray
+        As `listen_embed.upstream.torch_zip.read_state_dict` gives them.
+    """
+    blocks = tuple(_published_block(tensors, i) for i in range(1, len(_KERNELS) + 1))
+    stem = len(tensors["features.0.0.weight"])
+    last = len(tensors[f"features.{len(_KERNELS) + 1}.0.weight"])
+    student = Student(Architecture(stem, blocks, last, 0))
+    _load_conv(student.stem, tensors, "features.0")
+    for i, block in enumerate(student.blocks, start=1):
+        _load_block(block, tensors, f"features.{i}.block")
+    _load_conv(student.last, tensors, f"features.{len(_KERNELS) + 1}")
+    return student.eval()
+
+
+def _stages(tensors: Mapping[str, NDArray[Any]], prefix: str) -> list[str]:
+    """Return the names of a block's parts in order: expand?, depthwise, excitation?, project."""
+    parts = {key.removeprefix(f"{prefix}.").split(".")[0] for key in tensors if key.startswith(f"{prefix}.")}
+    return [f"{prefix}.{part}" for part in sorted(parts, key=int)]
+
+
+def _published_block(tensors: Mapping[str, NDArray[Any]], index: int) -> Block:
+    stages = _stages(tensors, f"features.{index}.block")
+    excitation = [s for s in stages if f"{s}.conc_se_layers.0.fc1.weight" in tensors]
+    convolutions = [s for s in stages if s not in excitation]
+    hidden = len(tensors[f"{convolutions[-2]}.0.weight"])
+    squeeze = len(tensors[f"{excitation[0]}.conc_se_layers.0.fc1.weight"]) if excitation else 0
+    return Block(
+        kernel=_KERNELS[index - 1],
+        stride=_STRIDES[index - 1],
+        hidden=hidden,
+        out=len(tensors[f"{convolutions[-1]}.0.weight"]),
+        squeeze=squeeze,
+        activation="relu" if index <= _N_RELU else "hardswish",
+        expands=len(convolutions) == 3,
+    )
+
+
+def _load_block(
+    block: InvertedResidual, tensors: Mapping[str, NDArray[Any]], prefix: str
+) -> None:
+    stages = _stages(tensors, prefix)
+    excitation = [s for s in stages if f"{s}.conc_se_layers.0.fc1.weight" in tensors]
+    convolutions = [s for s in stages if s not in excitation]
+    targets = [block.depthwise, block.project]
+    if len(convolutions) == 3:
+        targets.insert(0, block.expand)
+    for module, name in zip(targets, convolutions, strict=True):
+        _load_conv(module, tensors, name)
+    for name in excitation:
+        for ours, theirs in ((block.excite.reduce, "fc1"), (block.excite.expand, "fc2")):
+            _copy(ours.weight, tensors[f"{name}.conc_se_layers.0.{theirs}.weight"])
+            _copy(ours.bias, tensors[f"{name}.conc_se_layers.0.{theirs}.bias"])
+
+
+def _load_conv(module: nn.Module, tensors: Mapping[str, NDArray[Any]], name: str) -> None:
+    convolution, norm = module[0], module[1]  # type: ignore[index]
+    _copy(convolution.weight, tensors[f"{name}.0.weight"])
+    for part in ("weight", "bias", "running_mean", "running_var"):
+        _copy(getattr(norm, part), tensors[f"{name}.1.{part}"])
+
+
+def _copy(target: Tensor, values: NDArray[Any]) -> None:
+    with torch.no_grad():
+        target.copy_(torch.from_numpy(np.ascontiguousarray(values)))

@@ -1,0 +1,256 @@
+"""Training material as numbered shards: crops, changed at random, as the students and the teachers see them.
+
+Shard ``k`` depends on the recipe and on ``k`` alone, so worker processes make shards ahead, a resumed run
+gets the same ones, and several students can learn from one set. A shard is a folder of .npy files that
+appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from listen_embed.audio import rate_converter
+from listen_embed.embedder import Embedder
+from listen_embed.framing import Frames
+from listen_embed.frontend import FeatureExtractor
+from listen_embed.spec import FrontEnd
+from listen_embed.training import corpus as corpus_
+from listen_embed.training.augment import Augmentation, augment
+
+
+Samples = NDArray[np.float32]
+Pair = tuple[Samples, Samples]
+
+
+class Sounds(Protocol):
+    """Where training sound comes from; picklable, so that workers can have one each."""
+
+    sr: int
+
+    def draw(self, n_samples: int, rng: np.random.Generator) -> Pair:
+        """Return what the students hear and what the teachers hear, float32 (n_samples,) each.
+
+        Mostly the same; a teacher that hears less noise teaches its students to ignore it.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusSounds:
+    """Crops of a corpus, augmented.
+
+    Parameters
+    ----------
+    folder : Path
+        What `corpus.build` made.
+    chosen : ndarray, int64 (n,)
+        The crops to draw from, as `sampling` chose them.
+    sr : int
+        Rate of the sounds in Hz.
+    how : Augmentation
+    relabel : float
+        Share of crops whose rate is relabelled as `sr` instead of converted to it. A recording at
+        16 kHz played as if it were at 32 kHz fills the band that resampling leaves empty.
+    """
+
+    folder: Path
+    chosen: NDArray[np.int64]
+    sr: int
+    how: Augmentation
+    relabel: float = 0.0
+
+    def draw(self, n_samples: int, rng: np.random.Generator) -> Pair:
+        """Return one augmented crop, for students and teachers alike."""
+        n_raw = int(np.ceil(n_samples * self.how.stretch)) + 1
+        first, second = (self._crop(int(i), n_raw, rng) for i in rng.choice(self.chosen, 2))
+        sound = augment(first, second, self.sr, n_samples, rng, self.how)
+        return sound, sound
+
+    def _crop(self, index: int, n_samples: int, rng: np.random.Generator) -> Samples:
+        corpus = _open(self.folder)
+        shift = int(rng.integers(-corpus.sr // 2, corpus.sr // 2))
+        if corpus.sr == self.sr or rng.random() < self.relabel:
+            return corpus.crop(index, n_samples, shift)
+        n_raw = -(-n_samples * corpus.sr // self.sr)
+        return _resampled(corpus.crop(index, n_raw, shift), corpus.sr, self.sr, n_samples)
+
+
+_opened: dict[Path, corpus_.Corpus] = {}
+
+
+def _open(folder: Path) -> corpus_.Corpus:
+    if folder not in _opened:
+        _opened[folder] = corpus_.open_corpus(folder)
+    return _opened[folder]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What the shards of a folder hold.
+
+    Parameters
+    ----------
+    sounds : Sounds
+    front_ends : tuple of FrontEnd
+        One for each kind of student input.
+    teachers : tuple of str
+        Models of the registry, or model folders; their embeddings stand side by side.
+    size : int
+        Crops in a shard.
+    seed : int
+        Decides all randomness, together with the shard's number.
+    """
+
+    sounds: Sounds
+    front_ends: tuple[FrontEnd, ...]
+    teachers: tuple[str, ...]
+    size: int = 2048
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One shard's arrays, memory-mapped.
+
+    Attributes
+    ----------
+    features : tuple of ndarray, float16 (size, n_bands, n_steps)
+        Students' inputs, one for each front end of the recipe.
+    targets : ndarray, float32 (size, total teacher width)
+    """
+
+    features: tuple[NDArray[np.float16], ...]
+    targets: NDArray[np.float32]
+
+
+def open_shard(folder: Path, number: int) -> Shard:
+    """Return a shard that exists."""
+    place = _place(folder, number)
+    inputs = sorted(place.glob("features-*.npy"))
+    features = tuple(np.load(path, mmap_mode="r", allow_pickle=False) for path in inputs)
+    return Shard(features, np.load(place / "targets.npy", allow_pickle=False))
+
+
+def shards(
+    folder: Path, recipe: Recipe, first: int, last: int, workers: int = 1, ahead: int = 8
+) -> Iterator[Shard]:
+    """Yield shards `first` up to but not including `last`, made by worker processes ahead of need.
+
+    Shards that an earlier run left are used again.
+    """
+    if workers == 0:
+        for number in range(first, last):
+            make_shard(folder, recipe, number)
+            yield open_shard(folder, number)
+        return
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_use_one_thread) as pool:
+        waiting: list[tuple[int, Future[None]]] = []
+        numbers = iter(range(first, last))
+        try:
+            for number in range(first, last):
+                while len(waiting) < ahead and (later := next(numbers, None)) is not None:
+                    waiting.append((later, pool.submit(make_shard, folder, recipe, later)))
+                waiting.pop(0)[1].result()
+                yield open_shard(folder, number)
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def make_shard(folder: Path, recipe: Recipe, number: int) -> None:
+    """Make one shard, unless it is there already."""
+    place = _place(folder, number)
+    if place.exists():
+        return
+    temporary = folder / f".making-{number}-{os.getpid()}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    heard, taught = _draw(recipe, np.random.default_rng([recipe.seed, number]))
+    inputs = _Features(recipe.sounds.sr)
+    for i, front_end in enumerate(recipe.front_ends):
+        np.save(temporary / f"features-{i}.npy", inputs.of(heard, front_end).astype(np.float16))
+    teachers = [_teacher(name) for name in recipe.teachers]
+    targets = [t.embed_features(inputs.of(taught, t.spec.front_end)) for t in teachers]
+    np.save(temporary / "targets.npy", np.concatenate(targets, axis=1))
+    try:
+        temporary.rename(place)
+    except OSError:  # another process was faster; both made the same
+        shutil.rmtree(temporary)
+
+
+def _place(folder: Path, number: int) -> Path:
+    return folder / f"shard-{number:05d}"
+
+
+def _draw(recipe: Recipe, rng: np.random.Generator) -> Pair:
+    seconds = max(
+        front_end.frame_seconds
+        for front_end in (
+            *recipe.front_ends,
+            *(_teacher(name).spec.front_end for name in recipe.teachers),
+        )
+    )
+    n_samples = int(np.ceil(seconds * recipe.sounds.sr))
+    pairs = [recipe.sounds.draw(n_samples, rng) for _ in range(recipe.size)]
+    heard = np.stack([heard for heard, _ in pairs])
+    if all(heard is taught for heard, taught in pairs):
+        return heard, heard
+    return heard, np.stack([taught for _, taught in pairs])
+
+
+def _at_rate(sounds: NDArray[np.float32], sr: int, front_end: FrontEnd) -> NDArray[np.float32]:
+    """Return (T, frame_samples) at the front end's rate."""
+    if sr == front_end.sample_rate:
+        return sounds[:, : front_end.frame_samples]
+    n = front_end.frame_samples
+    return np.stack([_resampled(sound, sr, front_end.sample_rate, n) for sound in sounds])
+
+
+def _resampled(sound: Samples, sr_in: int, sr_out: int, n_samples: int) -> Samples:
+    """Return `n_samples` at another rate, with zeros where the last one is missing to rounding."""
+    converted = rate_converter(sr_in, sr_out, "soxr").push(sound, last=True)[:n_samples]
+    return np.pad(converted, (0, n_samples - len(converted)))
+
+
+class _Features:
+    """Front ends applied to batches of sounds; what a student and its teacher share is computed once."""
+
+    def __init__(self, sr: int) -> None:
+        self._sr = sr
+        self._known: dict[tuple[int, FrontEnd], NDArray[np.float32]] = {}
+
+    def of(self, sounds: NDArray[np.float32], front_end: FrontEnd) -> NDArray[np.float32]:
+        """Return (T, ...) network inputs of sounds (T, n_samples)."""
+        key = (id(sounds), front_end)
+        if key not in self._known:
+            frames = _at_rate(sounds, self._sr, front_end)
+            n = front_end.frame_samples
+            in_a_row = Frames(frames.ravel(), 0, list(range(0, frames.size, n)), n)
+            extractor = FeatureExtractor(front_end)
+            self._known[key] = np.concatenate([extractor(f) for f in in_a_row.batches(4)])
+        return self._known[key]
+
+
+_teachers: dict[str, Embedder] = {}
+
+
+def _teacher(name: str) -> Embedder:
+    """Return a teacher, loaded once in each worker."""
+    if name not in _teachers:
+        _teachers[name] = Embedder(name, threads=1)
+    return _teachers[name]
+
+
+def _use_one_thread() -> None:
+    """Keep a worker on its one core; the others have their own."""
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
