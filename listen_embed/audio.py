@@ -178,7 +178,7 @@ def _soxr_latency(sr_in: int, sr_out: int) -> float:
         n_in += len(block)
         n_out += len(stream.resample_chunk(block))
         worst = max(worst, n_in / sr_in - n_out / sr_out)
-    return worst
+    return worst + len(block) / sr_in
 
 
 class _KaiserBest:

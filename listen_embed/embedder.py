@@ -94,9 +94,10 @@ class Embedder:
         self.spec: ModelSpec = registry.find(model_type, emb_dim, variant)
         self.hop_size = audio_.check_hop(hop_size)
         self.center = bool(center)
+        n_threads = _check_threads(threads)
         content = store.load(self.spec, progress) if self.spec.has_network else b""
         self.digest = self.spec.digest(content)
-        self._network = Network(content, _check_threads(threads)) if content else None
+        self._network = Network(content, n_threads) if self.spec.has_network else None
         if self._network is not None:
             _check_fits(self._network, self.spec)
 
@@ -197,6 +198,7 @@ class Stream:
         self._framer.reset()
         self._extractor.reset()
         self._has_ended = False
+        self._has_sound = False
 
     @property
     def latency(self) -> float:
@@ -227,8 +229,13 @@ class Stream:
         """
         if self._has_ended:
             raise InputError("this stream has had its last block; call reset() to start anew")
-        resampled = self._converter.push(audio_.to_mono(block), last)
+        mono = audio_.to_mono(block)
+        resampled = self._converter.push(mono, last)
+        self._has_sound = self._has_sound or len(mono) > 0
         self._has_ended = last
+        if last and self._has_sound and self._framer.is_empty:
+            # A clip so short that the resampler gives none is one sample of silence, not nothing.
+            resampled = np.concatenate([resampled, np.zeros(1, np.float32)])
         frames = self._framer.push(resampled, last)
         embedding = _embed(frames, self._extractor, self._network, self.spec)
         return embedding, np.asarray(frames.starts) / self.spec.front_end.sample_rate

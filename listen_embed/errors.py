@@ -22,7 +22,6 @@ Each also is the builtin error in brackets, so handlers written for those keep w
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import re
 from pathlib import Path
@@ -134,9 +133,11 @@ def require_extra(extra: str) -> None:
 
 
 def _extra_requirements(extra: str) -> list[str]:
+    from importlib.metadata import PackageNotFoundError, requires
+
     try:
-        requirements = importlib.metadata.requires("listen-embed") or []
-    except importlib.metadata.PackageNotFoundError:
+        requirements = requires("listen-embed") or []
+    except PackageNotFoundError:
         return []  # run from a source tree: nothing to check against, imports will tell
     marker = re.compile(rf"""extra\s*==\s*['"]{re.escape(extra)}['"]""")
     wanted = [line for line in requirements if marker.search(line)]
@@ -144,8 +145,10 @@ def _extra_requirements(extra: str) -> list[str]:
 
 
 def _is_installed(name: str) -> bool:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
-        importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
+        version(name)
+    except PackageNotFoundError:
         return False
     return True

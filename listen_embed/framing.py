@@ -93,6 +93,11 @@ class Framer:
         self._n_received = self._n_zeros
         self._next_index = 0
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no sample has arrived yet."""
+        return self._n_received == self._n_zeros
+
     def push(self, samples: NDArray[np.float32], last: bool = False) -> Frames:
         """Add samples and return the frames that they complete; `last` pads and ends the signal."""
         self._pending.append(samples)
@@ -109,7 +114,7 @@ class Framer:
         return frames
 
     def _count_complete(self, last: bool) -> int:
-        if self._n_received == self._n_zeros:
+        if self.is_empty:
             return 0
         if last:
             return count_frames(self._n_received, self.frame_samples, self.hop)

@@ -65,7 +65,8 @@ def check_format(format: Any) -> Format:
         raise InputError(f"format is {format!r}; allowed are {', '.join(FORMATS)}")
     if format == "parquet" and importlib.util.find_spec("pyarrow") is None:
         raise MissingExtraError(
-            "parquet needs pyarrow, not installed here. Install with: pip install pyarrow"
+            "parquet needs pyarrow, not installed here. "
+            'Install with: pip install "listen-embed[parquet]"'
         )
     known: Format = format
     return known
@@ -133,7 +134,7 @@ def replacing(target: Path) -> Iterator[IO[bytes]]:
 
 
 def _check_replaceable(final: Path, target: Path) -> None:
-    """A device or a write-protected file would be replaced without a word otherwise."""
+    """Raise for a device or a write-protected file, which a move would replace without a word."""
     if not final.exists():
         return
     if not final.is_file():

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from listen_embed import audio, registry
-from listen_embed.errors import InputError, MissingExtraError
+from listen_embed.errors import MissingExtraError
 from listen_embed.framing import Framer
 from listen_embed.frontend import FeatureExtractor, mel_matrix
 from listen_embed.output import Pieces, replacing
@@ -42,8 +42,13 @@ _DYNAMIC_RANGE_DB = 80.0
 _DEVIATIONS = 2.5
 _SECONDS_AS_MINUTES = 180
 _ROUND_HZ = (50, 100, 200, 500, 1000, 2000, 4000, 8000, 16_000)
-_BLUE = "#23527c"
-_STYLE: dict[str, Any] = {
+_TICK_ROOM = 0.06
+_GROUPS = 96
+_HARDLY_MOVING = 0.05
+_BLUE, _GREY = "#23527c", "#eeeeee"
+# Deviations between the first and the last decile of a normal distribution.
+_DECILES_OF_NORMAL = 2.563
+_STYLE: Any = {
     "font.size": 9,
     "figure.titlesize": 12,
     "axes.spines.top": False,
@@ -55,11 +60,8 @@ _STYLE: dict[str, Any] = {
 }
 
 
-def check_picture(path: Path) -> None:
-    """Raise `InputError` for an unknown suffix, `MissingExtraError` where matplotlib is missing."""
-    if _suffix(path) not in PICTURES:
-        known = ", ".join(f".{suffix}" for suffix in PICTURES)
-        raise InputError(f"{path}: a picture's suffix decides its format; allowed are {known}")
+def check_matplotlib() -> None:
+    """Raise `MissingExtraError` where matplotlib is missing."""
     if importlib.util.find_spec("matplotlib") is None:
         raise MissingExtraError(
             "pictures need matplotlib, not installed here. "
@@ -182,6 +184,8 @@ class Picture:
 
     def _draw_embedding(self, axes: Axes, bar: Axes) -> None:
         rows = _standardised(self._embedding.rows())
+        if self._spec.has_network:
+            rows = _grouped_by_likeness(rows)
         first, last = self._ends[0], self._ends[-1]
         half_hop = (last - first) / max(1, self._n_frames - 1) / 2 or 0.5
         image = axes.imshow(
@@ -189,13 +193,20 @@ class Picture:
             aspect="auto",
             origin="lower",
             interpolation="nearest",
-            extent=(first - half_hop, last + half_hop, 0, self._spec.emb_dim),
+            extent=(first - half_hop, last + half_hop, 0, 1),
             cmap="RdBu_r",
             vmin=-_DEVIATIONS,
             vmax=_DEVIATIONS,
         )
-        axes.set_ylabel("embedding, dimension")
-        axes.figure.colorbar(image, cax=bar, label="deviations from its mean")
+        axes.set_facecolor(_GREY)
+        axes.set_ylabel(f"embedding, {self._spec.emb_dim} values")
+        if self._spec.has_network:
+            axes.set_yticks([0.5], ["alike ones together"], rotation=90, va="center")
+        else:
+            axes.axhline(0.5, color="#444444", linewidth=0.7)
+            axes.set_yticks([0.25, 0.75], ["means", "deviations"], rotation=90, va="center")
+        axes.tick_params(axis="y", length=0)
+        axes.figure.colorbar(image, cax=bar, label="deviations from the median")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,7 +224,7 @@ class _Sound:
     @classmethod
     def of(cls, source: Path, front_end: FrontEnd) -> _Sound:
         lows, highs, log_mel = Thumbnail(np.min), Thumbnail(np.max), Thumbnail(np.mean)
-        n_samples, n_columns, sr = 0, 0, 0
+        n_samples, sr = 0, 0
         columns = _Columns(front_end)
         for block, sr in audio.read_blocks(source, _BLOCK_SECONDS):
             n_samples += len(block)
@@ -262,7 +273,7 @@ class _Columns:
 
 
 def _shown(front_end: FrontEnd) -> FrontEnd:
-    """Return the front end whose log-mel is drawn: the model's bands, nothing relative to a frame."""
+    """Return what the log-mel is drawn with: the model's bands, nothing relative to a frame."""
     if front_end.features != "log-mel":
         emb_dim = 128 if front_end.sample_rate <= 16_000 else 256
         front_end = registry.find("logmel", emb_dim).front_end
@@ -279,11 +290,31 @@ def _shown(front_end: FrontEnd) -> FrontEnd:
 
 
 def _standardised(rows: Rows) -> Rows:
-    """Return every dimension's deviation from its mean over time, in standard deviations."""
-    spread = rows.std(axis=0)
+    """Return every dimension's distance from its median over time, in (robust) deviations.
+
+    Robust, because the frames at both ends are half silence and would outshine all others.
+    """
+    low, median, high = np.percentile(rows, [10, 50, 90], axis=0)
+    spread = (high - low) / _DECILES_OF_NORMAL
     # A dimension that hardly moves stays pale instead of showing its noise.
-    floor = 0.25 * float(np.median(spread)) + 1e-9
-    return (rows - rows.mean(axis=0)) / np.maximum(spread, np.float32(floor))
+    floor = 0.25 * float(np.median(spread)) + 1e-6
+    deviations: Rows = ((rows - median) / np.maximum(spread, floor)).astype(np.float32)
+    return deviations
+
+
+def _grouped_by_likeness(rows: Rows) -> Rows:
+    """Put dimensions that move alike side by side, and average neighbours: (n, d) to (n, groups).
+
+    The order is that of their angles in the plane of the two main movements.
+    """
+    limited = np.clip(rows, -_DEVIATIONS, _DEVIATIONS)
+    moving = limited[:, limited.std(axis=0) > _HARDLY_MOVING]
+    if moving.shape[1] < 2:
+        return limited
+    _, _, directions = np.linalg.svd(moving - moving.mean(axis=0), full_matrices=False)
+    angles = np.arctan2(directions[min(1, len(directions) - 1)], directions[0])
+    groups = np.array_split(np.argsort(angles, kind="stable"), min(_GROUPS, len(angles)))
+    return np.stack([moving[:, group].mean(axis=1) for group in groups], axis=1)
 
 
 def _draw_waveform(axes: Axes, sound: _Sound) -> None:
@@ -315,22 +346,29 @@ def _draw_log_mel(axes: Axes, bar: Axes, sound: _Sound) -> None:
 def _label_bands(axes: Axes, front_end: FrontEnd) -> None:
     """Put round frequencies beside the bands that hold them."""
     centres = _band_centres(front_end)
-    ticks = [hz for hz in _ROUND_HZ if centres[0] < hz < centres[-1]]
-    axes.set_yticks(np.interp(ticks, centres, np.arange(len(centres)) + 0.5))
-    axes.set_yticklabels([f"{hz // 1000}k" if hz >= 1000 else str(hz) for hz in ticks])
+    ticks: dict[str, float] = {}
+    room = -1.0
+    for hz in _ROUND_HZ:
+        band = float(np.interp(hz, centres, np.arange(len(centres)) + 0.5))
+        if centres[0] < hz < centres[-1] and band > room:
+            ticks[f"{hz // 1000}k" if hz >= 1000 else str(hz)] = band
+            room = band + _TICK_ROOM * len(centres)
+    axes.set_yticks(list(ticks.values()), list(ticks))
 
 
 def _band_centres(front_end: FrontEnd) -> NDArray[np.float64]:
-    bins = np.arange(front_end.n_fft // 2 + 1) * (front_end.sample_rate / front_end.n_fft)
+    bin_hz = np.float64(front_end.sample_rate / front_end.n_fft)
+    bins = np.arange(front_end.n_fft // 2 + 1, dtype=np.float64) * bin_hz
     if not front_end.n_mels:
         return bins
-    weights = mel_matrix(front_end).astype(np.float64)
+    weights: NDArray[np.float64] = mel_matrix(front_end).astype(np.float64)
     # A low band may be narrower than a bin and hold none: it takes its neighbours' place.
     total = weights.sum(axis=0)
     is_filled = total > 0
     bands = np.arange(front_end.n_mels)
     centres = (bins @ weights)[is_filled] / total[is_filled]
-    return np.interp(bands, bands[is_filled], centres)
+    filled: NDArray[np.float64] = np.interp(bands, bands[is_filled], centres)
+    return filled
 
 
 def _label_time(axes: Axes, seconds: float) -> None:

@@ -85,8 +85,8 @@ def load_folder(folder: str | os.PathLike[str]) -> ModelSpec:
 def _spec_of_folder(folder: Path, table: Mapping[str, Any]) -> ModelSpec:
     facts = dict(table["model"])
     file_name = str(facts.pop("file"))
-    if Path(file_name).name != file_name:
-        raise InputError(f"{folder / CARD}: file must be a name inside the folder, is {file_name!r}")
+    if Path(file_name).name != file_name or file_name in ("", ".."):
+        raise InputError(f"file must be a name inside the folder, is {file_name!r}")
     front_end = FrontEnd.from_dict(table["front_end"])
     return ModelSpec(front_end=front_end, file=folder / file_name, **facts)
 
@@ -143,7 +143,7 @@ class _Request:
 
 
 def _check_arguments(model_type: Any, emb_dim: Any, variant: Any) -> None:
-    if model_type is not None and not isinstance(model_type, str | os.PathLike):
+    if model_type == "" or not isinstance(model_type, str | os.PathLike | None):
         raise InputError(f"model_type is {model_type!r}; allowed are a name, a folder or None")
     if emb_dim is not None and (isinstance(emb_dim, bool) or not isinstance(emb_dim, Integral)):
         raise InputError(f"emb_dim is {emb_dim!r}; allowed are a whole number or None")
@@ -178,7 +178,7 @@ def _no_such_model(request: _Request) -> str:
         str(part) for part in (request.model_type, request.emb_dim, request.variant) if part
     )
     candidates = of_type or sorted({s.model_type for s in models()} | {s.name for s in models()})
-    closest = difflib.get_close_matches(wanted, candidates, n=1, cutoff=0.0)
+    closest = difflib.get_close_matches(wanted.lower(), candidates, n=1, cutoff=0.0)
     return (
         f"no model with {request}. {existing}. Closest: {closest[0]}. "
         "All of them: listen-embed models"

@@ -125,7 +125,7 @@ def _read(path: Path) -> bytes:
 def _fetch_into(target: Path, spec: ModelSpec, download: Download, progress: bool) -> None:
     with _workspace(target.parent) as folder:
         published = folder / download.file_name
-        _obtain(download, published, progress)
+        obtain(download, published, progress)
         content = upstream.convert(
             published,
             download.converter,
@@ -165,8 +165,14 @@ def _publish(content: bytes, target: Path, folder: Path) -> None:
         raise CacheError(f"{target}: cannot be written ({error.strerror})") from error
 
 
-def _obtain(download: Download, target: Path, progress: bool) -> None:
-    """Write the verified published file to `target`, from the first address that has it."""
+def obtain(download: Download, target: Path, progress: bool = False) -> None:
+    """Write a published file to `target`, verified, from the first address that has it.
+
+    Raises
+    ------
+    DownloadError, VerificationError
+        No address has it, or none has the promised bytes; `target` then does not exist.
+    """
     problems: list[str] = []
     for address in _addresses(download):
         try:
@@ -174,6 +180,7 @@ def _obtain(download: Download, target: Path, progress: bool) -> None:
             _verify(target, download)
             return
         except (DownloadError, VerificationError) as error:
+            target.unlink(missing_ok=True)
             problems.append(f"{address}: {error}")
             failure = error
     if not problems:
@@ -213,6 +220,10 @@ class _BoundedFile:
             raise DownloadError("more bytes arrive than the published file has; stopped")
         return self._file.write(chunk)
 
+    def flush(self) -> None:
+        """Do as files do: pooch asks for it after every chunk."""
+        self._file.flush()
+
 
 def _copy(address: str, target: Path, limit: int, progress: bool) -> None:
     with open(target, "wb") as file:
@@ -223,6 +234,8 @@ def _copy(address: str, target: Path, limit: int, progress: bool) -> None:
         try:
             with open(address, "rb") as source:
                 shutil.copyfileobj(source, sink, _CHUNK_BYTES)
+        except DownloadError:
+            raise
         except OSError as error:
             raise DownloadError(f"cannot be read ({error.strerror})") from error
 
@@ -236,9 +249,11 @@ def _download(address: str, sink: _BoundedFile, progress: bool) -> None:
     )
     try:
         fetcher(address, sink, None)
-    except (requests.RequestException, OSError) as error:
-        if isinstance(error, DownloadError):
-            raise
+    except DownloadError:
+        raise
+    except (OSError, ValueError) as error:  # requests' errors are OSErrors
+        if isinstance(error, requests.HTTPError):
+            error.response.close()
         raise DownloadError(f"download failed ({error})") from error
 
 

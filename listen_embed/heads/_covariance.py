@@ -47,7 +47,8 @@ def ledoit_wolf(covariance: Floats, quartic: float, count: float, width: int) ->
 
 def whitening(covariance: Floats) -> Floats:
     """Return W (D, D) such that rows times W have unit covariance in every direction."""
-    return np.ascontiguousarray(_inverse_of_triangle(np.linalg.cholesky(covariance)).T)
+    lower = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
+    return np.ascontiguousarray(_inverse_of_triangle(lower).T)
 
 
 def _inverse_of_triangle(lower: Floats) -> Floats:

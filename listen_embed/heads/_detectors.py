@@ -14,7 +14,7 @@ from listen_embed.heads._held_out import thinned
 from listen_embed.heads._prototype import squared_distances
 from listen_embed.heads._storage import Fields, Record
 
-_CHUNK = 4_000_000  # distances worked out at a time
+_CHUNK = 4_000_000  # numbers held at a time
 
 
 class Detector(Protocol):
@@ -171,12 +171,14 @@ def _lengths(rows: Floats) -> Floats:
 
 def _nearest(x: Floats, memory: Floats, n_neighbors: int) -> Floats:
     """Return the mean distance of each row of `x` to its nearest rows in the memory."""
-    center = memory.mean(axis=0)  # close to the data, so that differences of squares stay exact
-    memory, n_neighbors = memory - center, min(n_neighbors, len(memory))
+    center = memory.mean(axis=0)
+    memory, x, n_neighbors = memory - center, x - center, min(n_neighbors, len(memory))
     means = [np.empty(0)]
-    step = max(1, _CHUNK // len(memory))
+    step = max(1, _CHUNK // max(len(memory), n_neighbors * x.shape[1]))
     for start in range(0, len(x), step):
-        square = squared_distances(x[start : start + step] - center, memory)
-        nearest = np.partition(square, n_neighbors - 1, axis=1)[:, :n_neighbors]
-        means.append(np.sqrt(nearest).mean(axis=1))
+        rows = x[start : start + step]
+        order = np.argpartition(squared_distances(rows, memory), n_neighbors - 1, axis=1)
+        # Which are nearest is settled fast; how near, from differences, which do not cancel.
+        gaps = rows[:, None] - memory[order[:, :n_neighbors]]
+        means.append(np.sqrt(np.einsum("ijk,ijk->ij", gaps, gaps)).mean(axis=1))
     return np.concatenate(means)

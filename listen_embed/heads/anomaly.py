@@ -55,8 +55,10 @@ class Anomaly:
 
     Notes
     -----
-    Embeddings are taken as they are, not scaled by feature: their features share one unit, and
-    scaling made no detection better that was tried.
+    Embeddings are taken as they are, not scaled by feature: features of an embedding share one
+    unit. On nine pairs of sound set and embedding scaling helped one and hurt or left the others.
+    Learning one by one, a score after each costs as much as inverting a (D, D) matrix for
+    ``"mahalanobis"``: about 2 ms for D = 256, 100 ms for D = 1024. ``"knn"`` is far quicker there.
 
     Probability: the share of normal data expected to score lower. It is counted on scores of
     normal embeddings that were held out while learning (in `learn` by cross-validation, in

@@ -55,9 +55,10 @@ class Classifier:
     kind
         ``"prototype"``: the class with the nearest mean wins. Distances are measured in the
         covariance that the classes share, shrunk by Ledoit and Wolf: with many clips this is linear
-        discriminant analysis, with few it becomes the plain distance, so it needs no setting. It
-        is the better kind below some ten clips a class.
-        ``"logistic"``: multinomial logistic regression with a ridge.
+        discriminant analysis, with few it becomes the plain distance, so it needs no setting.
+        ``"logistic"``: multinomial logistic regression with a ridge. On nine pairs of sound set and
+        embedding neither was the better one throughout, from 1 clip a class to 18; the prototypes
+        learn faster.
     model, digest
         Name and digest of the embedder's model, ``embedder.spec.name`` and ``embedder.digest``.
         They are saved, and another model's are refused at `load`.
@@ -86,13 +87,14 @@ class Classifier:
     is larger: a nearly constant feature of an embedding is noise, and is not blown up.
 
     Probabilities of ``"prototype"`` are a softmax of negative squared distances; its temperature
-    makes held-out clips likely (Platt's smoothed targets, so that clean data do not make it
+    makes held-out clips likely (with Platt's smoothed targets, so that clean clips do not make it
     overconfident). With one clip a class nothing can be held out: the metric is the plain distance,
     the temperature a tenth of the mean squared distance between prototypes.
 
     Sources: Snell, Swersky and Zemel, "Prototypical networks for few-shot learning", 2017
     (prototypes). Friedman, "Regularized discriminant analysis", 1989 (shared shrunk covariance).
-    Platt, "Probabilistic outputs for support vector machines", 1999 (smoothed targets).
+    Guo et al., "On calibration of modern neural networks", 2017 (temperature). Platt,
+    "Probabilistic outputs for support vector machines", 1999 (smoothed targets).
 
     Examples
     --------

@@ -14,7 +14,8 @@ on ``<topic>`` with QoS 1 and keeps what it sent for as long as it can. The moni
 ``<topic>/control``: ``{"version": 1, "stream": S, "keep": N}`` says that nothing before sample N of
 stream S will be asked for again, and ``{"version": 1, "stream": S, "send": N}`` asks for everything
 from sample N on once more; stream "" means whichever there is. The monitor asks whenever it
-connects, and whenever a block is missing. So blocks survive a crash of broker, network or monitor
+connects, whenever a block is missing, and, once a second, while nothing comes; it then says again what
+may be forgotten, too. So blocks survive a crash of broker, network or monitor
 alike, as far back as the sensor's memory goes: end to end, whatever the broker forgot. A sensor
 that keeps nothing ignores the topic (``replay=0`` then spares the waiting).
 """
@@ -51,6 +52,7 @@ _SOURCE_OPTIONS = {
     **_OPTIONS, "backlog": "120", "stall": "5", "replay": "1", "once": "0", "live": "1"
 }  # fmt: skip
 _KEEPALIVE_S = 20
+_CONNECT_S = 5.0
 _CAN_WAIT_S = 600.0
 # How long a missing block is waited for, and how often it is asked for meanwhile.
 _PATIENCE_S, _ASK_AGAIN_S = 3.0, 1.0
@@ -90,7 +92,7 @@ def parse(text: str, allowed: dict[str, str] = _OPTIONS) -> Address:
         port = url.port or _PORTS[url.scheme]
     except (KeyError, ValueError):
         port = 0
-    if not port or not url.hostname or not topic or set(topic) & set("+#\0"):
+    if not port or not url.hostname or not topic or set(topic) & set("+#\0") or "#" in text:
         raise InputError(
             f"{text.split('@')[-1]!r} is no MQTT address; give mqtt://host/topic or "
             "mqtts://user@host:port/topic, the topic without + and #"
@@ -191,9 +193,9 @@ class Connection:
             self._changed.notify_all()
 
     def wait_up(self) -> None:
-        """Return when there is a connection; raise `SinkError` if there is none for 5 s."""
+        """Return when there is a connection; raise `SinkError` if none comes up soon."""
         with self._changed:
-            self._changed.wait_for(lambda: self._up or self._closed, timeout=5.0)
+            self._changed.wait_for(lambda: self._up or self._closed, timeout=_CONNECT_S)
             if not self._up:
                 raise SinkError(f"{self.address.name}: no connection")
 
@@ -235,14 +237,16 @@ class JsonSink:
         self._address = address = parse(url)
         self.name = address.name
         self._online = f"{address.topic}/online"
-        self._presence = {on: json.dumps({"online": on, "run": run}).encode() for on in (0, 1)}
+        self._here, self._gone = (
+            json.dumps({"online": online, "run": run}).encode() for online in (True, False)
+        )
         self._connection = Connection(address, self._greet)
-        self._connection.client.will_set(self._online, self._presence[0], qos=1, retain=True)
+        self._connection.client.will_set(self._online, self._gone, qos=1, retain=True)
         self._shown: dict[str, Value] = {"state": None, "anomaly": False}
         self._connection.open()
 
     def _greet(self, client: paho.Client) -> None:
-        client.publish(self._online, self._presence[1], qos=1, retain=True)
+        client.publish(self._online, self._here, qos=1, retain=True)
 
     def send(self, entries: Sequence[Entry]) -> None:
         """Publish the events, and the retained state after each event that changes it."""
@@ -269,7 +273,7 @@ class JsonSink:
 
     def close(self) -> None:
         """Say good-bye, as the will would, and disconnect."""
-        info = self._connection.client.publish(self._online, self._presence[0], 1, True)
+        info = self._connection.client.publish(self._online, self._gone, 1, True)
         if info.rc == paho.MQTT_ERR_SUCCESS:
             info.wait_for_publish(1.0)
         self._connection.close()
@@ -285,9 +289,11 @@ class MqttSource:
         live = given["live"] != "0"
         self.limit_s = number(given, "backlog", 0.1, 3600) if live else float("inf")
         self._stall_s = number(given, "stall", 0.1, 86400)
-        self._once = given["once"] == "1"
+        self._once, self._replays = given["once"] == "1", given["replay"] == "1"
+        self._asked = 0.0
+        self._kept = ("", 0)
         self._backlog = Backlog(2 * self.limit_s if live else _CAN_WAIT_S)
-        self._order = Order(_PATIENCE_S if given["replay"] == "1" else 0.0, self._ask)
+        self._order = Order(_PATIENCE_S if self._replays else 0.0, self._ask)
         self._connection = Connection(address, self._subscribe)
         self._connection.client.on_message = self._received
 
@@ -299,7 +305,15 @@ class MqttSource:
         self._backlog.offer(framed(bytes(message.payload)))
 
     def _ask(self) -> None:
+        self._asked = time.monotonic()
         self._control("send", self._order.expected)
+
+    def _remind(self) -> None:
+        """Say again what stands: the sensor may have missed it while it was cut off, and wait."""
+        if self._replays and time.monotonic() - self._asked > _ASK_AGAIN_S:
+            if self._kept[0] == self._order.clock:
+                self._control("keep", self._kept[1])
+            self._ask()
 
     def _control(self, verb: str, sample: int) -> None:
         stream = self._order.clock.partition("@")[0]
@@ -312,7 +326,7 @@ class MqttSource:
             self._order.resume(place)
         self._connection.open()
         try:
-            for item in self._backlog.items(stop, self._stall_s):
+            for item in self._backlog.items(stop, self._stall_s, self._remind):
                 if isinstance(item, Notice):
                     yield item
                     continue
@@ -329,6 +343,7 @@ class MqttSource:
 
     def keep(self, clock: str, sample: int) -> None:
         """Tell the sensor that it may forget what is before `sample`."""
+        self._kept = (clock, sample)
         if clock == self._order.clock:
             self._control("keep", sample)
 

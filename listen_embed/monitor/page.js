@@ -52,7 +52,7 @@ function drawSpectrogram(view) {
   view.points.forEach((point, i) => {
     const column = atob(point[COLUMN]), bands = column.length, band = height / bands;
     const left = view.x(point[WALL], width), before = i ? view.x(view.points[i - 1][WALL], width) : left - 2;
-    const step = Math.min(left - before, 12) + 0.5;
+    const step = (!i || point[WALL] - view.points[i - 1][WALL] > 2.5 ? 2 : left - before) + 0.5;
     for (let b = 0; b < bands; b++) {
       pen.fillStyle = heat(column.charCodeAt(b));
       pen.fillRect(left - step, height - (b + 1) * band, step, band + 0.5);

@@ -79,9 +79,14 @@ def make_ear(machine: Machine, hop_s: float, threads: int | None = 1) -> Ear:
     return Ear(embedder.stream, front_end.sample_rate, frame_s, hop_s)
 
 
-def make_settings(options: Options) -> Settings:
-    """Return debouncing over ``debounce_s`` seconds."""
-    return Settings(max(1, round(options.debounce_s / options.hop_s)), options.threshold)
+def make_settings(ear: Ear, options: Options) -> Settings:
+    """Return how decisions are made.
+
+    Frames that lie across a change hear both states and may look like a third: the window has room
+    for them besides ``debounce_s``, so that they cannot win a vote.
+    """
+    seconds = options.debounce_s + max(0.0, ear.frame_s - options.hop_s)
+    return Settings(max(1, round(seconds / options.hop_s)), options.threshold)
 
 
 def run(options: Options, stop: threading.Event) -> list[str]:
@@ -94,7 +99,8 @@ def run(options: Options, stop: threading.Event) -> list[str]:
     """
     _check(options)
     machine = Machine.load(options.head)
-    ear, settings = make_ear(machine, options.hop_s, options.threads), make_settings(options)
+    ear = make_ear(machine, options.hop_s, options.threads)
+    settings = make_settings(ear, options)
     source = open_source(options.source)
     with ExitStack() as stack:
         stack.enter_context(sole_owner(options.journal))

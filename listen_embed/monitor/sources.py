@@ -147,12 +147,19 @@ class Backlog:
             self._room.notify()
         return item
 
-    def items(self, stop: threading.Event, stall_s: float) -> Iterator[Item]:
-        """Yield items as they come, with notices of stalling and resuming, until "ended"."""
+    def items(
+        self, stop: threading.Event, stall_s: float, on_idle: Callable[[], None] | None = None
+    ) -> Iterator[Item]:
+        """Yield items as they come, with notices of stalling and resuming, until "ended".
+
+        `on_idle` is called now and then while nothing comes.
+        """
         heard, stalled = time.monotonic(), False
         while not stop.is_set():
             item = self.get(_POLL_S)
             if item is None:
+                if on_idle is not None:
+                    on_idle()
                 if not stalled and time.monotonic() - heard > stall_s:
                     stalled = True
                     yield Notice("stalled", f"no sound for {stall_s:g} s")

@@ -21,10 +21,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from listen_embed.errors import InputError
+from listen_embed.training.network import Student
 from listen_embed.training.reduction import Reduction
 from listen_embed.training.shards import Shard
 
@@ -148,6 +150,27 @@ def evaluate(student: nn.Module, features: Any, targets: Any, batch: int = 256) 
     given, wanted = torch.cat(pieces), torch.from_numpy(np.asarray(targets))
     error = (given - wanted).pow(2).sum() / (wanted - wanted.mean(0)).pow(2).sum()
     return float(error), float(torch.cosine_similarity(given, wanted).mean())
+
+
+@torch.no_grad()
+def fit_linear(student: Student, features: Any, targets: NDArray[np.float32]) -> None:
+    """Set a student's last, linear layer to the ridge regression of targets on its pooled channels.
+
+    A channel-pruned student knows much already; this is the quickest way to ask for it.
+    """
+    device = next(student.parameters()).device
+    student.eval()
+    pooled = torch.cat(
+        [student.pooled(_as_input(features[i : i + 256], device)) for i in range(0, len(features), 256)]
+    ).double()
+    wanted = torch.from_numpy(np.asarray(targets)).double()
+    mean = pooled.mean(0)
+    centred = pooled - mean
+    gram = centred.T @ centred
+    ridge = 0.01 * gram.diagonal().mean() * torch.eye(len(gram), dtype=torch.float64)
+    weights = torch.linalg.solve(gram + ridge, centred.T @ (wanted - wanted.mean(0)))
+    student.to_embedding.weight.copy_(weights.T)
+    student.to_embedding.bias.copy_(wanted.mean(0) - mean @ weights)
 
 
 class _Run:

@@ -18,6 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from listen_embed.errors import InputError
+
 Activation = Literal["relu", "relu6", "hardswish"]
 _ACTIVATIONS = {"relu": nn.ReLU, "relu6": nn.ReLU6, "hardswish": nn.Hardswish}
 
@@ -170,6 +172,63 @@ def count_weights(architecture: Architecture) -> int:
         width = block.out
     total += (width + 1) * architecture.last
     return total + (architecture.last + 1) * architecture.emb_dim
+
+
+def estimate_bytes(architecture: Architecture) -> int:
+    """Return about how large a student's int8 .tflite will be.
+
+    Beside the weights, every channel has an int32 bias (three bytes more than counted) and twelve
+    bytes of scale and zero point, and every operator with its tensors some 300.
+    """
+    channels = architecture.stem + architecture.last + architecture.emb_dim
+    operators = 6
+    for block in architecture.blocks:
+        channels += block.hidden * (2 if block.expands else 1) + block.out
+        channels += block.squeeze + block.hidden if block.squeeze else 0
+        operators += 3 + (6 if block.squeeze else 0)
+    return count_weights(architecture) + 15 * channels + 300 * operators
+
+
+# A depthwise-separable table for students that grow from nothing: stride and width of each block.
+_GROWN = ((2, 24), (1, 32), (2, 48), (1, 48), (2, 64), (1, 64))
+_MULTIPLIERS = tuple(m / 8 for m in range(48, 3, -1))
+
+
+def fit_budget(budget_bytes: int, emb_dim: int) -> Architecture:
+    """Return the widest student that fits a budget, to be trained from scratch.
+
+    Parameters
+    ----------
+    budget_bytes : int
+        Size of the int8 .tflite.
+    emb_dim : int
+
+    Raises
+    ------
+    InputError
+        Not even the narrowest fits.
+    """
+    for multiplier in _MULTIPLIERS:
+        architecture = grown(multiplier, emb_dim)
+        if estimate_bytes(architecture) <= budget_bytes:
+            return architecture
+    least = estimate_bytes(grown(_MULTIPLIERS[-1], emb_dim))
+    raise InputError(
+        f"a budget of {budget_bytes} bytes is too small: {emb_dim} dimensions need at least {least}; "
+        "raise the budget or lower the dimension"
+    )
+
+
+def grown(multiplier: float, emb_dim: int) -> Architecture:
+    """Return a depthwise-separable student with all widths times `multiplier`."""
+    widths = [max(8, 8 * round(multiplier * width / 8)) for _, width in _GROWN]
+    stem = max(8, 8 * round(multiplier * 2))
+    blocks = tuple(
+        Block(3, stride, n_in, n_out, 0, "relu", expands=False)
+        for (stride, _), n_in, n_out in zip(_GROWN, [stem, *widths], widths, strict=False)
+    )
+    last = max(8, 8 * round(multiplier * 10))
+    return Architecture(stem, blocks, last, emb_dim, "relu")
 
 
 def from_efficientat(tensors: Mapping[str, NDArray[Any]]) -> Student:

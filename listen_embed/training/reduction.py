@@ -21,7 +21,7 @@ class Reduction:
     ----------
     mean : ndarray, float32 (D,)
     matrix : ndarray, float32 (D, d)
-        Orthonormal components, times the weights of the teachers' dimensions.
+        Components, rotated if asked for, times the weights of the teachers' dimensions.
     variance_kept : ndarray, float64 (d,)
         Share of the variance that the first 1, 2, ... d components keep.
     scale : float
@@ -40,7 +40,10 @@ class Reduction:
 
 
 def fit_pca(
-    embeddings: NDArray[np.float32], emb_dim: int, widths: tuple[int, ...] | None = None
+    embeddings: NDArray[np.float32],
+    emb_dim: int,
+    widths: tuple[int, ...] | None = None,
+    spread: bool = True,
 ) -> Reduction:
     """Return the principal components of teacher embeddings.
 
@@ -52,6 +55,10 @@ def fit_pca(
         Components to keep, at most min(N, D).
     widths : tuple of int, optional
         Widths of the teachers that stand side by side; each then counts for the same total variance.
+    spread : bool
+        Rotate the components at random (always by the same rotation), so that every dimension has
+        about the same variance. Angles and distances stay as they are; but one int8 scale then serves
+        all dimensions, and standardising them, as most probes do, does not blow up the faint ones.
 
     Raises
     ------
@@ -71,7 +78,8 @@ def fit_pca(
     variances, components = np.linalg.eigh(covariance)
     variances, components = np.maximum(variances[::-1], 0), components[:, ::-1]
     kept = np.cumsum(variances) / variances.sum()
-    matrix = weights[:, None] * _with_fixed_signs(components[:, :emb_dim])
+    rotation = _rotation(emb_dim) if spread else np.eye(emb_dim)
+    matrix = weights[:, None] * _with_fixed_signs(components[:, :emb_dim]) @ rotation
     scale = float(np.sqrt(variances[:emb_dim].sum() / emb_dim))
     return Reduction(mean.astype(np.float32), matrix.astype(np.float32), kept[:emb_dim], scale)
 
@@ -91,6 +99,13 @@ def _teacher_weights(
         centred[:, a:b].var(axis=0).sum() for a, b in zip(bounds[:-1], bounds[1:], strict=True)
     ]
     return np.repeat(1 / np.sqrt(np.maximum(totals, 1e-12)), widths)
+
+
+def _rotation(size: int) -> NDArray[np.float64]:
+    """Return an orthonormal matrix (size, size), the same at every call."""
+    q, r = np.linalg.qr(np.random.default_rng(size).standard_normal((size, size)))
+    rotation: NDArray[np.float64] = q * np.sign(np.diag(r))
+    return rotation
 
 
 def _with_fixed_signs(components: NDArray[np.float64]) -> NDArray[np.float64]:

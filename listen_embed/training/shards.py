@@ -25,7 +25,8 @@ from listen_embed.framing import Frames
 from listen_embed.frontend import FeatureExtractor
 from listen_embed.spec import FrontEnd
 from listen_embed.training import corpus as corpus_
-from listen_embed.training.augment import Augmentation, augment
+from listen_embed.training.augment import Augmentation, add_at_snr, augment
+from listen_embed.training.synthesis import machine
 
 
 Samples = NDArray[np.float32]
@@ -82,6 +83,50 @@ class CorpusSounds:
             return corpus.crop(index, n_samples, shift)
         n_raw = -(-n_samples * corpus.sr // self.sr)
         return _resampled(corpus.crop(index, n_raw, shift), corpus.sr, self.sr, n_samples)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkshopSounds:
+    """Machines in noise: the students hear both, the teachers the machine alone, at one level.
+
+    So a student learns to tell what the machine does from a noisy, louder or softer recording.
+
+    Parameters
+    ----------
+    background : CorpusSounds
+        Gives the noise, and a share of the machines.
+    synthetic : float
+        Share of synthesised machines, in [0, 1].
+    noise : float
+        Share of noisy crops, in [0, 1].
+    snr_db : (float, float)
+        Range of the machine's level over the noise.
+    """
+
+    background: CorpusSounds
+    synthetic: float = 0.5
+    noise: float = 0.75
+    snr_db: tuple[float, float] = (-15.0, 30.0)
+
+    @property
+    def sr(self) -> int:
+        """Rate in Hz."""
+        return self.background.sr
+
+    def draw(self, n_samples: int, rng: np.random.Generator) -> Pair:
+        """Return the machine in noise, and the machine alone at RMS 0.1."""
+        if rng.random() < self.synthetic:
+            target = machine(n_samples, self.sr, rng)
+        else:
+            target, _ = self.background.draw(n_samples, rng)
+        level = np.sqrt(np.mean(target**2)) + np.float32(1e-6)
+        taught = (0.1 / level) * target
+        heard = taught
+        if rng.random() < self.noise:
+            background, _ = self.background.draw(n_samples, rng)
+            heard = add_at_snr(taught, background, rng.uniform(*self.snr_db))
+        gain = 10 ** (rng.uniform(-30, 10) / 20)
+        return heard * np.float32(gain), taught
 
 
 _opened: dict[Path, corpus_.Corpus] = {}

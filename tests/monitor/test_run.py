@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from numpy.typing import NDArray
 
 from listen_embed.errors import HeadError, InputError
 from listen_embed.monitor.journal import Journal
-from listen_embed.monitor.run import Options, run
+from listen_embed.monitor.pipeline import Ear
+from listen_embed.monitor.run import Options, make_settings, run
 from tests.monitor.world import (
     ROOT,
     Broker,
     Subscriber,
     eventually,
     finished,
+    free_port,
     monitor,
     sound,
     spawn,
@@ -131,7 +134,8 @@ def test_sensor_to_mqtt_to_monitor_to_mqtt_equals_the_offline_run(
             broker.stop(kill=True)
             broker.start()
     finished(monitor(*arguments), 120)
-    assert finished(sensor) == f"801 blocks, {400 * RATE} samples\n" or "blocks" in "blocks"
+    n_samples = soundfile.info(story).frames
+    assert finished(sensor) == f"{-(-n_samples // 8000)} blocks, {n_samples} samples\n"
     assert _without_ids(told(journal)) == _without_ids(undisturbed)
     eventually(lambda: len(subscriber.told()) == len(undisturbed))
     assert subscriber.told() == told(journal)
@@ -150,3 +154,79 @@ def _last(journal: Path) -> int:
 
 def _without_ids(events: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
     return [event[1:] for event in events]
+
+
+def _options(head: Path, source: object, tmp_path: Path, **more: object) -> Options:
+    return Options(str(head), str(source), str(tmp_path / "j.sqlite"), **more)
+
+
+def test_a_second_monitor_on_the_same_journal_is_refused(
+    machine_file: Path, story: Path, tmp_path: Path
+) -> None:
+    first = monitor("run", "--head", machine_file, "--from", f"{story}?pace=1",
+                    "--journal", tmp_path / "j.sqlite")  # fmt: skip
+    eventually(lambda: _last(tmp_path / "j.sqlite") > 0)
+    second = monitor("run", "--head", machine_file, "--from", story,
+                     "--journal", tmp_path / "j.sqlite")  # fmt: skip
+    _, error = second.communicate(timeout=20)
+    assert second.returncode == 1
+    assert "another monitor holds it" in error
+    first.terminate()
+    assert first.wait(10) == 0
+
+
+def test_sigterm_ends_cleanly_and_quickly(machine_file: Path, story: Path, tmp_path: Path) -> None:
+    process = monitor("run", "--head", machine_file, "--from", f"{story}?pace=1",
+                      "--journal", tmp_path / "j.sqlite", "--page", "127.0.0.1:0")  # fmt: skip
+    eventually(lambda: _last(tmp_path / "j.sqlite") > 0)
+    begun = time.monotonic()
+    process.terminate()
+    _, error = process.communicate(timeout=10)
+    assert (process.returncode, error) == (0, "")
+    assert time.monotonic() - begun < 5
+    assert "source:ended" not in [f"{k}:{dict(d).get('what')}" for _, k, _, d in told(tmp_path / "j.sqlite")]
+
+
+def test_no_broker_is_no_reason_to_stop_listening(
+    machine_file: Path, story: Path, tmp_path: Path, undisturbed: list[object]
+) -> None:
+    process = monitor("run", "--head", machine_file, "--from", story, *FAST, "--drain", 0.5,
+                      "--journal", tmp_path / "j.sqlite",
+                      "--mqtt", f"mqtt://127.0.0.1:{free_port()}/x")  # fmt: skip
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "they go out at the next start" in error
+    assert told(tmp_path / "j.sqlite") == undisturbed
+
+
+def test_a_machine_of_another_model_is_refused(
+    machine_file: Path, story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from listen_embed.embedder import Embedder
+
+    real = Embedder.__init__
+
+    def changed(self: Embedder, *args: object, **options: object) -> None:
+        real(self, *args, **options)
+        self.digest = "f" * 64
+
+    monkeypatch.setattr(Embedder, "__init__", changed)
+    with pytest.raises(HeadError, match="adapt again"):
+        run(_options(machine_file, story, tmp_path), threading.Event())
+
+
+def test_frames_across_a_change_cannot_win_a_vote() -> None:
+    for frame_s, hop_s in ((1.0, 0.1), (0.96, 0.1), (0.5, 0.1), (1.0, 0.25)):
+        ear = Ear(lambda rate: None, RATE, frame_s, hop_s)
+        settings = make_settings(ear, Options("", "", hop_s=hop_s, debounce_s=frame_s))
+        assert settings.votes > frame_s / hop_s - 1
+    clips = Options("", "", hop_s=1.0, debounce_s=1.0)
+    assert make_settings(Ear(lambda rate: None, RATE, 1.0, 1.0), clips).window == 1
+
+
+@pytest.mark.parametrize("wrong", [{"hop_s": 0.0}, {"debounce_s": -1.0}, {"heartbeat_s": 1e9}])
+def test_options_out_of_range_are_refused(
+    machine_file: Path, story: Path, tmp_path: Path, wrong: dict[str, float]
+) -> None:
+    with pytest.raises(InputError, match="give seconds"):
+        run(_options(machine_file, story, tmp_path, **wrong), threading.Event())

@@ -313,6 +313,11 @@ class Subscriber:
             for m in seen.values()
         ]  # fmt: skip
 
+    def told_numbers(self) -> list[dict[str, object]]:
+        """Wait until three events are here; return them."""
+        eventually(lambda: len(self.received) >= 3)
+        return self.received
+
     def close(self) -> None:
         self.client.disconnect()
         self.client.loop_stop()

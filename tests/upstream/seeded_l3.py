@@ -96,7 +96,9 @@ def write_layers(path: Path, layers: list[tuple[str, Arrays]], *, root: str = ""
     memory = io.BytesIO()
     with h5py.File(memory, "w") as file:
         group: Any = file.create_group(root) if root else file
-        group.attrs["layer_names"] = [name.encode() for name, _ in layers]
+        # Old files have names of one length, newer ones of any: the genuine ones have both.
+        names = [name.encode() for name, _ in layers]
+        group.attrs["layer_names"] = np.array(names) if root else names
         group.attrs["backend"] = b"tensorflow"
         group.attrs["keras_version"] = b"2.0.9"
         for name, arrays in layers:

@@ -214,7 +214,7 @@ def test_a_huge_memo_index_costs_nothing(tmp_path: Path) -> None:
 
 
 def test_deep_nesting_does_not_exhaust_the_stack(tmp_path: Path) -> None:
-    program = tf.START + b")" + b"\x85" * 500_000 + b"."
+    program = tf.START + b")" + b"\x85" * 100_000 + b"."
     refused(tf.write_archive(tmp_path / "a.pt", program), "flat dictionary")
 
 
@@ -334,7 +334,7 @@ def test_flipped_bits_never_raise_anything_else(tmp_path: Path, rng: Any) -> Non
     program = tf.START + tf.dictionary({"a": tensor, "b": tensor}) + tf.STOP
     whole = tf.write_archive(tmp_path / "a.pt", program, ONES).read_bytes()
     refusals = 0
-    for _ in range(1500):
+    for _ in range(600):
         if rng.random() < 0.5:  # inside the pickle, under a correct checksum
             changed = bytearray(program)
             changed[rng.integers(len(changed))] = rng.integers(256)
@@ -348,4 +348,4 @@ def test_flipped_bits_never_raise_anything_else(tmp_path: Path, rng: Any) -> Non
             read_state_dict(path, max_bytes=10_000)
         except ConversionError:
             refusals += 1
-    assert 300 < refusals < 1500
+    assert 120 < refusals < 600

@@ -113,7 +113,7 @@ def test_flipped_bits_never_raise_anything_else(tmp_path: Path, rng: Any) -> Non
     whole_file = small_file(tmp_path / "a.tflite", rng)[0].read_bytes()
     path = tmp_path / "b.tflite"
     refusals = 0
-    for _ in range(1000):
+    for _ in range(400):
         changed = bytearray(whole_file)
         changed[rng.integers(len(changed))] ^= 1 << rng.integers(8)
         path.write_bytes(changed)
@@ -121,4 +121,4 @@ def test_flipped_bits_never_raise_anything_else(tmp_path: Path, rng: Any) -> Non
             yamnet.convert(path, input_shape=(24,), emb_dim=5)
         except ConversionError:
             refusals += 1
-    assert 50 < refusals < 1000
+    assert 20 < refusals < 400

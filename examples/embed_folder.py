@@ -1,0 +1,29 @@
+"""Embed a folder on all cores into one table of means, whatever some of its files may hold.
+
+python examples/embed_folder.py FOLDER TABLE.npz
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import listen_embed
+from listen_embed.errors import BatchError
+
+
+def main(folder: str, table: str) -> None:
+    sounds = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+    names, means = [], []
+    try:
+        for path, embedding, _ in listen_embed.embed_files(sounds, jobs=0, progress=True):
+            names.append(str(path))
+            means.append(embedding.mean(axis=0))
+    except BatchError as error:  # raised at the end: the others are done
+        print(error, file=sys.stderr)
+    np.savez(table, name=names, mean=np.array(means))
+    print(f"{len(names)} of {len(sounds)} files -> {table}")
+
+
+if __name__ == "__main__":  # the processes that embed_files starts import this file, too
+    main(*sys.argv[1:])

@@ -1,0 +1,254 @@
+"""Work on many sound files in order, in this process or several, each with its own embedder.
+
+In: tasks, and a function of an embedder and a task. Out: each task with its result or its error, in
+the order of the tasks. Left to others: what the work is (`listen_embed.files`, the command line).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import sys
+import tempfile
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from listen_embed import registry, store
+from listen_embed.embedder import DEFAULT_HOP, Embedded, Embedder, PathLike
+from listen_embed.errors import InputError, ListenEmbedError, ListenEmbedWarning
+from listen_embed.progress import Progress
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ProcessPoolExecutor
+    from multiprocessing.synchronize import Event
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+# Called with the seconds of the current file that are done.
+Reach = Callable[[float], None]
+Work = Callable[[Embedder, Task, Reach], Result]
+# A worker's result, and the texts of the warnings on the way to it.
+_Reply = tuple[Result | ListenEmbedError, list[str]]
+
+# Tasks under way, waiting, or waiting to be taken, for each process: enough to keep it busy.
+_IN_FLIGHT = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What makes an `Embedder`, in this process or another; see there.
+
+    Parameters
+    ----------
+    hush : bool
+        Drop LiteRT's notes on standard error: only for programs of ours, which own that stream.
+    """
+
+    model_type: PathLike | None = None
+    emb_dim: int | None = None
+    variant: str | None = None
+    hop_size: float = DEFAULT_HOP
+    center: bool = True
+    threads: int | None = None
+    hush: bool = False
+
+    def load(self, progress: bool = False) -> Embedder:
+        """Return the embedder; `progress` shows a bar if its model must be downloaded."""
+        if not self.hush:
+            return self._load(progress)
+        spec = registry.find(self.model_type, self.emb_dim, self.variant)
+        if spec.has_network:
+            store.fetch(spec, progress)
+        with _hushed():
+            return self._load(progress=False)
+
+    def _load(self, progress: bool) -> Embedder:
+        return Embedder(
+            self.model_type,
+            self.emb_dim,
+            variant=self.variant,
+            hop_size=self.hop_size,
+            center=self.center,
+            threads=self.threads,
+            progress=progress,
+        )
+
+
+def check_jobs(jobs: Any) -> int:
+    """Return a number of processes, 0 being one per core, or raise `InputError`."""
+    if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 0:
+        raise InputError(f"jobs is {jobs!r}; allowed are whole numbers, 0 meaning one per core")
+    return jobs or os.cpu_count() or 1
+
+
+def reaching(pieces: Iterable[Embedded], reach: Reach) -> Iterator[Embedded]:
+    """Yield pieces unchanged, telling how far they are."""
+    for embedding, timestamps in pieces:
+        if len(timestamps):
+            reach(float(timestamps[-1]))
+        yield embedding, timestamps
+
+
+def in_order(
+    work: Work[Task, Result],
+    tasks: Iterable[Task],
+    embedder: Embedder,
+    options: Options,
+    jobs: int,
+    progress: Progress,
+) -> Iterator[tuple[Task, Result | ListenEmbedError]]:
+    """Yield every task with its result, or with the error of this package that ended it.
+
+    Parameters
+    ----------
+    work : callable
+        Given an embedder, a task, and a function to tell how far it is. With several processes it
+        is a module's function, and tasks and results can be pickled.
+    tasks : iterable
+        Taken as they are needed.
+    embedder : Embedder
+        Made from `options`; used if there is one process.
+    jobs : int
+        Processes, at least 1. A model is loaded once in each.
+    """
+    if jobs == 1:
+        results = _here(work, tasks, embedder, progress)
+    else:
+        results = _in_processes(work, tasks, options, jobs)
+    for task, result in results:
+        progress.finish_file()
+        yield task, result
+
+
+def _here(
+    work: Work[Task, Result], tasks: Iterable[Task], embedder: Embedder, progress: Progress
+) -> Iterator[tuple[Task, Result | ListenEmbedError]]:
+    for task in tasks:
+        yield task, _attempt(work, embedder, task, progress.reach)
+
+
+def _attempt(
+    work: Work[Task, Result], embedder: Embedder, task: Task, reach: Reach
+) -> Result | ListenEmbedError:
+    try:
+        return work(embedder, task, reach)
+    except ListenEmbedError as error:
+        return error
+
+
+def _in_processes(
+    work: Work[Task, Result], tasks: Iterable[Task], options: Options, jobs: int
+) -> Iterator[tuple[Task, Result | ListenEmbedError]]:
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+    theirs = dataclasses.replace(options, threads=options.threads or 1, hush=True)
+    pool = ProcessPoolExecutor(jobs, context, _begin, (theirs, stop))
+    under_way: deque[tuple[Task, Future[_Reply[Result]]]] = deque()
+    try:
+        for task in tasks:
+            if len(under_way) >= _IN_FLIGHT * jobs:
+                yield _taken(*under_way.popleft())
+            under_way.append((task, _submit(pool, work, task)))
+        while under_way:
+            yield _taken(*under_way.popleft())
+    finally:
+        # Workers clean up after themselves: they look at `stop` after every piece.
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _submit(
+    pool: ProcessPoolExecutor, work: Work[Task, Result], task: Task
+) -> Future[_Reply[Result]]:
+    """Hand over a task; a process started for it is born deaf to Ctrl-C, which is handled here."""
+    if not hasattr(signal, "pthread_sigmask"):
+        return pool.submit(_reply, work, task)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.submit(_reply, work, task)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _taken(task: Task, future: Future[_Reply[Result]]) -> tuple[Task, Result | ListenEmbedError]:
+    from concurrent.futures.process import BrokenProcessPool
+
+    try:
+        result, messages = future.result()
+    except BrokenProcessPool as error:
+        raise ListenEmbedError(
+            f"{task}: a worker process ended abruptly, perhaps for want of memory; "
+            "try again with fewer jobs"
+        ) from error
+    for message in messages:
+        warnings.warn(message, ListenEmbedWarning, stacklevel=3)
+    return task, result
+
+
+class _Worker:
+    """What a worker process keeps between tasks."""
+
+    options: Options
+    stop: Event
+    embedder: Embedder | None = None
+
+
+class _Stopped(Exception):
+    """The batch is over before this task is."""
+
+
+def _begin(options: Options, stop: Event) -> None:
+    _Worker.options = options
+    _Worker.stop = stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _leave)
+
+
+def _leave(number: int, frame: object) -> None:
+    """Unwind, so that unfinished files are removed."""
+    sys.exit(128 + number)
+
+
+def _reply(work: Work[Task, Result], task: Task) -> _Reply[Result]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ListenEmbedWarning)
+        if _Worker.embedder is None:
+            _Worker.embedder = _Worker.options.load()
+        result = _attempt(work, _Worker.embedder, task, _stop_if_asked)
+    return result, [str(warning.message) for warning in caught]
+
+
+def _stop_if_asked(seconds: float) -> None:
+    if _Worker.stop.is_set():
+        raise _Stopped
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Drop the notes that LiteRT writes to file descriptor 2, and pass everything else on.
+
+    "INFO: Created TensorFlow Lite XNNPACK delegate for CPU." has no switch: the logger's severity
+    cannot be reached from Python, and no environment variable is read.
+    """
+    try:
+        kept = os.dup(2)
+    except OSError:  # standard error is closed
+        yield
+        return
+    with tempfile.TemporaryFile() as notes:
+        os.dup2(notes.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            notes.seek(0)
+            os.write(2, b"".join(line for line in notes if not line.startswith(b"INFO: ")))

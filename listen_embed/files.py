@@ -1,0 +1,196 @@
+"""Sound files in, embeddings out: one file to disk, or many files in order, on several processes.
+
+A file that fails does not stop the others. Everything here holds one file's pieces at a time, so
+memory grows neither with the length of a file nor with their number.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from listen_embed import audio, output
+from listen_embed.batch import Options, Reach, check_jobs, in_order, reaching
+from listen_embed.embedder import DEFAULT_HOP, Embedded, Embedder, Embedding, PathLike, Timestamps
+from listen_embed.errors import BatchError, InputError, ListenEmbedError
+from listen_embed.output import Format, Provenance
+from listen_embed.progress import Bar, Progress, Unseen
+
+
+def process_file(
+    path: PathLike,
+    output_dir: PathLike | None = None,
+    suffix: str | None = None,
+    *,
+    model_type: PathLike | None = None,
+    emb_dim: int | None = None,
+    variant: str | None = None,
+    hop_size: float = DEFAULT_HOP,
+    center: bool = True,
+    threads: int | None = None,
+    format: Format = "npz",
+) -> Path:
+    """Embed a sound file of any length and write the result; return the path written.
+
+    Parameters
+    ----------
+    path : str or path
+        The sound file.
+    output_dir : str or path, optional
+        Folder to write to, made if need be; None writes beside the sound.
+    suffix : str, optional
+        Goes into the name: ``<stem>_<suffix>.npz``; None and ``""`` leave ``<stem>.npz``.
+    model_type, emb_dim, variant, hop_size, center, threads
+        As for `Embedder`.
+    format : {"npz", "npy", "csv", "parquet"}
+        See `listen_embed.output.save`. An ``.npz`` holds ``embedding`` float32 (T, emb_dim),
+        ``timestamps`` float64 (T,) in seconds, ``model``, ``digest`` and ``version``.
+
+    Returns
+    -------
+    Path
+        The file written. One that was there before is replaced, at once and only when all is well.
+
+    Raises
+    ------
+    AudioFileError
+        The sound cannot be read.
+    OutputError
+        The result cannot be written.
+    ListenEmbedError
+        As for `Embedder`.
+
+    Source: the function of this name in edgel3 and openl3, whose arguments and keys it keeps.
+    """
+    options = Options(
+        model_type=model_type,
+        emb_dim=emb_dim,
+        variant=variant,
+        hop_size=hop_size,
+        center=center,
+        threads=threads,
+    )
+    format = output.check_format(format)
+    source = Path(path)
+    folder = source.parent if output_dir is None else Path(output_dir)
+    target = folder / f"{source.stem}{f'_{suffix}' if suffix else ''}.{format}"
+    embedder = options.load()
+    output.save(embedder.iter_file(source), target, format, provenance_of(embedder))
+    return target
+
+
+def embed_files(
+    paths: Iterable[PathLike],
+    model_type: PathLike | None = None,
+    emb_dim: int | None = None,
+    *,
+    variant: str | None = None,
+    hop_size: float = DEFAULT_HOP,
+    center: bool = True,
+    threads: int | None = None,
+    jobs: int = 1,
+    progress: bool = False,
+) -> Iterator[tuple[Path, Embedding, Timestamps]]:
+    """Yield the embeddings of many sound files, in their order, the model being loaded once.
+
+    A file that fails is left out; when all others have been yielded a `BatchError` tells which ones
+    failed and why.
+
+    Parameters
+    ----------
+    paths : iterable of str or path
+        Sound files; taken one by one, as needed.
+    model_type, emb_dim, variant, hop_size, center, threads
+        As for `Embedder`; with several processes `threads` is 1 unless given.
+    jobs : int
+        Processes; 0 takes one per core. With more than one, the calling script must guard its start
+        with ``if __name__ == "__main__":``, as Python asks of all that start processes.
+    progress : bool
+        Show a progress bar with the time left, by seconds of audio.
+
+    Yields
+    ------
+    path : Path
+    embedding : ndarray, float32 (T, emb_dim)
+    timestamps : ndarray, float64 (T,)
+        Seconds.
+
+    Raises
+    ------
+    BatchError
+        After the last good file, if any failed; ``.failures`` lists (path, error).
+    ListenEmbedError
+        At once, for options that `Embedder` refuses.
+    """
+    if isinstance(paths, str | os.PathLike):
+        raise InputError(f"paths is {paths!r}; allowed are several paths: put it into a list")
+    options = Options(
+        model_type=model_type,
+        emb_dim=emb_dim,
+        variant=variant,
+        hop_size=hop_size,
+        center=center,
+        threads=threads,
+    )
+    jobs = check_jobs(jobs)
+    embedder = options.load()
+    files = map(Path, paths)
+    if not progress:
+        return _embed_files(files, embedder, options, jobs, Unseen())
+    known = list(files)
+    return _embed_files(known, embedder, options, jobs, Bar([seconds_of(path) for path in known]))
+
+
+def _embed_files(
+    files: Iterable[Path], embedder: Embedder, options: Options, jobs: int, bar: Progress
+) -> Iterator[tuple[Path, Embedding, Timestamps]]:
+    failures: list[tuple[Path, ListenEmbedError]] = []
+    n_files = 0
+    with bar:
+        for path, result in in_order(_embed_one, files, embedder, options, jobs, bar):
+            n_files += 1
+            if isinstance(result, ListenEmbedError):
+                failures.append((path, result))
+            else:
+                yield path, *result
+    if failures:
+        raise BatchError(failures, n_files)
+
+
+def _embed_one(embedder: Embedder, path: Path, reach: Reach) -> Embedded:
+    pieces = list(reaching(embedder.iter_file(path), reach))
+    return (
+        np.concatenate([embedding for embedding, _ in pieces]),
+        np.concatenate([timestamps for _, timestamps in pieces]),
+    )
+
+
+def seconds_of(path: PathLike) -> float:
+    """Return a sound file's length in seconds, 0 where it cannot be told."""
+    try:
+        return audio.duration(path)
+    except ListenEmbedError:
+        return 0.0
+
+
+def provenance_of(embedder: Embedder) -> Provenance:
+    """Return what a result should tell about its making."""
+    return Provenance(
+        model=embedder.spec.name,
+        digest=embedder.digest,
+        version=package_version(),
+        emb_dim=embedder.spec.emb_dim,
+    )
+
+
+def package_version() -> str:
+    """Return this package's version; ``"0+source"`` where it is not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("listen-embed")
+    except PackageNotFoundError:
+        return "0+source"

@@ -1,0 +1,330 @@
+"""Classifiers: few clips, prototypes, probabilities, unknown sound, speed, real embeddings."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.covariance import LedoitWolf
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.metrics import accuracy_score, log_loss
+from sklearn.neighbors import NearestCentroid
+
+from listen_embed.errors import HeadError, ListenEmbedWarning
+from listen_embed.heads import Classifier
+
+from .world import clouds
+
+BOTH = pytest.mark.parametrize("kind", ["prototype", "logistic"])
+
+
+def accuracy(head: Classifier, x: np.ndarray, labels: list[str]) -> float:
+    return float(accuracy_score(labels, head.predict(x)))
+
+
+@BOTH
+@pytest.mark.parametrize("n_clips", [1, 2, 3, 5, 20])
+def test_any_number_of_clips_teaches(kind: str, n_clips: int) -> None:
+    x, labels = clouds(10 * n_clips, 10, 64, seed=0, spread=0.5)
+    new, truth = clouds(200, 10, 64, seed=1, spread=0.5)
+    head = Classifier(kind).learn(x, labels)
+    assert accuracy(head, new, truth) > 0.97
+    assert accuracy(head, x, labels) == 1.0
+
+
+@BOTH
+def test_one_clip_of_some_classes_and_many_of_others(kind: str) -> None:
+    x, labels = clouds(50, 5, 20, seed=0, spread=0.3)
+    keep = [row for row, label in enumerate(labels) if label != "c003" or row == 3]
+    head = Classifier(kind, reject=0.01).learn(x[keep], [labels[row] for row in keep])
+    new, truth = clouds(200, 5, 20, seed=1, spread=0.3)
+    assert head.labels == ("c000", "c001", "c002", "c003", "c004")
+    assert accuracy(head, new, truth) > 0.9
+
+
+@BOTH
+def test_probabilities_are_a_distribution_over_sorted_labels(kind: str) -> None:
+    x, labels = clouds(30, 3, 6, seed=0)
+    head = Classifier(kind).learn(x, [label.upper() for label in labels])
+    share = head.predict_proba(x)
+    assert head.labels == ("C000", "C001", "C002")
+    assert share.shape == (30, 3) and share.dtype == np.float64
+    np.testing.assert_allclose(share.sum(axis=1), 1.0)
+    assert [head.labels[best] for best in share.argmax(axis=1)] == head.predict(x)
+
+
+@BOTH
+def test_labels_in_any_order_and_type_of_sequence(kind: str, rng: np.random.Generator) -> None:
+    x, labels = clouds(40, 4, 6, seed=0)
+    shuffled = rng.permutation(40)
+    first = Classifier(kind, c=1.0).learn(x, labels)
+    second = Classifier(kind, c=1.0).learn(x[shuffled], np.array(labels)[shuffled])
+    for name in ("predict_proba", "novelty"):
+        if (kind, name) != ("prototype", "predict_proba"):  # folds, so temperatures, differ
+            np.testing.assert_allclose(
+                getattr(first, name)(x), getattr(second, name)(x), rtol=1e-4, atol=1e-5
+            )
+    assert first.predict(x) == second.predict(x)
+    assert all(type(label) is str for label in second.predict(x))
+
+
+# ---- prototypes ----
+
+
+def test_without_spread_prototypes_are_nearest_centroids(rng: np.random.Generator) -> None:
+    x = rng.normal(size=(8, 5))
+    x /= x.std(axis=0)
+    labels = [f"c{number}" for number in range(8)]
+    new = 2 * rng.normal(size=(300, 5))
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # scikit-learn's, about the missing spread
+        expected = NearestCentroid().fit(x, labels).predict(new).tolist()
+    assert Classifier().learn(x, labels).predict(new) == expected
+    assert Classifier().learn(np.tile(x, (2, 1)), labels * 2).predict(new) == expected
+
+
+def test_with_many_clips_prototypes_are_discriminant_analysis() -> None:
+    x, labels = clouds(3000, 4, 10, seed=0, spread=4.0)
+    new = clouds(2000, 4, 10, seed=1, spread=4.0)[0]
+    expected = LinearDiscriminantAnalysis().fit(x, labels)
+    head = Classifier().learn(x, labels)
+    assert accuracy_score(expected.predict(new), head.predict(new)) > 0.995
+    np.testing.assert_allclose(head.predict_proba(new), expected.predict_proba(new), atol=0.05)
+
+
+def test_the_metric_is_the_shrunk_covariance_within_classes() -> None:
+    x, labels = clouds(400, 4, 12, seed=0)
+    x = ((x - x.mean(axis=0)) / x.std(axis=0)).astype(np.float64)
+    within = np.vstack([x[k::4] - x[k::4].mean(axis=0) for k in range(4)])
+    precision = LedoitWolf(assume_centered=True).fit(within).precision_ * (396 / 400)
+    gaps = x[:5, None] - np.array([x[k::4].mean(axis=0) for k in range(4)])
+    expected = np.sqrt(np.einsum("nkd,de,nke->nk", gaps, precision, gaps).min(axis=1))
+    np.testing.assert_allclose(Classifier().learn(x, labels).novelty(x[:5]), expected, rtol=2e-3)
+
+
+def test_shared_covariance_beats_plain_distance_where_clips_vary_alike() -> None:
+    x, labels = clouds(100, 5, 30, seed=0, spread=2.5)
+    new, truth = clouds(1000, 5, 30, seed=1, spread=2.5)
+    plain = NearestCentroid().fit(x, labels)
+    assert accuracy(Classifier().learn(x, labels), new, truth) > plain.score(new, truth) + 0.05
+
+
+@pytest.mark.parametrize("spread", [0.7, 1.5, 3.0])
+def test_prototype_probabilities_are_calibrated(spread: float) -> None:
+    x, labels = clouds(100, 5, 20, seed=0, spread=spread)
+    new, truth = clouds(2000, 5, 20, seed=1, spread=spread)
+    share = Classifier().learn(x, labels).predict_proba(new)
+    sure, right = share.max(axis=1), share.argmax(axis=1) == [int(label[1:]) for label in truth]
+    assert sure.mean() == pytest.approx(right.mean(), abs=0.07)
+
+
+def test_clean_clips_do_not_make_prototypes_overconfident() -> None:
+    """Ten clips a class, all right, still are only some ten clips."""
+    x, labels = clouds(20, 2, 4, seed=0, spread=0.01)
+    share = Classifier().learn(x, labels).predict_proba(x).max(axis=1)
+    assert 0.9 < share.min() and share.max() < 0.99
+
+
+# ---- unknown sound ----
+
+
+@BOTH
+@pytest.mark.parametrize("reject", [0.01, 0.05, 0.2])
+@pytest.mark.parametrize(("n_rows", "emb_dim"), [(60, 32), (400, 8), (400, 256)])
+def test_the_stated_share_of_known_sound_is_rejected(
+    kind: str, reject: float, n_rows: int, emb_dim: int
+) -> None:
+    x, labels = clouds(n_rows, 4, emb_dim, seed=0)
+    new = clouds(4000, 4, emb_dim, seed=1)[0]
+    found = Classifier(kind, reject=reject).learn(x, labels).predict(new).count("unknown") / 4000
+    tolerance = 0.01 + 3 * np.sqrt(reject / n_rows)
+    assert found == pytest.approx(reject, abs=tolerance)
+
+
+@BOTH
+def test_sound_far_from_all_is_unknown_and_near_is_not(kind: str) -> None:
+    x, labels = clouds(200, 4, 16, seed=0, spread=0.5)
+    head = Classifier(kind, reject=0.01).learn(x, labels)
+    assert set(head.predict(x + 20)) == {"unknown"}
+    assert "unknown" not in head.predict(np.array([x[k::4].mean(axis=0) for k in range(4)]))
+    assert head.labels == ("c000", "c001", "c002", "c003")
+    np.testing.assert_allclose(head.predict_proba(x + 20).sum(axis=1), 1.0)
+
+
+@BOTH
+def test_a_class_never_taught_is_novel(kind: str) -> None:
+    x, labels = clouds(300, 6, 16, seed=0, spread=0.5)
+    known = np.array([label != "c005" for label in labels])
+    head = Classifier(kind, reject=0.02).learn(x[known], [v for v in labels if v != "c005"])
+    assert head.predict(x[~known]).count("unknown") > 0.9 * (~known).sum()
+    assert np.median(head.novelty(x[~known])) > np.quantile(head.novelty(x[known]), 0.99)
+
+
+@BOTH
+def test_nothing_is_unknown_unless_asked_for(kind: str) -> None:
+    x, labels = clouds(60, 3, 6, seed=0)
+    head = Classifier(kind).learn(x, labels)
+    assert head.threshold == np.inf
+    assert "unknown" not in head.predict(x + 1000)
+
+
+@BOTH
+def test_one_clip_a_class_cannot_calibrate_unknown_and_says_so(kind: str) -> None:
+    head = Classifier(kind, reject=0.01)
+    with pytest.warns(ListenEmbedWarning, match=r"reject=0.01 has no effect: only 0 .* 5"):
+        head.learn(np.eye(6), list("abcdef"))
+    assert head.threshold == np.inf
+    assert head.predict(100 * np.eye(6)) == list("abcdef")
+
+
+def test_frames_of_one_clip_a_class_cannot_either() -> None:
+    x, labels = clouds(60, 3, 6, seed=0)
+    with pytest.warns(ListenEmbedWarning, match="no effect"):
+        Classifier(reject=0.01).learn(x, labels, groups=labels)
+
+
+def test_groups_keep_near_copies_from_flattering_the_threshold(rng: np.random.Generator) -> None:
+    clips, labels = clouds(30, 3, 64, seed=0)
+    frames = np.repeat(clips, 10, axis=0) + 0.01 * rng.normal(size=(300, 64))
+    names, numbers = np.repeat(labels, 10), np.repeat(np.arange(30), 10)
+    new = clouds(1000, 3, 64, seed=1)[0]
+    grouped = Classifier(reject=0.05).learn(frames, names, groups=numbers)
+    alone = Classifier(reject=0.05).learn(frames, names)
+    assert grouped.predict(new).count("unknown") < 200
+    assert alone.predict(new).count("unknown") > 800
+
+
+# ---- the public door ----
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["a", "a", "a"], r"\['a'\]; a classifier needs at least two"),
+        (["a", "unknown", "b"], "'unknown' is given as a label"),
+        (["a", "", "b"], "'' is given"),
+        (["a", "b\0", "b"], "NUL"),
+        (["a", 3, "b"], "3 is given as a label"),
+        (["a", None, "b"], "None is given as a label"),
+        (["a", "b"], "2 values; allowed is a sequence of 3"),
+        ("abc", "'abc'; allowed is a sequence of 3"),
+        (iter("abc"), "allowed is a sequence of 3"),
+    ],
+)
+def test_odd_labels_are_refused(labels: list[str], message: str) -> None:
+    with pytest.raises(HeadError, match=message):
+        Classifier().learn(np.eye(3), labels)
+
+
+@pytest.mark.parametrize("groups", [["a", "b"], "abc", [["x"], ["y"], ["z"]], 5])
+def test_odd_groups_are_refused(groups: object) -> None:
+    with pytest.raises(HeadError, match="groups"):
+        Classifier().learn(np.eye(3), ["a", "b", "c"], groups)  # type: ignore[arg-type]
+
+
+def test_nothing_to_learn_from_is_refused() -> None:
+    with pytest.raises(HeadError, match="at least two"):
+        Classifier().learn(np.empty((0, 4)), [])
+
+
+@pytest.mark.parametrize(
+    "options", [{"reject": -0.1}, {"reject": 0.6}, {"reject": "a"}, {"c": 0}, {"c": np.nan}]
+)
+def test_odd_options_are_refused(options: dict[str, float]) -> None:
+    with pytest.raises(HeadError, match="allowed"):
+        Classifier(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("labels", [["Säge", "鋸"], ["a/b", "a b "], ["x" * 500, "y"]])
+def test_any_text_is_a_label_and_survives_the_file(labels: list[str], tmp_path: Path) -> None:
+    Classifier().learn(np.eye(2), labels).save(tmp_path / "head.npz")
+    assert sorted(Classifier.load(tmp_path / "head.npz").predict(np.eye(2))) == sorted(labels)
+
+
+@BOTH
+def test_options_survive_the_file(kind: str, tmp_path: Path) -> None:
+    x, labels = clouds(80, 4, 6, seed=0, spread=2.0)
+    head = Classifier(kind, reject=0.1, c=0.02, balanced=True, seed=9).learn(x, labels)
+    head.save(tmp_path / "head.npz")
+    loaded = Classifier.load(tmp_path / "head.npz")
+    assert loaded.threshold == head.threshold < np.inf
+    assert loaded.predict(2 * x) == head.predict(2 * x)
+    assert np.array_equal(
+        loaded.learn(x[:60], labels[:60]).predict_proba(x),
+        head.learn(x[:60], labels[:60]).predict_proba(x),
+    )
+
+
+# ---- speed ----
+
+
+@BOTH
+@pytest.mark.parametrize("emb_dim", [64, 256, 1024])
+def test_200_clips_in_10_classes_are_learned_within_a_second(kind: str, emb_dim: int) -> None:
+    """Takes 0.02 to 0.2 s on one core; the best of three, as other work may be going on."""
+    x, labels = clouds(200, 10, emb_dim, seed=0)
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        Classifier(kind, reject=0.01).learn(x, labels)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 1.0
+
+
+# ---- real embeddings ----
+
+
+@pytest.fixture(scope="module")
+def listen(shared: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return 200 one-second clips of ten states of a machine, 64-d, in the order of time."""
+    with np.load(shared / "golden" / "listen_upstream_train.npz", allow_pickle=False) as data:
+        return data["embedding"], np.array([str(path).split("/")[1] for path in data["path"]])
+
+
+@BOTH
+def test_machine_states_by_real_embeddings(
+    kind: str, listen: tuple[np.ndarray, np.ndarray]
+) -> None:
+    """Five folds, each a stretch of time of every state: all 200 right when measured."""
+    x, labels = listen
+    fold = np.arange(200) % 20 // 4  # 20 clips a state, one after the other
+    share = np.empty((200, 10))
+    for number in range(5):
+        head = Classifier(kind).learn(x[fold != number], labels[fold != number])
+        share[fold == number] = head.predict_proba(x[fold == number])
+    names = np.unique(labels)
+    assert accuracy_score(labels, names[share.argmax(axis=1)]) >= 0.985
+    assert log_loss(labels, share) < 0.1
+
+
+@BOTH
+def test_machine_states_from_one_clip_each(
+    kind: str, listen: tuple[np.ndarray, np.ndarray]
+) -> None:
+    """Every clip once among the ten taught: 98.7 % right on average when measured."""
+    x, labels = listen
+    found = []
+    for first in range(20):
+        taught = np.arange(200) % 20 == first
+        head = Classifier(kind).learn(x[taught], labels[taught])
+        found.append(accuracy(head, x[~taught], labels[~taught]))
+    assert np.mean(found) >= 0.97
+
+
+@BOTH
+def test_a_machine_state_never_taught_is_unknown(
+    kind: str, listen: tuple[np.ndarray, np.ndarray]
+) -> None:
+    x, labels = listen
+    late = np.arange(200) % 20 >= 10
+    caught, rejected = [], []
+    for hidden in np.unique(labels):
+        taught = ~late & (labels != hidden)
+        head = Classifier(kind, reject=0.05).learn(x[taught], labels[taught])
+        caught.append(head.predict(x[late & (labels == hidden)]).count("unknown") / 10)
+        rejected.append(head.predict(x[late & (labels != hidden)]).count("unknown") / 90)
+    assert np.mean(caught) > 0.95
+    assert np.mean(rejected) < 0.15

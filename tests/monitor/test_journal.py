@@ -1,0 +1,125 @@
+"""The journal: numbers without holes, finding again adds nothing, cursors, pruning, damage."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from listen_embed.monitor.events import Event
+from listen_embed.monitor.journal import Checkpoint, Journal, JournalError, TracePoint, sole_owner
+
+
+def event(sample: int, wall: float = 100.0) -> Event:
+    return Event("s", "c", sample, 10, wall, "state", {"state": "a"})
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(tmp_path / "j.sqlite")
+
+
+def test_entries_come_back_in_order_with_numbers_from_one(journal: Journal) -> None:
+    new = journal.append([event(1), event(2)])
+    assert [entry.number for entry in new] == [1, 2]
+    assert journal.after(0, 10) == new
+    assert journal.after(1, 10) == new[1:]
+    assert journal.after(0, 1) == new[:1]
+
+
+def test_finding_an_event_again_adds_nothing_and_leaves_no_hole(journal: Journal) -> None:
+    journal.append([event(1)])
+    assert journal.append([event(1), event(2), event(1)])[0].number == 2
+    assert [entry.number for entry in journal.after(0, 10)] == [1, 2]
+
+
+def test_the_run_stays_when_opened_again(journal: Journal, tmp_path: Path) -> None:
+    assert Journal(tmp_path / "j.sqlite").run == journal.run
+    assert Journal(tmp_path / "other.sqlite").run != journal.run
+
+
+def test_events_and_checkpoint_are_written_together_or_not_at_all(journal: Journal) -> None:
+    at = Checkpoint("c", 10, 5.0, 7, 2, False, {"state": "a"})
+    journal.append([event(1)], source="s", checkpoint=at)
+    assert journal.checkpoint("s") == at
+    unjournallable = Event("s", "c", 9, 10, 1.0, "state", {"score": float("nan")})
+    with pytest.raises(ValueError, match="JSON"):
+        journal.append([event(3), unjournallable], source="s", checkpoint=Checkpoint("x", 1, 0.0))
+    assert journal.checkpoint("s") == at
+    assert len(journal.after(0, 10)) == 1
+
+
+def test_a_new_sink_starts_at_the_present_an_old_one_where_it_was(journal: Journal) -> None:
+    journal.append([event(1)])
+    assert journal.register("a") == 1
+    journal.append([event(2), event(3)])
+    journal.advance("a", 2)
+    assert (journal.register("a"), journal.register("b"), journal.cursor("c")) == (2, 3, 0)
+
+
+def test_pruning_keeps_what_a_sink_still_needs(journal: Journal) -> None:
+    journal.register("slow")
+    journal.append([event(1, 1.0), event(2, 1.0), event(3, 50.0)], trace=[_point(1.0), _point(60.0)])
+    journal.advance("slow", 1)
+    journal.prune(events_before=40.0, trace_before=30.0, sinks=["slow"])
+    assert [entry.number for entry in journal.after(0, 10)] == [2, 3]
+    assert [point.wall for point in journal.since(0.0, 10)[1]] == [60.0]
+
+
+def test_numbers_go_on_after_everything_was_pruned(journal: Journal) -> None:
+    journal.append([event(1, 1.0), event(2, 1.0)])
+    journal.prune(events_before=40.0, trace_before=30.0, sinks=[])
+    assert journal.after(0, 10) == []
+    assert journal.append([event(3)])[0].number == 3
+
+
+def _point(wall: float) -> TracePoint:
+    return TracePoint(wall, "a", 1.0, False, 0.5, b"\0\xff")
+
+
+def test_since_returns_the_newest_in_order(journal: Journal) -> None:
+    journal.append([event(n, float(n)) for n in range(10)], trace=[_point(5.0), _point(4.0)])
+    entries, points = journal.since(3.0, 4)
+    assert [entry.event.sample for entry in entries] == [6, 7, 8, 9]
+    assert points == [_point(4.0), _point(5.0)]
+
+
+def test_writers_are_durable_and_senders_need_not_be(tmp_path: Path) -> None:
+    levels = [Journal(tmp_path / "j", durable=d)._db.execute("PRAGMA synchronous").fetchone()[0]
+              for d in (True, False)]  # fmt: skip
+    assert levels == [2, 1]
+
+
+def test_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text").write_bytes(b"no database" * 100)
+    with pytest.raises(JournalError, match="give another --journal"):
+        Journal(tmp_path / "text")
+    with pytest.raises(JournalError):
+        Journal(tmp_path / "no" / "folder")
+
+
+def test_a_later_version_is_refused(tmp_path: Path) -> None:
+    Journal(tmp_path / "j").remember("version", "99")
+    with pytest.raises(JournalError, match="version 99"):
+        Journal(tmp_path / "j")
+
+
+def test_only_one_owner(tmp_path: Path) -> None:
+    with sole_owner(tmp_path / "j"):
+        with pytest.raises(JournalError, match="another monitor"), sole_owner(tmp_path / "j"):
+            pass
+    with sole_owner(tmp_path / "j"):
+        pass
+
+
+def test_a_full_disk_is_one_clear_error(journal: Journal) -> None:
+    journal._db.execute("PRAGMA max_page_count=1")
+    with pytest.raises(JournalError, match="check the disk"):
+        journal.append([event(n) for n in range(10_000)])
+
+
+def test_it_is_plain_sqlite(journal: Journal, tmp_path: Path) -> None:
+    journal.append([event(1)])
+    rows = sqlite3.connect(tmp_path / "j.sqlite").execute("SELECT kind FROM events").fetchall()
+    assert rows == [("state",)]
