@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import warnings
 from collections.abc import Iterable, Iterator
@@ -233,9 +234,9 @@ class Stream:
         resampled = self._converter.push(mono, last)
         self._has_sound = self._has_sound or len(mono) > 0
         self._has_ended = last
-        if last and self._has_sound and self._framer.is_empty:
+        if last and self._has_sound and self._framer.is_empty and not len(resampled):
             # A clip so short that the resampler gives none is one sample of silence, not nothing.
-            resampled = np.concatenate([resampled, np.zeros(1, np.float32)])
+            resampled = np.zeros(1, np.float32)
         frames = self._framer.push(resampled, last)
         embedding = _embed(frames, self._extractor, self._network, self.spec)
         return embedding, np.asarray(frames.starts) / self.spec.front_end.sample_rate
@@ -345,7 +346,8 @@ def get_embedding(
 
 
 def _is_list_of_clips(audio: Any) -> bool:
-    return isinstance(audio, list | tuple) and all(isinstance(clip, np.ndarray) for clip in audio)
+    is_list = isinstance(audio, list | tuple) and len(audio) > 0
+    return is_list and all(isinstance(clip, np.ndarray) for clip in audio)
 
 
 def _check_threads(threads: Any) -> int:
@@ -393,7 +395,12 @@ def _watched(
 
 
 def _warn(message: str) -> None:
-    warnings.warn(message, ListenEmbedWarning, stacklevel=4)
+    """Warn at the line that called this package, however deep inside it is noticed."""
+    level, frame = 2, inspect.currentframe()
+    frame = frame.f_back if frame else None
+    while frame and frame.f_globals.get("__name__", "").startswith("listen_embed."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, ListenEmbedWarning, stacklevel=level)
 
 
 def _joined(pieces: Iterator[Embedded], emb_dim: int) -> Embedded:

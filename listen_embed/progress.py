@@ -99,7 +99,8 @@ class Bar:
             self._bar.clear()
 
     def _show(self, position: float) -> None:
-        if self._bar is None:
+        is_new = self._bar is None
+        if is_new:
             if time.monotonic() - self._start < self._patience:
                 return
             self._bar = self._made()
@@ -107,6 +108,8 @@ class Bar:
             n_shown = min(self._n_files_done + 1, len(self._durations))
             self._bar.set_description_str(f"{n_shown}/{len(self._durations)} files ", refresh=False)
         self._bar.update(position - self._bar.n)
+        if is_new:
+            self._bar.refresh()
 
     def _made(self) -> Any:
         from tqdm import tqdm

@@ -244,17 +244,22 @@ def _download(address: str, sink: _BoundedFile, progress: bool) -> None:
     import pooch
     import requests
 
+    responses: list[requests.Response] = []
     fetcher = pooch.HTTPDownloader(
-        progressbar=progress, chunk_size=_CHUNK_BYTES, timeout=_TIMEOUT_SECONDS
+        progressbar=progress,
+        chunk_size=_CHUNK_BYTES,
+        timeout=_TIMEOUT_SECONDS,
+        hooks={"response": lambda response, **_: responses.append(response)},
     )
     try:
         fetcher(address, sink, None)
     except DownloadError:
         raise
     except (OSError, ValueError) as error:  # requests' errors are OSErrors
-        if isinstance(error, requests.HTTPError):
-            error.response.close()
         raise DownloadError(f"download failed ({error})") from error
+    finally:
+        for response in responses:
+            response.close()
 
 
 def _verify(path: Path, download: Download) -> None:

@@ -41,7 +41,9 @@ def symmetric_hann(n: int) -> Array:
     return np.array([0.5 - 0.5 * math.cos(2 * math.pi * i / (n - 1)) for i in range(n)])
 
 
-def spectra(signal: Array, window: Array, n_fft: int, hop: int, n_columns: int) -> NDArray[np.complex128]:
+def spectra(
+    signal: Array, window: Array, n_fft: int, hop: int, n_columns: int
+) -> NDArray[np.complex128]:
     """Return (n_fft // 2 + 1, n_columns) of windows that start at 0, hop, 2 hop, ..."""
     time, frequency = np.arange(len(window)), np.arange(n_fft // 2 + 1)
     fourier = np.exp(-2j * np.pi * np.outer(frequency, time) / n_fft)
@@ -98,6 +100,7 @@ def triangles(
 
 def kaldi_triangles(sr: int, n_fft: int, n_mels: int, low: float, high: float) -> Array:
     """Return Kaldi's bank: straight in mel, without the Nyquist bin."""
+
     def mel(hz: float) -> float:
         return 1127 * math.log(1 + hz / 700)
 

@@ -76,7 +76,9 @@ def test_a_loud_band_in_a_quiet_frame_gives_the_picture_of_the_oracle(
 @pytest.mark.parametrize("model", MODELS)
 def test_silence_is_finite(model: str) -> None:
     front_end = front_end_of(model)
-    (picture,) = FeatureExtractor(front_end)(one_frame(np.zeros(front_end.frame_samples, np.float32)))
+    (picture,) = FeatureExtractor(front_end)(
+        one_frame(np.zeros(front_end.frame_samples, np.float32))
+    )
     assert np.isfinite(picture).all()
     assert np.ptp(picture) == 0
 

@@ -31,7 +31,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from listen_embed import embedder as embedder_module
-from listen_embed import frontend, registry, upstream
+from listen_embed import frontend, registry, store, upstream
 from listen_embed.embedder import Embedder, get_embedding
 from listen_embed.errors import ListenEmbedWarning
 from listen_embed.framing import Frames
@@ -39,6 +39,7 @@ from listen_embed.frontend import FeatureExtractor
 from listen_embed.runtime import Network
 from listen_embed.spec import Download, ModelSpec
 
+from .test_contract import macs_of
 from .upstream.seeded_l3 import write_seeded_l3
 from .web import Web
 
@@ -251,7 +252,10 @@ def test_yamnet_is_yamnet(shared: Path, mirror: Web) -> None:
 def listen_files(shared: Path) -> list[Path]:
     folder = shared / "data/cnc-onsite/audio/train"
     paths = [str(path) for path in golden(shared, "listen_upstream_train.npz")["path"]]
-    return [(folder / Path(path).relative_to(Path(path).parts[0])).with_suffix(".flac") for path in paths]
+    return [
+        (folder / Path(path).relative_to(Path(path).parts[0])).with_suffix(".flac")
+        for path in paths
+    ]
 
 
 def test_listen_and_its_head_are_listen(
@@ -360,6 +364,9 @@ def test_seeded_l3_is_l3(
     np.testing.assert_array_equal(timestamps, vectors[f"{key}_ts"])
     assert np.abs(vectors[key]).max() > 1  # there is something to compare
     np.testing.assert_allclose(embedding, vectors[key], rtol=0, atol=1e-3)
+    spec = registry.find(model)
+    content = store.load(spec)
+    assert (spec.size_bytes, spec.macs) == (len(content), macs_of(content))
 
 
 def test_every_published_model_has_a_golden_vector_or_a_twin(shared: Path) -> None:

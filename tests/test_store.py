@@ -400,7 +400,9 @@ def test_wrong_shapes_are_refused(web: Web, tmp_path: Path, cache: Path) -> None
 
 
 @pytest.mark.parametrize("converter", ["keras_l3", "efficientat", "listen", "yamnet"])
-@pytest.mark.parametrize("content", [b"", b"\x1f\x8b", b"PK\x03\x04", b"\x89HDF\r\n\x1a\n", "noise"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\x1f\x8b", b"PK\x03\x04", b"\x89HDF\r\n\x1a\n", "noise"]
+)
 def test_bytes_of_no_format_are_refused(
     web: Web,
     tmp_path: Path,

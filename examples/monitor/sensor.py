@@ -18,7 +18,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import soundfile
@@ -29,10 +29,17 @@ from listen_embed.monitor.mqtt import Address, make_client, parse
 
 @dataclass(frozen=True)
 class Sent:
-    """A block as it went out, and the sample after it."""
+    """A block as it went out; `end` is the sample after it."""
 
+    block: Block
     end: int
-    message: bytes
+    sequence: int
+    stream: int
+
+    def message(self, *, oldest: bool = False) -> bytes:
+        """Return the block as it goes over the wire."""
+        block = replace(self.block, oldest=oldest)
+        return pack(block, stream=self.stream, sequence=self.sequence)
 
 
 class Sensor:
@@ -81,15 +88,16 @@ class Sensor:
             self._replay()
             self._kept.append(sent)
             self._kept = [old for old in self._kept if sent.end - old.end < self._memory]
-        self._client.publish(self._topic, sent.message, qos=1)
+        self._client.publish(self._topic, sent.message(), qos=1)
 
     def _replay(self) -> None:
         if self._replay_from is None:
             return
         start, self._replay_from = self._replay_from, None
-        for old in self._kept:
+        for index, old in enumerate(self._kept):
             if old.end > start:
-                self._client.publish(self._topic, old.message, qos=1)
+                oldest = index == 0 and old.block.first > start
+                self._client.publish(self._topic, old.message(oldest=oldest), qos=1)
 
     def finish(self, end: int, timeout_s: float) -> bool:
         """Repeat what is asked for until the monitor has everything; return whether it has."""
@@ -132,11 +140,11 @@ def main() -> None:
     for sequence, block in enumerate(blocks(args.file, args.block)):
         if args.pace:
             time.sleep(max(0.0, begun + block.end / rate / args.pace - time.monotonic()))
-        sensor.send(Sent(block.end, pack(block, stream=sensor.stream, sequence=sequence)))
+        sensor.send(Sent(block, block.end, sequence, sensor.stream))
         end = block.end
     last = Block(block.samples[:0], rate, end, ends=True)
-    message = pack(last, stream=sensor.stream, sequence=sequence + 1)
-    sensor.send(Sent(end + 1, message))  # kept until the monitor has seen the end
+    # Counted as a sample, so that it is kept until the monitor has seen the end.
+    sensor.send(Sent(last, end + 1, sequence + 1, sensor.stream))
     sensor.finish(end, args.linger)
     sensor.close()
     print(f"{sequence + 1} blocks, {end} samples")

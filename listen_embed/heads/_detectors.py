@@ -8,11 +8,12 @@ from typing import Protocol
 
 import numpy as np
 
+from listen_embed.errors import HeadError
 from listen_embed.heads._checks import Codes, Floats
 from listen_embed.heads._covariance import Moments
 from listen_embed.heads._held_out import thinned
 from listen_embed.heads._prototype import squared_distances
-from listen_embed.heads._storage import Fields, Record
+from listen_embed.heads._storage import MAX_BYTES, Fields, Record
 
 _CHUNK = 4_000_000  # numbers held at a time
 
@@ -95,6 +96,11 @@ class Neighbors:
     """
 
     def __init__(self, emb_dim: int, n_neighbors: int, capacity: int, seed: int) -> None:
+        if 4 * capacity * emb_dim > MAX_BYTES // 2:
+            raise HeadError(
+                f"a capacity of {capacity} embeddings of {emb_dim} values each does not fit a file; "
+                f"allowed are {MAX_BYTES // 8 // emb_dim} of them."
+            )
         self._memory = np.empty((capacity, emb_dim), dtype=np.float32)
         self._count = 0
         self._n_neighbors = n_neighbors

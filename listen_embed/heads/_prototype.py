@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from listen_embed.heads._checks import Codes, Floats
 from listen_embed.heads._covariance import ledoit_wolf, whitening
@@ -98,28 +99,61 @@ def squared_distances(rows: Floats, means: Floats) -> Floats:
     return np.asarray(np.maximum(square, 0.0))
 
 
-def held_out_distances(data: Data, seed: int) -> tuple[Floats, Codes]:
-    """Return squared distances (M, K) of rows from classes learned without them, and their classes.
+def inflation(codes: Codes, groups: Codes, n_classes: int) -> Floats:
+    """Return (K,), by how much rows not learned are farther from a class mean than their spread.
+
+    A mean of n rows is itself off: squared distances grow by 1 / n. Rows of a group count as one.
+    """
+    pairs = np.unique(np.stack([codes, groups]), axis=1)
+    return 1.0 + 1.0 / np.bincount(pairs[0], minlength=n_classes)
+
+
+def novelty(distances: Floats, inflated: Floats) -> Floats:
+    """Return the distance (N,) to the nearest class, each in units of what its own rows have."""
+    return np.asarray(np.sqrt(np.min(distances / inflated, axis=1)))
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What classes say of M rows that they were learned without.
 
     M is less than N where classes have one group only, and 0 where all have.
     """
-    fold = deal(data.codes, data.groups, _FOLDS if len(data.z) <= _FEW_ROWS else _FOLDS // 2, seed)
-    coordinates, width = data.z @ data.axes, data.z.shape[1]
-    distances: list[Floats] = [np.empty((0, data.n_classes))]
-    codes: list[Codes] = [np.empty(0, dtype=np.intp)]
-    for number in range(int(fold.max()) + 1):
-        out = fold == number
-        gram = np.diag(data.energy) - coordinates[out].T @ coordinates[out]
-        metric, means = shared_metric(
-            coordinates[~out], data.codes[~out], data.n_classes, gram, width
+
+    distances: Floats  # (M, K), squared
+    novelty: Floats  # (M,)
+    codes: Codes  # (M,), the true classes
+
+    @classmethod
+    def of(cls, data: Data, seed: int) -> HeldOut:
+        """Return it by cross-validation."""
+        n_folds = _FOLDS if len(data.z) <= _FEW_ROWS else _FOLDS // 2
+        fold = deal(data.codes, data.groups, n_folds, seed)
+        coordinates = data.z @ data.axes
+        parts = [cls._without(data, coordinates, fold == k) for k in range(int(fold.max()) + 1)]
+        nothing = cls(np.empty((0, data.n_classes)), np.empty(0), np.empty(0, dtype=np.intp))
+        kept = [part for part in parts if part is not None] or [nothing]
+        return cls(
+            np.concatenate([part.distances for part in kept]),
+            np.concatenate([part.novelty for part in kept]),
+            np.concatenate([part.codes for part in kept]),
         )
-        if metric is not None:
-            distances.append(squared_distances(coordinates[out] @ metric, means @ metric))
-            codes.append(data.codes[out])
-    return np.concatenate(distances), np.concatenate(codes)
+
+    @classmethod
+    def _without(cls, data: Data, coordinates: Floats, out: NDArray[np.bool_]) -> HeldOut | None:
+        rows, codes = coordinates[out], data.codes[~out]
+        gram = np.diag(data.energy) - rows.T @ rows
+        metric, means = shared_metric(
+            coordinates[~out], codes, data.n_classes, gram, data.z.shape[1]
+        )
+        if metric is None:
+            return None
+        distances = squared_distances(rows @ metric, means @ metric)
+        inflated = inflation(codes, data.groups[~out], data.n_classes)
+        return cls(distances, novelty(distances, inflated), data.codes[out])
 
 
-def choose_temperature(distances: Floats, codes: Codes, prototypes: Floats) -> float:
+def choose_temperature(held_out: HeldOut, prototypes: Floats) -> float:
     """Return T such that softmax(-distances / 2T) makes the held-out classes most likely.
 
     Targets are smoothed as Platt did, by one part in M + 2. Without, T goes to 0 where all M rows
@@ -127,6 +161,7 @@ def choose_temperature(distances: Floats, codes: Codes, prototypes: Floats) -> f
     recordings overconfident about those of another hour. With fewer than `MIN_HELD_OUT` rows, T
     follows from the prototypes alone.
     """
+    distances, codes = held_out.distances, held_out.codes
     if len(distances) < MIN_HELD_OUT:
         n_classes = len(prototypes)
         total = float(squared_distances(prototypes, prototypes).sum())

@@ -88,14 +88,20 @@ def _write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 @contextlib.contextmanager
 def reading(path: PathLike, model: str | None, digest: str | None) -> Iterator[Record]:
     """Give a file's record, once its model is the asked one; whatever goes wrong is a HeadError."""
-    try:
+    with _refusing(path):
         record = Record(_read_arrays(Path(path)))
         if record.whole("format", 0, 2**31) != FORMAT:
             raise ValueError(f"its format is {record.whole('format', 0, 2**31)}, not {FORMAT}")
-        check_model((record.text("model"), record.text("digest")), model, digest)
+        kept = record.text("model"), record.text("digest")
+    check_model(kept, model, digest)
+    with _refusing(path):
         yield record
-    except HeadError:
-        raise
+
+
+@contextlib.contextmanager
+def _refusing(path: PathLike) -> Iterator[None]:
+    try:
+        yield
     except Exception as error:  # hostile bytes trip parsers in ways that no list would cover
         message = f"{path} is no head file that can be used: {error or type(error).__name__}. "
         raise HeadError(message + "Save the head again with this version.") from error

@@ -36,10 +36,10 @@ class Anomaly:
         Name and digest of the embedder's model, ``embedder.spec.name`` and ``embedder.digest``.
         They are saved, and another model's are refused at `load`.
     n_neighbors
-        knn only: how many nearest embeddings, from 1.
+        knn only: how many nearest embeddings, from 1 to `min_count`.
     capacity
-        knn only: embeddings remembered. Beyond that each one learned has the same chance to be
-        among them, so memory stays constant however long it learns.
+        knn only: embeddings remembered, from `min_count`. Beyond that each one learned has the same
+        chance to be among them, so memory stays constant however long it learns.
     min_count
         Grace period. Until so many embeddings are learned scores are 0, as there is nothing to
         compare with; until so many held-out scores are there too, probabilities are 0. `learn`

@@ -18,8 +18,10 @@ from listen_embed.heads._held_out import MAX_SCORES, ScoreTable, deal, thinned
 from listen_embed.heads._prototype import (
     MIN_HELD_OUT,
     Data,
+    HeldOut,
     choose_temperature,
-    held_out_distances,
+    inflation,
+    novelty,
     shared_metric,
     softmax,
     squared_distances,
@@ -41,6 +43,7 @@ class _Learned:
     scale: Floats  # (D,)
     metric: Floats  # (D, D), whitens the spread that classes share
     prototypes: Floats  # (K, D), whitened
+    inflated: Floats  # (K,), see _prototype.inflation
     temperature: float
     held_out: Floats  # novelty of held-out embeddings; none where nothing could be held out
     weights: Floats | None = None  # (D, K), logistic only, as the next
@@ -257,7 +260,8 @@ class Classifier:
         """Return how far each embedding is from all that was taught, high = novel.
 
         The distance to the nearest class mean, in standard deviations of the covariance that the
-        classes share; the same for both kinds.
+        classes share; the same for both kinds. A mean of n clips is itself uncertain: squared
+        distances from it are divided by 1 + 1/n.
 
         Parameters
         ----------
@@ -276,7 +280,7 @@ class Classifier:
         """
         learned, z = self._scaled(embeddings)
         distances = squared_distances(z @ learned.metric, learned.prototypes)
-        return np.asarray(np.sqrt(distances.min(axis=1)))
+        return novelty(distances, learned.inflated)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save as .npz, in the format of `listen_embed.heads.save`.
@@ -346,6 +350,7 @@ class Classifier:
             "scale": learned.scale,
             "metric": learned.metric,
             "prototypes": learned.prototypes,
+            "inflated": learned.inflated,
             "temperature": learned.temperature,
             "held_out": learned.held_out,
         }
@@ -373,15 +378,16 @@ def _learn_prototypes(data: Data, names: tuple[str, ...], seed: int) -> _Learned
     gram, width = data.z.T @ data.z, data.z.shape[1]
     metric, means = shared_metric(data.z, data.codes, data.n_classes, gram, width)
     metric = np.eye(width) if metric is None else metric
-    distances, codes = held_out_distances(data, seed)
+    held_out = HeldOut.of(data, seed)
     return _Learned(
         labels=names,
         center=data.center,
         scale=data.scale,
         metric=metric,
         prototypes=means @ metric,
-        temperature=choose_temperature(distances, codes, means @ metric),
-        held_out=thinned(np.sort(np.sqrt(distances.min(axis=1)))),
+        inflated=inflation(data.codes, data.groups, data.n_classes),
+        temperature=choose_temperature(held_out, means @ metric),
+        held_out=thinned(np.sort(held_out.novelty)),
     )
 
 
@@ -414,7 +420,7 @@ def _search(problem: _logistic.Problem, data: Data, seed: int) -> float:
 def _learned_from(record: _storage.Record, kind: str) -> _Learned:
     center = record.floats("center", None)
     labels, width = record.texts("labels"), len(center)
-    if list(labels) != sorted(set(labels)) or len(labels) < 2 or width == 0:
+    if labels != _checks.encode_labels(labels, len(labels))[0] or width == 0:
         raise ValueError("its labels are not what learn leaves")
     learned = _Learned(
         labels=labels,
@@ -422,6 +428,7 @@ def _learned_from(record: _storage.Record, kind: str) -> _Learned:
         scale=record.positive("scale", width),
         metric=record.floats("metric", width, width),
         prototypes=record.floats("prototypes", len(labels), width),
+        inflated=record.positive("inflated", len(labels)),
         temperature=float(record.positive("temperature")),
         held_out=record.scores("held_out", MAX_SCORES),
     )

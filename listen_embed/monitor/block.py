@@ -11,7 +11,7 @@ offset type   meaning
 4      u8     version, 1
 5      u8     dtype: 1 int16, 2 int32, 3 float32
 6      u8     channels, 1 to 64
-7      u8     flags: bit 0 = this block ends the stream
+7      u8     flags: bit 0: this block ends the stream; bit 1: nothing before it can be had any more
 8      u32    sample rate, Hz
 12     u32    CRC-32 of the samples' bytes
 16     u64    stream: any number that is new whenever the sensor's sample counter starts at 0 again
@@ -38,7 +38,7 @@ MAGIC = b"LEPB"
 VERSION = 1
 DTYPES: dict[str, np.dtype[Any]] = {"int16": np.dtype("<i2"), "int32": np.dtype("<i4"), "float32": np.dtype("<f4")}
 _CODES = {1: "int16", 2: "int32", 3: "float32"}
-_ENDS = 1
+_ENDS, _OLDEST = 1, 2
 MAX_CHANNELS = 64
 MAX_BYTES = 8 << 20
 # Float samples are nominally in [-1, 1]; beyond this they are bytes of something else.
@@ -61,6 +61,8 @@ class Block:
         Which sample clock; another name means that counting starts anew.
     ends : bool
         The stream ends with this block.
+    oldest : bool
+        Nothing before this block can be had any more.
     """
 
     samples: NDArray[np.float32]
@@ -68,6 +70,7 @@ class Block:
     first: int
     clock: str = "0"
     ends: bool = False
+    oldest: bool = False
 
     @property
     def end(self) -> int:
@@ -118,8 +121,9 @@ def pack(
     """Return a framed block as a sensor sends it."""
     payload = encode(block.samples, dtype)
     code = next(code for code, name in _CODES.items() if name == dtype)
+    flags = _ENDS * block.ends | _OLDEST * block.oldest
     header = HEADER.pack(
-        MAGIC, VERSION, code, channels, _ENDS if block.ends else 0, block.rate,
+        MAGIC, VERSION, code, channels, flags, block.rate,
         zlib.crc32(payload), stream, sequence, block.first,
     )  # fmt: skip
     return header + payload
@@ -146,4 +150,5 @@ def unpack(message: bytes) -> Block:
     if zlib.crc32(payload) != crc:
         raise InputError("the checksum of the samples does not match")
     samples = decode(payload, _CODES[code], channels)
-    return Block(samples, rate, first, f"{stream:x}@{rate}", bool(flags & _ENDS))
+    clock = f"{stream:x}@{rate}"
+    return Block(samples, rate, first, clock, bool(flags & _ENDS), bool(flags & _OLDEST))

@@ -13,7 +13,8 @@ Events go to ``<topic>/events`` with QoS 1; ``<topic>/state`` retains the last s
 on ``<topic>`` with QoS 1 and keeps what it sent for as long as it can. The monitor publishes JSON on
 ``<topic>/control``: ``{"version": 1, "stream": S, "keep": N}`` says that nothing before sample N of
 stream S will be asked for again, and ``{"version": 1, "stream": S, "send": N}`` asks for everything
-from sample N on once more; stream "" means whichever there is. The monitor asks whenever it
+from sample N on once more (if the sensor no longer has that, it marks the oldest block it has);
+stream "" means whichever there is. The monitor asks whenever it
 connects, whenever a block is missing, and, once a second, while nothing comes; it then says again what
 may be forgotten, too. So blocks survive a crash of broker, network or monitor
 alike, as far back as the sensor's memory goes: end to end, whatever the broker forgot. A sensor
@@ -22,6 +23,7 @@ that keeps nothing ignores the topic (``replay=0`` then spares the waiting).
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import json
@@ -53,10 +55,11 @@ _SOURCE_OPTIONS = {
 }  # fmt: skip
 _KEEPALIVE_S = 20
 _CONNECT_S = 5.0
-_CAN_WAIT_S = 600.0
+_FLUSH_S = 2.0
+_CAN_WAIT_S = 60.0
 # How long a missing block is waited for, and how often it is asked for meanwhile.
-_PATIENCE_S, _ASK_AGAIN_S = 3.0, 1.0
-_MAX_EARLY = 4096
+_PATIENCE_S, _ASK_AGAIN_S = 10.0, 1.0
+_MAX_EARLY = 1024
 
 
 @dataclass(frozen=True)
@@ -192,6 +195,11 @@ class Connection:
                 self._refused = str(reason)
             self._changed.notify_all()
 
+    @property
+    def up(self) -> bool:
+        """Whether there is a connection just now."""
+        return self._up
+
     def wait_up(self) -> None:
         """Return when there is a connection; raise `SinkError` if none comes up soon."""
         with self._changed:
@@ -220,6 +228,12 @@ class Connection:
             self._changed.wait_for(lambda: self._closed or sent <= self._confirmed)
             if self._refused or not sent <= self._confirmed:
                 raise SinkError(f"{self.address.name}: {self._refused or 'closed'}")
+
+    def flush(self, last: paho.MQTTMessageInfo | None) -> None:
+        """Wait a little for a message to be confirmed, if there is a connection."""
+        if last is not None and self._up:
+            with contextlib.suppress(RuntimeError, ValueError):
+                last.wait_for_publish(_FLUSH_S)
 
     def close(self) -> None:
         """Disconnect and stop the network thread."""
@@ -273,9 +287,9 @@ class JsonSink:
 
     def close(self) -> None:
         """Say good-bye, as the will would, and disconnect."""
-        info = self._connection.client.publish(self._online, self._gone, 1, True)
-        if info.rc == paho.MQTT_ERR_SUCCESS:
-            info.wait_for_publish(1.0)
+        if self._connection.up:
+            said = self._connection.client.publish(self._online, self._gone, 1, True)
+            self._connection.flush(said)
         self._connection.close()
 
 
@@ -292,6 +306,7 @@ class MqttSource:
         self._once, self._replays = given["once"] == "1", given["replay"] == "1"
         self._asked = 0.0
         self._kept = ("", 0)
+        self._said: paho.MQTTMessageInfo | None = None
         self._backlog = Backlog(2 * self.limit_s if live else _CAN_WAIT_S)
         self._order = Order(_PATIENCE_S if self._replays else 0.0, self._ask)
         self._connection = Connection(address, self._subscribe)
@@ -302,7 +317,12 @@ class MqttSource:
         self._ask()
 
     def _received(self, _: Any, __: Any, message: paho.MQTTMessage) -> None:
-        self._backlog.offer(framed(bytes(message.payload)))
+        item = framed(bytes(message.payload))
+        if isinstance(item, Notice):
+            self._backlog.offer(item)
+        elif self._backlog.has_room():  # what finds no room will be missed and asked for again
+            for block in self._order.push(item):
+                self._backlog.offer(block)
 
     def _ask(self) -> None:
         self._asked = time.monotonic()
@@ -318,7 +338,8 @@ class MqttSource:
     def _control(self, verb: str, sample: int) -> None:
         stream = self._order.clock.partition("@")[0]
         text = json.dumps({"version": 1, "stream": stream, verb: sample})
-        self._connection.client.publish(f"{self._address.topic}/control", text, qos=1)
+        client, topic = self._connection.client, f"{self._address.topic}/control"
+        self._said = client.publish(topic, text, qos=1)
 
     def items(self, place: Place | None, stop: threading.Event) -> Iterator[Item]:
         """Yield blocks in order without repetitions; a block that nobody has shows as a gap."""
@@ -327,14 +348,11 @@ class MqttSource:
         self._connection.open()
         try:
             for item in self._backlog.items(stop, self._stall_s, self._remind):
-                if isinstance(item, Notice):
-                    yield item
-                    continue
-                for block in self._order.push(item):
-                    yield block
-                    if block.ends and self._once:
-                        return
+                yield item
+                if self._once and isinstance(item, Block) and item.ends:
+                    return
         finally:
+            self._connection.flush(self._said)
             self._connection.close()
 
     def behind_s(self) -> float:
@@ -380,17 +398,17 @@ class Order:
         if self._ended or (block.end <= self.expected and not block.ends):
             return
         heapq.heappush(self._early, (block.first, next(self._count), block))
-        while self._early and self._is_next(self._early[0][0]):
+        while self._early and self._is_next(self._early[0][2]):
             candidate = heapq.heappop(self._early)[2]
             if candidate.end > self.expected or candidate.ends:
                 self.expected = max(self.expected, candidate.end)
                 self._ended = candidate.ends
                 yield candidate
 
-    def _is_next(self, first: int) -> bool:
+    def _is_next(self, block: Block) -> bool:
         """Whether to go on with a block: nothing is missing before it, or patience has run out."""
         now = time.monotonic()
-        if first <= self.expected:
+        if block.first <= self.expected or block.oldest:
             self._missing_since = None
             return True
         if self._missing_since is None:

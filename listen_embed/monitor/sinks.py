@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from listen_embed.errors import InputError, ListenEmbedError
 from listen_embed.monitor.events import Entry
-from listen_embed.monitor.journal import Journal
+from listen_embed.monitor.journal import Journal, JournalError
 
 _log = logging.getLogger(__name__)
 _BATCH = 64
@@ -185,9 +185,14 @@ class Sender:
 
     def _send_batch(self, journal: Journal) -> bool:
         """Deliver the next entries; return whether there were any."""
-        entries = journal.after(journal.cursor(self.name), _BATCH)
-        if entries and self._deliver(entries):
-            journal.advance(self.name, entries[-1].number)
+        try:
+            entries = journal.after(journal.cursor(self.name), _BATCH)
+            if entries and self._deliver(entries):
+                journal.advance(self.name, entries[-1].number)
+        except JournalError as error:  # the disk may come back; this thread must be there then
+            _log.warning("%s", error)
+            self.problem = str(error)
+            return False
         return bool(entries)
 
     def _deliver(self, entries: Sequence[Entry]) -> bool:

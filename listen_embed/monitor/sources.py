@@ -121,6 +121,10 @@ class Backlog:
         """Return the seconds of sound that wait."""
         return self._waiting_s
 
+    def has_room(self) -> bool:
+        """Return whether a block would be taken."""
+        return self._waiting_s <= self._capacity_s
+
     def offer(self, item: Item) -> None:
         """Add an item; a block without room is lost, which its neighbours' indices show."""
         self.put(item, wait=None)
@@ -129,7 +133,7 @@ class Backlog:
         """Add an item; wait for room until the given event is set."""
         seconds = _seconds(item)
         with self._room:
-            while seconds and self._waiting_s > self._capacity_s:
+            while seconds and not self.has_room():
                 if wait is None or wait.is_set():
                     return
                 self._room.wait(_POLL_S)

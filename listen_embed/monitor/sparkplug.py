@@ -194,9 +194,9 @@ class SparkplugSink:
 
     def close(self) -> None:
         """Publish the death that the will would, and disconnect."""
-        info = self._connection.client.publish(self._topic("NDEATH"), self._death(), qos=1)
-        if info.rc == paho.MQTT_ERR_SUCCESS:
-            info.wait_for_publish(1.0)
+        if self._connection.up:
+            said = self._connection.client.publish(self._topic("NDEATH"), self._death(), qos=1)
+            self._connection.flush(said)
         self._connection.close()
 
 

@@ -90,18 +90,29 @@ class ConvNorm(nn.Sequential):
         super().__init__(*layers)
 
 
+class ChannelMean(nn.Module):
+    """The mean over frequency and time; a module, so that rounding can be attached to it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, C) of (B, C, F, T)."""
+        return x.mean((2, 3))
+
+
 class SqueezeExcite(nn.Module):
     """Scale channels by a gate computed from their means."""
 
     def __init__(self, channels: int, squeeze: int) -> None:
         super().__init__()
+        self.mean = ChannelMean()
         self.reduce = nn.Linear(channels, squeeze)
+        self.relu = nn.ReLU()
         self.expand = nn.Linear(squeeze, channels)
+        self.gate = nn.Sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x (B, C, F, T), each channel scaled by its gate."""
-        gate = torch.sigmoid(self.expand(torch.relu(self.reduce(x.mean((2, 3))))))
-        return x * gate[:, :, None, None]
+        gate = self.gate(self.expand(self.relu(self.reduce(self.mean(x)))))
+        return x * gate[:, :, None, None]  # type: ignore[no-any-return]
 
 
 class InvertedResidual(nn.Module):
@@ -138,11 +149,13 @@ class Student(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
+        self.input = nn.Identity()
         self.stem = ConvNorm(1, architecture.stem, 3, 2, 1, architecture.activation)
         widths = [architecture.stem, *(block.out for block in architecture.blocks)]
         self.blocks = nn.Sequential(
             *(InvertedResidual(n, b) for n, b in zip(widths, architecture.blocks, strict=False))
         )
+        self.mean = ChannelMean()
         self.last = ConvNorm(widths[-1], architecture.last, 1, 1, 1, architecture.activation)
         self.to_embedding = (
             nn.Linear(architecture.last, architecture.emb_dim)
@@ -152,7 +165,7 @@ class Student(nn.Module):
 
     def pooled(self, x: Tensor) -> Tensor:
         """Return the channel means (B, last) of log-mels (B, 1, F, T)."""
-        return self.last(self.blocks(self.stem(x))).mean((2, 3))  # type: ignore[no-any-return]
+        return self.mean(self.last(self.blocks(self.stem(self.input(x)))))  # type: ignore[no-any-return]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return embeddings (B, emb_dim) of log-mels (B, 1, F, T)."""
@@ -300,3 +313,104 @@ def _load_conv(module: nn.Module, tensors: Mapping[str, NDArray[Any]], name: str
 def _copy(target: Tensor, values: NDArray[Any]) -> None:
     with torch.no_grad():
         target.copy_(torch.from_numpy(np.ascontiguousarray(values)))
+
+
+@dataclass(frozen=True, slots=True)
+class TransformerShape:
+    """Everything that decides a `Transformer`'s shape.
+
+    Parameters
+    ----------
+    n_bands : int
+        Rows of the log-mel; each column is a token.
+    width, heads, hidden, layers : int
+        Width of the tokens, attention heads, width inside the feed-forward part, number of layers.
+    emb_dim : int
+    """
+
+    n_bands: int
+    width: int
+    heads: int
+    hidden: int
+    layers: int
+    emb_dim: int
+
+
+class Transformer(nn.Module):
+    """A transformer in LISTEN's manner, for machines: small, and no positions in time.
+
+    LISTEN cuts the log-mel into square patches and forgets where they were; a steady machine is known
+    by its fine spectrum, so here a token is a whole column. Batch-norm stands where LISTEN has
+    layer-norm: it folds into the next matrix, which int8 can do and layer-norm hardly. Two means
+    over time are pooled, of the tokens and of their positive parts: level and spread.
+
+    Source: Han et al. 2026 (LISTEN), with the changes above.
+    """
+
+    def __init__(self, shape: TransformerShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.input = nn.Identity()
+        self.to_tokens = nn.Linear(shape.n_bands, shape.width)
+        self.layers = nn.Sequential(*(_Layer(shape) for _ in range(shape.layers)))
+        self.to_embedding = nn.Linear(2 * shape.width, shape.emb_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return embeddings (B, emb_dim) of log-mels (B, 1, n_bands, n_steps)."""
+        tokens = self.layers(self.to_tokens(self.input(x)[:, 0].transpose(1, 2)))
+        pooled = torch.cat([tokens.mean(1), torch.relu(tokens).mean(1)], dim=1)
+        return self.to_embedding(pooled)  # type: ignore[no-any-return]
+
+
+class _Layer(nn.Module):
+    """Attention and feed-forward, each behind a norm and beside a short cut."""
+
+    def __init__(self, shape: TransformerShape) -> None:
+        super().__init__()
+        width = shape.width
+        self.heads = shape.heads
+        self.queries, self.keys, self.values = (NormLinear(width, width) for _ in range(3))
+        with torch.no_grad():  # attention's usual scale, where it costs nothing
+            self.queries.linear.weight *= (width / shape.heads) ** -0.5
+        self.joined = nn.Linear(width, width)
+        self.widened = NormLinear(width, shape.hidden)
+        self.relu = nn.ReLU()
+        self.narrowed = nn.Linear(shape.hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, T, width)."""
+        q, k, v = (self._split(part(x)) for part in (self.queries, self.keys, self.values))
+        weights = torch.softmax(q @ k.transpose(2, 3), dim=-1)
+        attended = (weights @ v).transpose(1, 2).flatten(2)
+        x = x + self.joined(attended)
+        return x + self.narrowed(self.relu(self.widened(x)))
+
+    def _split(self, x: Tensor) -> Tensor:
+        """Return (B, heads, T, width / heads) of (B, T, width)."""
+        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+
+class NormLinear(nn.Module):
+    """Batch-norm over all tokens, then a linear layer; one matrix once folded."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.norm: nn.Module = nn.BatchNorm1d(n_in)
+        self.linear = nn.Linear(n_in, n_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, T, n_out) of tokens (B, T, n_in)."""
+        if isinstance(self.norm, nn.Identity):
+            return self.linear(x)  # type: ignore[no-any-return]
+        return self.linear(self.norm(x.transpose(1, 2)).transpose(1, 2))  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Put the norm, as it is in evaluation, into the linear layer."""
+        norm = self.norm
+        assert isinstance(norm, nn.BatchNorm1d) and norm.running_var is not None
+        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        shift = norm.bias - norm.running_mean * scale
+        self.linear.bias += self.linear.weight @ shift
+        self.linear.weight *= scale
+        self.norm = nn.Identity()

@@ -24,7 +24,7 @@ from listen_embed.training.augment import Augmentation
 from listen_embed.training.distill import Progress, Settings, distil, fit_linear
 from listen_embed.training.network import Architecture, Block, Student, from_efficientat
 from listen_embed.training.reduction import Reduction, fit_pca, keep_all
-from listen_embed.training.shards import CorpusSounds, Recipe, Shard, open_shard, shards
+from listen_embed.training.shards import CorpusSounds, Recipe, Shard, WorkshopSounds, shards
 from listen_embed.upstream import torch_zip
 
 CORPUS_RATE = 16_000
@@ -45,6 +45,24 @@ NANO_FRONT_END = FrontEnd(
     log_offset=1e-5,
     shift=4.5,
     scale=0.2,
+)
+
+
+# For machines: fine lines (12 Hz) up to 24 kHz, blind to gain, and columns that a stream can share.
+WORKSHOP_FRONT_END = FrontEnd(
+    sample_rate=48_000,
+    frame_samples=48_000,
+    n_fft=4096,
+    window_samples=4096,
+    hop_samples=960,
+    n_mels=128,
+    f_max=24_000.0,
+    log="db",
+    log_floor=1e-10,
+    reference="frame-max",
+    dynamic_range=80.0,
+    shift=40.0,
+    scale=0.05,
 )
 
 
@@ -96,6 +114,17 @@ def general_recipe(folder: Path, chosen: np.ndarray) -> Recipe:
     """Return the training material of all general students: everyday sound, mn04 as teacher."""
     sounds = CorpusSounds(folder, chosen, 32_000, Augmentation(), relabel=0.2)
     return Recipe(sounds, (registry.find(TEACHER).front_end, NANO_FRONT_END), (TEACHER,), 2048, 1)
+
+
+def workshop_recipe(folder: Path, chosen: np.ndarray) -> Recipe:
+    """Return the training material of the machine student: machines in noise.
+
+    The teacher is the log-mel statistics of the machine alone: on steady machine sound no network
+    beats them, but noise blurs them, and that is what the student learns to undo.
+    """
+    how = Augmentation(mix=0.2, noise=0.3, gain=0.0, silence=0.0)
+    sounds = WorkshopSounds(CorpusSounds(folder, chosen, 48_000, how, relabel=0.6))
+    return Recipe(sounds, (WORKSHOP_FRONT_END,), ("logmel/256/48k",), 2048, 2)
 
 
 def general_plans(work: Path) -> list[Plan]:

@@ -86,20 +86,24 @@ def test_without_spread_prototypes_are_nearest_centroids(rng: np.random.Generato
     assert Classifier().learn(np.tile(x, (2, 1)), labels * 2).predict(new) == expected
 
 
-def test_with_many_clips_prototypes_are_discriminant_analysis() -> None:
-    x, labels = clouds(3000, 4, 10, seed=0, spread=4.0)
-    new = clouds(2000, 4, 10, seed=1, spread=4.0)[0]
-    expected = LinearDiscriminantAnalysis().fit(x, labels)
-    head = Classifier().learn(x, labels)
-    assert accuracy_score(expected.predict(new), head.predict(new)) > 0.995
-    np.testing.assert_allclose(head.predict_proba(new), expected.predict_proba(new), atol=0.05)
+def test_with_many_clips_prototypes_are_discriminant_analysis(rng: np.random.Generator) -> None:
+    codes = np.arange(6000) % 4
+    turn = np.linalg.qr(rng.normal(size=(10, 10)))[0] * np.linspace(0.5, 2.0, 10)
+    x = rng.normal(size=(4, 10))[codes] + rng.normal(size=(6000, 10)) @ turn
+    labels = [f"c{code}" for code in codes[:4000]]
+    expected = LinearDiscriminantAnalysis().fit(x[:4000], labels).predict_proba(x[4000:])
+    head = Classifier().learn(x[:4000], labels)
+    np.testing.assert_allclose(head.predict_proba(x[4000:]), expected, atol=0.05)
+    assert accuracy_score(expected.argmax(1), head.predict_proba(x[4000:]).argmax(1)) > 0.99
 
 
 def test_the_metric_is_the_shrunk_covariance_within_classes() -> None:
     x, labels = clouds(400, 4, 12, seed=0)
     x = ((x - x.mean(axis=0)) / x.std(axis=0)).astype(np.float64)
     within = np.vstack([x[k::4] - x[k::4].mean(axis=0) for k in range(4)])
-    precision = LedoitWolf(assume_centered=True).fit(within).precision_ * (396 / 400)
+    precision = (
+        LedoitWolf(assume_centered=True).fit(within).precision_ * (396 / 400) / (1 + 1 / 100)
+    )
     gaps = x[:5, None] - np.array([x[k::4].mean(axis=0) for k in range(4)])
     expected = np.sqrt(np.einsum("nkd,de,nke->nk", gaps, precision, gaps).min(axis=1))
     np.testing.assert_allclose(Classifier().learn(x, labels).novelty(x[:5]), expected, rtol=2e-3)
@@ -125,7 +129,7 @@ def test_clean_clips_do_not_make_prototypes_overconfident() -> None:
     """Ten clips a class, all right, still are only some ten clips."""
     x, labels = clouds(20, 2, 4, seed=0, spread=0.01)
     share = Classifier().learn(x, labels).predict_proba(x).max(axis=1)
-    assert 0.9 < share.min() and share.max() < 0.99
+    assert share.min() > 0.9 and share.max() < 0.99
 
 
 # ---- unknown sound ----
@@ -264,13 +268,13 @@ def test_options_survive_the_file(kind: str, tmp_path: Path) -> None:
 @BOTH
 @pytest.mark.parametrize("emb_dim", [64, 256, 1024])
 def test_200_clips_in_10_classes_are_learned_within_a_second(kind: str, emb_dim: int) -> None:
-    """Takes 0.02 to 0.2 s on one core; the best of three, as other work may be going on."""
+    """Takes 0.01 to 0.2 s; processor time, and the best of three, as other work may be going on."""
     x, labels = clouds(200, 10, emb_dim, seed=0)
     times = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         Classifier(kind, reject=0.01).learn(x, labels)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     assert min(times) < 1.0
 
 
@@ -288,7 +292,10 @@ def listen(shared: Path) -> tuple[np.ndarray, np.ndarray]:
 def test_machine_states_by_real_embeddings(
     kind: str, listen: tuple[np.ndarray, np.ndarray]
 ) -> None:
-    """Five folds, each a stretch of time of every state: all 200 right when measured."""
+    """Five folds, each a stretch of time of every state.
+
+    Measured: 0.990 right and a log loss of 0.060 by prototypes, 0.985 and 0.034 by regression.
+    """
     x, labels = listen
     fold = np.arange(200) % 20 // 4  # 20 clips a state, one after the other
     share = np.empty((200, 10))
@@ -296,7 +303,7 @@ def test_machine_states_by_real_embeddings(
         head = Classifier(kind).learn(x[fold != number], labels[fold != number])
         share[fold == number] = head.predict_proba(x[fold == number])
     names = np.unique(labels)
-    assert accuracy_score(labels, names[share.argmax(axis=1)]) >= 0.985
+    assert accuracy_score(labels, names[share.argmax(axis=1)]) >= 0.98
     assert log_loss(labels, share) < 0.1
 
 
@@ -304,20 +311,21 @@ def test_machine_states_by_real_embeddings(
 def test_machine_states_from_one_clip_each(
     kind: str, listen: tuple[np.ndarray, np.ndarray]
 ) -> None:
-    """Every clip once among the ten taught: 98.7 % right on average when measured."""
+    """Every clip once among the ten taught. Measured, on average: 0.980 and 0.981 right."""
     x, labels = listen
     found = []
     for first in range(20):
         taught = np.arange(200) % 20 == first
         head = Classifier(kind).learn(x[taught], labels[taught])
         found.append(accuracy(head, x[~taught], labels[~taught]))
-    assert np.mean(found) >= 0.97
+    assert np.mean(found) >= 0.96
 
 
 @BOTH
 def test_a_machine_state_never_taught_is_unknown(
     kind: str, listen: tuple[np.ndarray, np.ndarray]
 ) -> None:
+    """Measured: of a state not taught all clips are unknown, of the taught ones none, at 5 %."""
     x, labels = listen
     late = np.arange(200) % 20 >= 10
     caught, rejected = [], []
@@ -327,4 +335,4 @@ def test_a_machine_state_never_taught_is_unknown(
         caught.append(head.predict(x[late & (labels == hidden)]).count("unknown") / 10)
         rejected.append(head.predict(x[late & (labels != hidden)]).count("unknown") / 90)
     assert np.mean(caught) > 0.95
-    assert np.mean(rejected) < 0.15
+    assert np.mean(rejected) < 0.1

@@ -176,7 +176,9 @@ def check_odd_data_give_finite_answers(kind: str, path: Path) -> None:
     zeros = np.zeros_like(x)
     for data in (dead, few, zeros, 1e-30 * x, 1e30 * x, x[:, :1], normal_sound(emb_dim=200)):
         head = make(kind)
-        taught = head.learn(data) if isinstance(head, Anomaly) else head.learn(data, ["a", "b"] * 30)
+        taught = (
+            head.learn(data) if isinstance(head, Anomaly) else head.learn(data, ["a", "b"] * 30)
+        )
         for answer in answers(taught, 2 * data + 1):
             assert answer.dtype.kind == "U" or np.isfinite(answer).all()
 
@@ -202,4 +204,3 @@ def test_promise(check: Callable[[str, Path], None], kind: str, tmp_path: Path) 
 def test_unknown_kinds_are_refused(head: Callable[..., object]) -> None:
     with pytest.raises(HeadError, match=r"kind is 'tree'; allowed are '"):
         head("tree")
-

@@ -7,7 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.monitor.world import BROKER_CONFIG, Broker, free_port, needs, sound, write_wav
+from tests.monitor.world import (
+    BROKER_CONFIG,
+    Broker,
+    end_all,
+    free_port,
+    needs,
+    sound,
+    write_wav,
+)
+
+
+@pytest.fixture(autouse=True)
+def no_process_is_left() -> Iterator[None]:
+    """End what a test started."""
+    yield
+    end_all()
 
 
 @pytest.fixture

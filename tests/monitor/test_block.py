@@ -17,10 +17,10 @@ SAMPLES = np.array([0.0, 0.5, -0.5, 0.999, -1.0], np.float32)
 
 @pytest.mark.parametrize(("dtype", "step"), [("int16", 2**-15), ("int32", 2**-23), ("float32", 0)])
 def test_a_packed_block_comes_back(dtype: str, step: float) -> None:
-    block = Block(SAMPLES, 48000, 12345, ends=True)
+    block = Block(SAMPLES, 48000, 12345, ends=True, oldest=True)
     back = unpack(pack(block, stream=0xABC, sequence=7, dtype=dtype))
     np.testing.assert_allclose(back.samples, SAMPLES, atol=step)
-    assert (back.rate, back.first, back.end, back.ends) == (48000, 12345, 12350, True)
+    assert (back.rate, back.first, back.end, back.ends, back.oldest) == (48000, 12345, 12350, True, True)
     assert back.clock == "abc@48000"
 
 

@@ -6,6 +6,7 @@ import datetime
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -225,6 +226,11 @@ def test_a_missing_block_is_asked_for_and_the_rest_waits() -> None:
     a, b, c, d = cut(sound(("low", 0.4)), 800)
     assert ordered([a, c, d]) == ([0], [800])
     assert ordered([a, c, d, b]) == ([0, 800, 1600, 2400], [800])
+
+
+def test_what_the_sensor_no_longer_has_is_not_waited_for() -> None:
+    a, _, c, d = cut(sound(("low", 0.4)), 800)
+    assert ordered([a, d, replace(c, oldest=True)]) == ([0, 1600, 2400], [800])
 
 
 def test_patience_has_an_end() -> None:

@@ -142,6 +142,24 @@ def test_sensor_to_mqtt_to_monitor_to_mqtt_equals_the_offline_run(
     subscriber.close()
 
 
+def test_a_late_monitor_hears_what_the_sensor_still_has(
+    story: Path, machine_file: Path, broker: Broker, tmp_path: Path
+) -> None:
+    sensor = spawn(ROOT / "examples/monitor/sensor.py", story, f"{broker.url}/sensors/1",
+                   "--pace", 0, "--block", 0.5, "--memory", 40, "--linger", 30)  # fmt: skip
+    listener = Subscriber(broker, "sensors", name="listener")
+    eventually(lambda: any(m[7] & 1 for m in listener.others.get("sensors/1", [])), 30)
+    listener.close()
+    finished(monitor("run", "--head", machine_file, "--from", f"{broker.url}/sensors/1?once=1",
+                     "--journal", tmp_path / "j.sqlite", *FAST))  # fmt: skip
+    finished(sensor)
+    events = told(tmp_path / "j.sqlite")
+    n_samples = soundfile.info(story).frames
+    assert events[0][1:3] == ("source", (-(-n_samples // 8000) - 80) * 8000)
+    assert events[-1][1:3] == ("source", n_samples)
+    assert "gap" not in [dict(data).get("what") for *_, data in events]
+
+
 def _last(journal: Path) -> int:
     if not journal.exists():
         return 0
@@ -172,7 +190,7 @@ def test_a_second_monitor_on_the_same_journal_is_refused(
     assert second.returncode == 1
     assert "another monitor holds it" in error
     first.terminate()
-    assert first.wait(10) == 0
+    finished(first)
 
 
 def test_sigterm_ends_cleanly_and_quickly(machine_file: Path, story: Path, tmp_path: Path) -> None:

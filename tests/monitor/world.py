@@ -237,10 +237,24 @@ def spawn(*arguments: object, **options: object) -> subprocess.Popen[str]:
     """Start a Python program of this checkout."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
                    "PYTHONUNBUFFERED": "1"}  # fmt: skip
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, *map(str, arguments)], env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
     )  # fmt: skip
+    SPAWNED.append(process)
+    return process
+
+
+SPAWNED: list[subprocess.Popen[str]] = []
+
+
+def end_all() -> None:
+    """Kill what a failed test left behind."""
+    while SPAWNED:
+        process = SPAWNED.pop()
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
 # The command line's monitor commands alone, for processes that are there to be killed.

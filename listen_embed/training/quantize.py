@@ -1,0 +1,144 @@
+"""Quantisation-aware fine-tuning: a student feels the int8 steps while it can still adapt to them.
+
+Weights are rounded per output channel, activations per tensor, just where the int8 .tflite rounds them; ranges
+follow the averages of each crop's extremes, as the quantiser's calibration does. Gradients pass straight through.
+
+Source: Jacob et al., "Quantization and training of neural networks for integer-arithmetic-only inference",
+CVPR 2018.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from listen_embed.training.network import (
+    ChannelMean,
+    ConvNorm,
+    InvertedResidual,
+    NormLinear,
+    SqueezeExcite,
+)
+
+_LOW, _HIGH = -128, 127
+_MOMENTUM = 0.02
+
+
+class RoundedActivation(nn.Module):
+    """Rounds what a module gives to int8 steps; a forward hook, and a submodule for its state."""
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("low", torch.zeros(()))
+        self.register_buffer("high", torch.zeros(()))
+
+    def forward(self, module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        """Return the output rounded; while training, follow its range."""
+        if module.training:
+            self._follow(output.detach().flatten(1))
+        scale = torch.clamp((self.high - self.low) / (_HIGH - _LOW), min=1e-8)
+        zero = torch.round(_LOW - self.low / scale).clamp(_LOW, _HIGH).to(torch.int32)
+        return torch.fake_quantize_per_tensor_affine(output, scale, zero, _LOW, _HIGH)
+
+    def _follow(self, rows: Tensor) -> None:
+        """Move towards the crops' mean extremes; a range always holds 0, which int8 must represent."""
+        low, high = rows.amin(1).mean().clamp(max=0), rows.amax(1).mean().clamp(min=0)
+        is_new = bool(self.high == self.low)
+        self.low.lerp_(low, 1.0 if is_new else _MOMENTUM)
+        self.high.lerp_(high, 1.0 if is_new else _MOMENTUM)
+
+
+class RoundedConv2d(nn.Conv2d):
+    """A convolution that uses its weights as their int8 copies would be."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the convolution with rounded weights."""
+        return self._conv_forward(x, _rounded_weight(self.weight), self.bias)
+
+
+class RoundedLinear(nn.Linear):
+    """A linear layer that uses its weights as their int8 copies would be."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the product with rounded weights."""
+        return nn.functional.linear(x, _rounded_weight(self.weight), self.bias)
+
+
+# The same parameters, another forward: such a layer is turned into the other kind in place.
+_ROUNDED: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Conv2d: RoundedConv2d,
+    nn.Linear: RoundedLinear,
+}
+# Linear layers into which a ReLU is fused.
+_BEFORE_RELU = ("excite.reduce", "widened.linear")
+_ROUNDED_MODULES = (nn.Hardswish, nn.ReLU, nn.ReLU6, nn.Sigmoid, ChannelMean, SqueezeExcite)
+_PLAIN = {rounded: plain for plain, rounded in _ROUNDED.items()}
+
+
+def _rounded_weight(weight: Tensor) -> Tensor:
+    """Round to 255 symmetric steps per output channel."""
+    scale = weight.detach().flatten(1).abs().amax(1).clamp(min=1e-8) / _HIGH
+    zeros = torch.zeros(len(weight), dtype=torch.int32, device=weight.device)
+    return torch.fake_quantize_per_channel_affine(weight, scale, zeros, 0, -_HIGH, _HIGH)
+
+
+def folded(student: nn.Module) -> nn.Module:
+    """Return a copy whose batch-norms are part of the layers beside them."""
+    plain = copy.deepcopy(student).eval()
+    for block in [module for module in plain.modules() if isinstance(module, ConvNorm)]:
+        if isinstance(block[1], nn.BatchNorm2d):
+            block[0] = fuse_conv_bn_eval(block[0], block[1])
+            block[1] = nn.Identity()
+    for pair in [module for module in plain.modules() if isinstance(module, NormLinear)]:
+        pair.fold()
+    return plain
+
+
+def prepare(student: nn.Module) -> nn.Module:
+    """Return a copy that rounds as its int8 .tflite will, ready for `distill.distil`."""
+    rounding = folded(student)
+    for name, module in list(rounding.named_modules()):
+        module.__class__ = _ROUNDED.get(type(module), type(module))
+        if _is_rounded(name, module):
+            hook = RoundedActivation()
+            module.add_module("rounded", hook)
+            module.register_forward_hook(hook)
+    _round_inside_convolutions(rounding)
+    return rounding
+
+
+def finish(rounding: nn.Module) -> nn.Module:
+    """Return the fine-tuned network without the rounding, to be converted and quantised for real."""
+    plain = copy.deepcopy(rounding).eval()
+    for module in list(plain.modules()):
+        module.__class__ = _PLAIN.get(type(module), type(module))
+        if hasattr(module, "rounded"):
+            del module.rounded
+            module._forward_hooks.clear()
+    return plain
+
+
+def _is_rounded(name: str, module: nn.Module) -> bool:
+    """Whether the .tflite stores what this module gives; a ReLU is fused into what comes before it."""
+    if isinstance(module, InvertedResidual):
+        return module.adds_input
+    if isinstance(module, nn.Linear):
+        return not name.endswith(_BEFORE_RELU)
+    return name == "input" or isinstance(module, _ROUNDED_MODULES)
+
+
+def _round_inside_convolutions(rounding: nn.Module) -> None:
+    """Round a convolution's own output, unless a ReLU follows, which is fused into it."""
+    for block in [module for module in rounding.modules() if isinstance(module, ConvNorm)]:
+        followers = list(block)[2:]
+        if not followers or isinstance(followers[0], nn.Hardswish):
+            hook = RoundedActivation()
+            block[0].add_module("rounded", hook)
+            block[0].register_forward_hook(hook)

@@ -1,0 +1,253 @@
+"""One file to disk, and many files one after the other, as a Python user calls them."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Iterator
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import listen_embed
+from listen_embed import Embedder, files
+from listen_embed.errors import (
+    AudioFileError,
+    BatchError,
+    InputError,
+    ListenEmbedError,
+    ListenEmbedWarning,
+    ModelNotFoundError,
+    OutputError,
+)
+from listen_embed.progress import Bar
+
+from .program import names_in, write_sound
+
+
+def options_of(function: object) -> dict[str, object]:
+    return {
+        name: parameter.default
+        for name, parameter in inspect.signature(function).parameters.items()  # type: ignore[arg-type]
+    }
+
+
+# ---- process_file ----------------------------------------------------------------------
+
+
+def test_process_file_writes_beside_the_sound(tmp_path: Path) -> None:
+    source = write_sound(tmp_path / "a b.wav")
+    target = listen_embed.process_file(source)
+    assert target == tmp_path / "a b.npz"
+    embedder = Embedder()
+    embedding, timestamps = embedder.embed_file(source)
+    with np.load(target, allow_pickle=False) as made:
+        np.testing.assert_array_equal(made["embedding"], embedding)
+        np.testing.assert_array_equal(made["timestamps"], timestamps)
+        assert str(made["model"]) == embedder.spec.name
+        assert str(made["digest"]) == embedder.digest
+        assert str(made["version"]) == files.package_version()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "name"), [(None, "a.npz"), ("", "a.npz"), ("sea", "a_sea.npz"), ("x.y", "a_x.y.npz")]
+)
+def test_process_file_names_as_edgel3_did(tmp_path: Path, suffix: str | None, name: str) -> None:
+    source = write_sound(tmp_path / "a.wav")
+    target = listen_embed.process_file(str(source), str(tmp_path / "out" / "deep"), suffix)
+    assert target == tmp_path / "out" / "deep" / name
+    assert target.is_file()
+
+
+def test_process_file_takes_every_option(tmp_path: Path) -> None:
+    source = write_sound(tmp_path / "a.wav", 3.0)
+    target = listen_embed.process_file(
+        source,
+        model_type="logmel",
+        emb_dim=256,
+        variant="48k",
+        hop_size=0.5,
+        center=False,
+        threads=1,
+        format="npy",
+    )
+    expected, _ = Embedder("logmel", 256, hop_size=0.5, center=False).embed_file(source)
+    np.testing.assert_array_equal(np.load(target), expected)
+
+
+def test_process_file_replaces_a_result_only_by_a_whole_one(tmp_path: Path) -> None:
+    source = write_sound(tmp_path / "a.wav")
+    (tmp_path / "a.npz").write_bytes(b"old")
+    listen_embed.process_file(source)
+    good = (tmp_path / "a.npz").read_bytes()
+    assert good != b"old"
+    source.write_bytes(source.read_bytes()[:20])
+    with pytest.raises(AudioFileError):
+        listen_embed.process_file(source)
+    assert (tmp_path / "a.npz").read_bytes() == good
+    assert list(names_in(tmp_path)) == ["a.npz", "a.wav"]
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"model_type": "nope"}, ModelNotFoundError),
+        ({"hop_size": 0}, InputError),
+        ({"format": "wav"}, InputError),
+    ],
+)
+def test_process_file_refuses_nonsense(
+    tmp_path: Path, options: dict[str, object], error: type
+) -> None:
+    source = write_sound(tmp_path / "a.wav")
+    with pytest.raises(error):
+        listen_embed.process_file(source, **options)  # type: ignore[arg-type]
+    assert list(names_in(tmp_path)) == ["a.wav"]
+
+
+def test_process_file_tells_what_cannot_be_written(tmp_path: Path) -> None:
+    source = write_sound(tmp_path / "a.wav")
+    with pytest.raises(OutputError, match="cannot be written"):
+        listen_embed.process_file(source, source)
+
+
+# ---- embed_files -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def sounds(tmp_path: Path) -> list[Path]:
+    return [write_sound(tmp_path / f"ü {i}.wav", seconds=1 + i, seed=i) for i in range(4)]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_embed_files_equals_embed_file(sounds: list[Path], jobs: int) -> None:
+    embedder = Embedder("logmel", 128, hop_size=0.25, center=False)
+    results = listen_embed.embed_files(
+        map(str, sounds), "logmel", 128, hop_size=0.25, center=False, jobs=jobs
+    )
+    for source, (path, embedding, timestamps) in zip(sounds, results, strict=True):
+        assert path == source
+        expected = embedder.embed_file(source)
+        np.testing.assert_array_equal(embedding, expected[0])
+        np.testing.assert_array_equal(timestamps, expected[1])
+        assert (embedding.dtype, timestamps.dtype) == (np.float32, np.float64)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_bad_files_are_reported_after_the_good_ones(sounds: list[Path], jobs: int) -> None:
+    sounds[0].write_text("not audio")
+    sounds[2].unlink()
+    good = []
+    with pytest.raises(BatchError) as caught:
+        for path, _, _ in listen_embed.embed_files(sounds, jobs=jobs):
+            good.append(path)
+    assert good == [sounds[1], sounds[3]]
+    assert [path for path, _ in caught.value.failures] == [sounds[0], sounds[2]]
+    assert all(isinstance(error, AudioFileError) for _, error in caught.value.failures)
+    assert isinstance(caught.value, ListenEmbedError)
+    first, *lines = str(caught.value).split("\n")
+    assert first == "2 of 4 files failed:"
+    assert lines[0].startswith(f"  {sounds[0]}: not readable as audio")
+    assert lines[1] == f"  {sounds[2]}: does not exist"
+
+
+def test_a_long_list_of_failures_is_cut(tmp_path: Path) -> None:
+    with pytest.raises(BatchError) as caught:
+        list(listen_embed.embed_files(tmp_path / f"{i}.wav" for i in range(30)))
+    assert len(caught.value.failures) == 30
+    lines = str(caught.value).split("\n")
+    assert len(lines) == 22
+    assert lines[-1] == "  and 10 more: see .failures"
+
+
+def test_embed_files_of_nothing_is_nothing() -> None:
+    assert list(listen_embed.embed_files([])) == []
+
+
+def test_embed_files_takes_paths_one_by_one(sounds: list[Path]) -> None:
+    taken: list[Path] = []
+
+    def taking() -> Iterator[Path]:
+        for path in sounds:
+            taken.append(path)
+            yield path
+
+    results = listen_embed.embed_files(taking())
+    assert taken == []
+    next(results)
+    assert taken == sounds[:1]
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"model_type": "nope"}, ModelNotFoundError),
+        ({"hop_size": -1}, InputError),
+        ({"jobs": -1}, InputError),
+        ({"threads": 0}, InputError),
+    ],
+)
+def test_embed_files_refuses_nonsense_at_once(options: dict[str, object], error: type) -> None:
+    with pytest.raises(error):
+        listen_embed.embed_files([], **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("one", ["a.wav", Path("a.wav")])
+def test_one_path_is_not_many(one: object) -> None:
+    with pytest.raises(InputError, match="put it into a list"):
+        listen_embed.embed_files(one)  # type: ignore[arg-type]
+
+
+def test_progress_is_shown_when_asked_for(
+    sounds: list[Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "Bar", partial(Bar, patience=0.0))
+    list(listen_embed.embed_files(sounds))
+    assert capsys.readouterr().err == ""
+    list(listen_embed.embed_files(sounds, progress=True))
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "files" in shown.err
+    assert "/10 s of audio" in shown.err
+
+
+def test_warnings_are_the_users(sounds: list[Path], tmp_path: Path) -> None:
+    short = write_sound(tmp_path / "short.wav", 0.2)
+    with pytest.warns(ListenEmbedWarning, match="less than one frame"):
+        list(listen_embed.embed_files([short]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ListenEmbedWarning)
+        assert len(list(listen_embed.embed_files([short]))) == 1
+
+
+# ---- both ------------------------------------------------------------------------------
+
+
+def test_options_have_one_name_and_one_default_everywhere() -> None:
+    embedder = options_of(Embedder)
+    for function in (listen_embed.process_file, listen_embed.embed_files):
+        options = options_of(function)
+        for name in ("model_type", "emb_dim", "variant", "hop_size", "center", "threads"):
+            assert options[name] == embedder[name], name
+
+
+def test_the_length_of_a_file(tmp_path: Path) -> None:
+    assert files.seconds_of(write_sound(tmp_path / "a.wav", 1.5)) == 1.5
+    (tmp_path / "bad.wav").write_text("not audio")
+    assert files.seconds_of(tmp_path / "bad.wav") == 0.0
+    assert files.seconds_of(tmp_path / "none.wav") == 0.0
+
+
+def test_the_version_is_the_installed_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    try:
+        assert files.package_version() == version("listen-embed")
+    except PackageNotFoundError:
+        assert files.package_version() == "0+source"
+    monkeypatch.setattr("importlib.metadata.version", fail)
+    assert files.package_version() == "0+source"
