@@ -72,14 +72,22 @@ def stream(samples: np.ndarray, rate: int) -> Pulled:
     return Pulled("benchmark:", items)
 
 
-def listen(adapted: Adapted, samples: np.ndarray, rate: int, hop_s: float, settings: Settings | None,
-           folder: Path) -> tuple[list[Hop], list[float]]:  # fmt: skip
+def listen(
+    adapted: Adapted,
+    samples: np.ndarray,
+    rate: int,
+    hop_s: float,
+    settings: Settings | None,
+    folder: Path,
+) -> tuple[list[Hop], list[float]]:
     """Run the pipeline over samples; return its hops and how long each took, in milliseconds."""
     hops: list[Hop] = []
     ear = make_ear(adapted.machine, hop_s)
     chosen = settings or make_settings(ear, Options("", "", hop_s=hop_s))
     journal = Journal(folder / f"{time.monotonic_ns()}.sqlite")
-    pipeline = Pipeline(ear, adapted.machine, chosen, journal, stream(samples, rate), on_hop=hops.append)
+    pipeline = Pipeline(
+        ear, adapted.machine, chosen, journal, stream(samples, rate), on_hop=hops.append
+    )
     pipeline.run(threading.Event())
     journal.close()
     return hops, list(pipeline.latencies_ms)
@@ -94,7 +102,10 @@ def measure_states(hops: list[Hop], labels: list[str], frame_s: float) -> Confus
     for hop in hops:
         second = round(hop.time_s) - 1
         settled = max(0, second - 3)
-        if abs(hop.time_s - round(hop.time_s)) < 1e-6 and len(set(labels[settled : second + 1])) == 1:
+        if (
+            abs(hop.time_s - round(hop.time_s)) < 1e-6
+            and len(set(labels[settled : second + 1])) == 1
+        ):
             truth.append(labels[second])
             given.append(hop.state or "none")
     return Confusion.of(truth, given)
@@ -109,11 +120,28 @@ def measure_memory(machine: Path, samples: np.ndarray, rate: int, folder: Path) 
         "print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
     )
     said = subprocess.run(
-        [sys.executable, "-c", code, "monitor", "run", "--head", str(machine), "--from", str(wav),
-         "--journal", str(folder / "memory.sqlite"), "--jsonl", str(folder / "events.jsonl"),
-         "--page", "127.0.0.1:0"],
-        check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    ).stdout  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            code,
+            "monitor",
+            "run",
+            "--head",
+            str(machine),
+            "--from",
+            str(wav),
+            "--journal",
+            str(folder / "memory.sqlite"),
+            "--jsonl",
+            str(folder / "events.jsonl"),
+            "--page",
+            "127.0.0.1:0",
+        ],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    ).stdout
     return int(said.split()[-1]) / 1024
 
 
@@ -127,13 +155,20 @@ def measure(model: str, data: Path, minutes: float, folder: Path) -> Result:
     one_by_one, _ = listen(adapted, samples, rate, 1.0, Settings(1, 3.0), folder)
     clips = Confusion.of(labels, [hop.judgement.label for hop in one_by_one])
     hops, _ = listen(adapted, samples, rate, 0.1, None, folder)
-    long, latencies = listen(adapted, np.resize(samples, int(minutes * 60 * rate)), rate, 0.1, None, folder)
+    long, latencies = listen(
+        adapted, np.resize(samples, int(minutes * 60 * rate)), rate, 0.1, None, folder
+    )
     assert len(long) == len(latencies)
     return Result(
-        model, adapt_s, adapted, clips, measure_states(hops, labels, 1.0),
-        float(np.mean([hop.anomaly for hop in hops])), np.array(latencies),
+        model,
+        adapt_s,
+        adapted,
+        clips,
+        measure_states(hops, labels, 1.0),
+        float(np.mean([hop.anomaly for hop in hops])),
+        np.array(latencies),
         measure_memory(folder / "machine.npz", samples, rate, folder),
-    )  # fmt: skip
+    )
 
 
 def table(results: list[Result], minutes: float) -> str:
@@ -155,15 +190,17 @@ def write(results: list[Result], minutes: float) -> None:
     best = results[0]
     picture = DOCS / "monitor-confusion.svg"
     picture.write_text(best.clips.svg(f"{best.model}, test clips"), encoding="utf-8")
-    text = "\n\n".join([
-        BEGIN,
-        f"Python {platform.python_version()}, {os.cpu_count()} cores, one thread for the model.",
-        table(results, minutes),
-        f"Each test clip with {best.model}, the frame that hears exactly that clip:",
-        best.clips.markdown(),
-        "![Which mode was heard as which](monitor-confusion.svg)",
-        END,
-    ])  # fmt: skip
+    text = "\n\n".join(
+        [
+            BEGIN,
+            f"Python {platform.python_version()}, {os.cpu_count()} cores, one thread for the model.",
+            table(results, minutes),
+            f"Each test clip with {best.model}, the frame that hears exactly that clip:",
+            best.clips.markdown(),
+            "![Which mode was heard as which](monitor-confusion.svg)",
+            END,
+        ]
+    )
     page = DOCS / "MONITOR.md"
     old = page.read_text(encoding="utf-8")
     new = re.sub(f"{BEGIN}.*{END}", lambda _: text, old, flags=re.DOTALL)
@@ -171,7 +208,9 @@ def write(results: list[Result], minutes: float) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--models", nargs="+", default=["logmel/256/48k", "logmel/128/16k"])
     parser.add_argument("--minutes", type=float, default=10.0)

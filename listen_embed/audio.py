@@ -304,5 +304,5 @@ def _check_complete(file: soundfile.SoundFile, path: str | os.PathLike[str]) -> 
         is_known = int(announced) < _UNKNOWN_BYTES
         if is_known and int(announced) - int(present) > _TOLERATED_BYTES:
             raise AudioFileError(
-                f"{path}: cut off, {present} of {announced} bytes are there; copy or record it again"
+                f"{path}: cut off, {present} of {announced} bytes are there; fetch it again"
             )

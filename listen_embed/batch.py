@@ -6,11 +6,13 @@ the order of the tasks. Left to others: what the work is (`listen_embed.files`, 
 
 from __future__ import annotations
 
+import _thread
 import dataclasses
 import os
 import signal
 import sys
 import tempfile
+import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -20,8 +22,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from listen_embed import registry, store
 from listen_embed.embedder import DEFAULT_HOP, Embedded, Embedder, PathLike
-from listen_embed.errors import InputError, ListenEmbedError, ListenEmbedWarning
-from listen_embed.progress import Progress
+from listen_embed.errors import (
+    AudioFileError,
+    InputError,
+    ListenEmbedError,
+    ListenEmbedWarning,
+)
+from listen_embed.progress import Progress, Unseen
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
@@ -139,6 +146,10 @@ def _attempt(
         return work(embedder, task, reach)
     except ListenEmbedError as error:
         return error
+    except BrokenPipeError:
+        raise
+    except (OSError, UnicodeError) as error:  # a disk that fails, a name that is no text
+        return AudioFileError(str(error))
 
 
 def _in_processes(
@@ -159,9 +170,11 @@ def _in_processes(
             under_way.append((task, _submit(pool, work, task)))
         while under_way:
             yield _taken(*under_way.popleft())
-    finally:
-        # Workers clean up after themselves: they look at `stop` after every piece.
+    except BaseException:
         stop.set()
+        raise
+    finally:
+        # Workers that were stopped are waited for, too: they tidy up after themselves.
         pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -197,19 +210,19 @@ class _Worker:
     """What a worker process keeps between tasks."""
 
     options: Options
-    stop: Event
     embedder: Embedder | None = None
-
-
-class _Stopped(Exception):
-    """The batch is over before this task is."""
 
 
 def _begin(options: Options, stop: Event) -> None:
     _Worker.options = options
-    _Worker.stop = stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
+    threading.Thread(target=_leave_when, args=(stop,), daemon=True).start()
+
+
+def _leave_when(stop: Event) -> None:
+    stop.wait()
+    _thread.interrupt_main(signal.SIGTERM)
 
 
 def _leave(number: int, frame: object) -> None:
@@ -222,13 +235,8 @@ def _reply(work: Work[Task, Result], task: Task) -> _Reply[Result]:
         warnings.simplefilter("always", ListenEmbedWarning)
         if _Worker.embedder is None:
             _Worker.embedder = _Worker.options.load()
-        result = _attempt(work, _Worker.embedder, task, _stop_if_asked)
+        result = _attempt(work, _Worker.embedder, task, Unseen().reach)
     return result, [str(warning.message) for warning in caught]
-
-
-def _stop_if_asked(seconds: float) -> None:
-    if _Worker.stop.is_set():
-        raise _Stopped
 
 
 @contextmanager

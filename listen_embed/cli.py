@@ -104,7 +104,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     command = arguments[0] if arguments[0] in COMMANDS else "embed"
     if command == "embed":
         rest = arguments[1:] if arguments[0] == "embed" else arguments
-        return embed_command.make_parser(COMMANDS).parse_intermixed_args(rest)
+        return embed_command.parse(rest, COMMANDS)
     parser = argparse.ArgumentParser(prog=PROGRAM, allow_abbrev=False)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     if command in ROOMS:

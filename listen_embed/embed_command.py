@@ -7,7 +7,7 @@ import difflib
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,8 +45,21 @@ examples:
 """
 
 
-def make_parser(commands: Mapping[str, str]) -> argparse.ArgumentParser:
-    """Return the parser of the default command, whose help also lists all commands."""
+def parse(arguments: Sequence[str], commands: Mapping[str, str]) -> argparse.Namespace:
+    """Return the parsed arguments; the help also lists all commands.
+
+    Options may stand anywhere; after ``--`` all are sounds, even if they begin with a dash.
+    """
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    parser = _parser(commands)
+    args = parser.parse_intermixed_args(arguments[:end])
+    args.sounds = [*args.sounds, *arguments[end + 1 :]]
+    if not args.sounds:
+        parser.error("the following arguments are required: SOUND")
+    return args
+
+
+def _parser(commands: Mapping[str, str]) -> argparse.ArgumentParser:
     listed = "\n".join(f"  {name:<12}{what}" for name, what in commands.items())
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
@@ -59,7 +72,7 @@ def make_parser(commands: Mapping[str, str]) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "sounds",
-        nargs="+",
+        nargs="*",
         metavar="SOUND",
         help="sound files, folders (searched with their subfolders), patterns, - for stdin",
     )

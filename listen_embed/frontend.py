@@ -176,7 +176,8 @@ def mel_matrix(front_end: FrontEnd) -> Array:
     ``"htk"`` and ``"slaney"`` triangles are straight in Hz (librosa.filters.mel); ``"kaldi"`` ones are
     straight in mel and leave the Nyquist bin out (torchaudio.compliance.kaldi.get_mel_banks).
     """
-    bins = np.arange(front_end.n_fft // 2 + 1) * (front_end.sample_rate / front_end.n_fft)
+    hz_of_bin = front_end.sample_rate / front_end.n_fft
+    bins: NDArray[np.float64] = np.arange(front_end.n_fft // 2 + 1, dtype=np.float64) * hz_of_bin
     edges = np.linspace(
         _to_mel(np.array(front_end.f_min), front_end.mel_scale),
         _to_mel(np.array(front_end.f_max), front_end.mel_scale),
@@ -278,7 +279,8 @@ def _to_hz(mel: NDArray[np.float64], scale: str) -> NDArray[np.float64]:
 def _cut(frames: Frames) -> Array:
     """Return the frames themselves, float32 (T, frame_samples)."""
     windows = sliding_window_view(frames.signal, frames.frame_samples)
-    return windows[np.asarray(frames.starts) - frames.origin]
+    cut: Array = windows[np.asarray(frames.starts) - frames.origin]
+    return cut
 
 
 def _normalised(frames: Array) -> Array:
@@ -286,7 +288,8 @@ def _normalised(frames: Array) -> Array:
     rms = np.sqrt(np.mean(frames**2, axis=1, keepdims=True))
     mean = frames.mean(axis=1, keepdims=True)
     std = frames.std(axis=1, ddof=1, keepdims=True)
-    return (frames / (rms + 1e-6) - mean) / (std + 1e-6)
+    normalised: Array = (frames / (rms + 1e-6) - mean) / (std + 1e-6)
+    return normalised
 
 
 def _preemphasised(signal: Array, factor: float) -> Array:

@@ -32,13 +32,15 @@ def models() -> tuple[ModelSpec, ...]:
 
 
 def find(
-    model_type: str | None = None, emb_dim: int | None = None, variant: str | None = None
+    model_type: str | os.PathLike[str] | None = None,
+    emb_dim: int | None = None,
+    variant: str | None = None,
 ) -> ModelSpec:
     """Return the model that a request means.
 
     Parameters
     ----------
-    model_type : str, optional
+    model_type : str or path, optional
         A type (``"teacher"``, ``"pruned"`` or its alias ``"sparse"``, ``"sea"``, ``"listen"``,
         ``"logmel"``), a whole name (``"sea/64/sonyc-ust"``), or the path of a model folder.
     emb_dim : int, optional
@@ -56,7 +58,8 @@ def find(
     _check_arguments(model_type, emb_dim, variant)
     if model_type is not None and _is_folder(model_type):
         return _from_folder(model_type, emb_dim, variant)
-    named = _Request.parse(model_type, emb_dim, variant)
+    name = None if model_type is None else os.fspath(model_type)
+    named = _Request.parse(name, emb_dim, variant)
     fitting = [spec for spec in models() if named.fits(spec)]
     if not fitting:
         raise ModelNotFoundError(_no_such_model(named))

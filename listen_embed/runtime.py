@@ -81,14 +81,16 @@ def _quantised(values: NDArray[np.float32], tensor: dict[str, Any]) -> NDArray[A
     scale, zero = tensor["quantization"]
     limits = np.iinfo(tensor["dtype"])
     steps = np.rint(values / np.float32(scale)) + zero
-    return np.clip(steps, limits.min, limits.max).astype(tensor["dtype"])
+    quantised: NDArray[Any] = np.clip(steps, limits.min, limits.max).astype(tensor["dtype"])
+    return quantised
 
 
 def _dequantised(values: NDArray[Any], tensor: dict[str, Any]) -> NDArray[np.float32]:
     if tensor["dtype"] == np.float32:
         return values
     scale, zero = tensor["quantization"]
-    return (values.astype(np.float32) - zero) * np.float32(scale)
+    dequantised: NDArray[np.float32] = (values.astype(np.float32) - zero) * np.float32(scale)
+    return dequantised
 
 
 def _interpreter_class() -> Any:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
-# ---- framing ---------------------------------------------------------------------------------------
+# ---- framing ---------------------------------------------------------------------------------
 
 
 def upstream_frames(signal: Array, frame: int, hop: int, center: bool) -> list[Array]:
@@ -28,7 +28,7 @@ def upstream_frames(signal: Array, frame: int, hop: int, center: bool) -> list[A
     return [padded[start : start + frame] for start in range(0, padded_length - frame + 1, hop)]
 
 
-# ---- windows, transforms, filters ------------------------------------------------------------------
+# ---- windows, transforms, filters ------------------------------------------------------------
 
 
 def periodic_hann(n: int) -> Array:
@@ -119,7 +119,7 @@ def below_peak(values: Array) -> Array:
     return np.maximum(db - db.max(), -80)
 
 
-# ---- the published front ends ----------------------------------------------------------------------
+# ---- the published front ends ----------------------------------------------------------------
 
 
 def edgel3(frame: Array, sr: int, n_fft: int, hop: int, n_mels: int) -> Array:

@@ -161,7 +161,7 @@ def test_options_are_an_embedders() -> None:
         Options(model_type="nope", hush=True).load()
 
 
-# ---- LiteRT's notes --------------------------------------------------------------------
+# ---- LiteRT's notes --------------------------------------------------------------------------
 
 
 def test_notes_are_dropped_and_all_else_passes(capfd: pytest.CaptureFixture[str]) -> None:

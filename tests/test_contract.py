@@ -67,7 +67,7 @@ def sound(spec: ModelSpec, seconds: float = 1.6) -> NDArray[np.float32]:
     return signal.astype(np.float32)
 
 
-# ---- what the table says ---------------------------------------------------------------------------
+# ---- what the table says ---------------------------------------------------------------------
 
 
 @every
@@ -117,7 +117,7 @@ def test_it_is_the_same_in_every_process(spec: ModelSpec) -> None:
     assert len({other.digest() for other in MODELS if other.front_end == spec.front_end}) == 1
 
 
-# ---- what the model does ---------------------------------------------------------------------------
+# ---- what the model does ---------------------------------------------------------------------
 
 
 @every_at_hand
@@ -212,7 +212,7 @@ def test_any_rate_gives_about_the_same(spec: ModelSpec, load: Load) -> None:
     assert cosine > 0.97
 
 
-# ---- the converted network -------------------------------------------------------------------------
+# ---- the converted network -------------------------------------------------------------------
 
 
 def macs_of(content: bytes) -> int:
@@ -252,7 +252,7 @@ def test_stated_size_and_work_are_those_of_the_network(spec: ModelSpec, load: Lo
     assert spec.macs == pytest.approx(macs_of(content), rel=0.02)
 
 
-# ---- what travels in the wheel ---------------------------------------------------------------------
+# ---- what travels in the wheel ---------------------------------------------------------------
 
 
 def test_what_travels_in_the_wheel_is_small_and_ours() -> None:

@@ -44,7 +44,7 @@ def light() -> Embedder:
     return Embedder("logmel/128/16k")
 
 
-# ---- frames and times ------------------------------------------------------------------------------
+# ---- frames and times ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sr", RATES)
@@ -112,7 +112,7 @@ def test_clips_longer_than_a_block_have_no_seams(rng: np.random.Generator, light
         np.testing.assert_allclose(embedding[begin], expected[0], atol=1e-5)
 
 
-# ---- inputs ----------------------------------------------------------------------------------------
+# ---- inputs ----------------------------------------------------------------------------------
 
 
 def test_the_default_model_needs_nothing(
@@ -205,7 +205,7 @@ def test_what_is_no_number_of_threads_is_refused(threads: Any) -> None:
         Embedder("logmel", threads=threads)
 
 
-# ---- silence and short clips -----------------------------------------------------------------------
+# ---- silence and short clips -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sr", [16000, 44100])
@@ -248,7 +248,7 @@ def test_sound_gives_no_warning(rng: np.random.Generator, light: Embedder) -> No
     light.embed(noise(rng, 1.0, 16000), 16000)  # warnings are errors in tests
 
 
-# ---- files -----------------------------------------------------------------------------------------
+# ---- files -----------------------------------------------------------------------------------
 
 
 def test_a_file_is_embedded_as_its_samples(
@@ -304,7 +304,7 @@ def test_an_hour_needs_the_memory_of_a_minute(tmp_path: Path) -> None:
     assert peak(60) < 1.2 * peak(1) + 100_000
 
 
-# ---- the object ------------------------------------------------------------------------------------
+# ---- the object ------------------------------------------------------------------------------
 
 
 def test_an_embedder_is_reusable_and_deterministic(
@@ -352,7 +352,7 @@ def test_no_such_model() -> None:
         get_embedding(np.ones(16000), 16000, "sea", 65)
 
 
-# ---- model folders ---------------------------------------------------------------------------------
+# ---- model folders ---------------------------------------------------------------------------
 
 
 def tflite(n_inputs: tuple[int, ...], n_outputs: int) -> bytes:
@@ -394,7 +394,7 @@ def test_a_folder_with_another_file_is_refused(tmp_path: Path, content: bytes) -
         Embedder(folder)
 
 
-# ---- a network, the genuine one --------------------------------------------------------------------
+# ---- a network, the genuine one --------------------------------------------------------------
 
 
 def test_threads_and_batches_change_no_embedding(mirror: Web, rng: np.random.Generator) -> None:

@@ -35,7 +35,7 @@ def options_of(function: object) -> dict[str, object]:
     }
 
 
-# ---- process_file ----------------------------------------------------------------------
+# ---- process_file ----------------------------------------------------------------------------
 
 
 def test_process_file_writes_beside_the_sound(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_process_file_tells_what_cannot_be_written(tmp_path: Path) -> None:
         listen_embed.process_file(source, source)
 
 
-# ---- embed_files -----------------------------------------------------------------------
+# ---- embed_files -----------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -223,7 +223,7 @@ def test_warnings_are_the_users(sounds: list[Path], tmp_path: Path) -> None:
         assert len(list(listen_embed.embed_files([short]))) == 1
 
 
-# ---- both ------------------------------------------------------------------------------
+# ---- both ------------------------------------------------------------------------------------
 
 
 def test_options_have_one_name_and_one_default_everywhere() -> None:

@@ -30,7 +30,7 @@ def numbered(n: int) -> NDArray[np.float32]:
     return np.arange(1, n + 1, dtype=np.float32)
 
 
-# ---- against upstream's formula --------------------------------------------------------------------
+# ---- against upstream's formula --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rate", RATES)
@@ -41,7 +41,7 @@ def test_frames_and_times_are_those_of_upstream(
     rate: int, hop_size: float, center: bool, seconds: float
 ) -> None:
     signal = numbered(max(1, int(seconds * rate)))
-    hop = int(round(hop_size * rate))
+    hop = round(hop_size * rate)
     expected = oracles.upstream_frames(signal.astype(np.float64), rate, hop, center)
     frames = Framer(rate, hop_in_samples(hop_size, rate), center).push(signal, last=True)
     assert len(frames.starts) == len(expected)
@@ -55,7 +55,7 @@ def test_no_samples_give_no_frames() -> None:
         assert Framer(100, Fraction(10), center).push(numbered(0), last=True).starts == []
 
 
-# ---- exact time ------------------------------------------------------------------------------------
+# ---- exact time ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_the_last_frame_reaches_the_end_and_is_needed(
     assert count == 1 or (count - 2) * hop + frame < n
 
 
-# ---- blocks ----------------------------------------------------------------------------------------
+# ---- blocks ----------------------------------------------------------------------------------
 
 
 @settings(max_examples=150, deadline=None)
@@ -170,7 +170,7 @@ def test_reset_starts_anew() -> None:
     np.testing.assert_array_equal(cut(framer.push(numbered(333), last=True)), first)
 
 
-# ---- a day -----------------------------------------------------------------------------------------
+# ---- a day -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("hop_size", [0.7, 61.3])

@@ -64,7 +64,7 @@ def test_noise_gives_the_picture_of_the_oracle(
 def test_a_loud_band_in_a_quiet_frame_gives_the_picture_of_the_oracle(
     model: str, rng: np.random.Generator
 ) -> None:
-    sr, frame_samples, oracle = oracles.FRONT_ENDS[model]
+    _, frame_samples, oracle = oracles.FRONT_ENDS[model]
     tone = 0.5 * np.sin(2 * np.pi * 0.11 * np.arange(frame_samples))
     frame = (tone + 1e-2 * rng.standard_normal(frame_samples)).astype(np.float32)
     frame[: frame_samples // 3] *= 0.05  # the frame is not steady, so columns cannot change places
@@ -93,7 +93,7 @@ def test_a_waveform_front_end_hands_over_the_samples(rng: np.random.Generator) -
         np.testing.assert_array_equal(row, signal[start : start + 15_600])
 
 
-# ---- filters and windows ---------------------------------------------------------------------------
+# ---- filters and windows ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_windows() -> None:
     np.testing.assert_allclose(symmetric, oracles.symmetric_hann(800), atol=1e-7)
 
 
-# ---- shared columns --------------------------------------------------------------------------------
+# ---- shared columns --------------------------------------------------------------------------
 
 
 SEQUENCES = {
@@ -211,7 +211,7 @@ def test_distant_frames_do_not_compute_what_lies_between(rng: np.random.Generato
     np.testing.assert_array_equal(pictures, pictures[:1].repeat(5, axis=0))
 
 
-# ---- statistics ------------------------------------------------------------------------------------
+# ---- statistics ------------------------------------------------------------------------------
 
 
 def test_statistics_are_mean_and_deviation_over_time(rng: np.random.Generator) -> None:

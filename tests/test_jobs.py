@@ -34,7 +34,7 @@ def found(argument: str) -> list[tuple[str, str]]:
     return [(str(sound.path), str(sound.below)) for sound in find_sounds(argument)]
 
 
-# ---- finding ---------------------------------------------------------------------------
+# ---- finding ---------------------------------------------------------------------------------
 
 
 def test_a_file_is_taken_whatever_its_suffix(here: Path) -> None:
@@ -92,7 +92,7 @@ def test_an_argument_that_names_nothing(here: Path, argument: str, why: str) -> 
         find_sounds(argument)
 
 
-# ---- destinations ----------------------------------------------------------------------
+# ---- destinations ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -130,7 +130,7 @@ def test_destinations_that_make_no_sense(
         destination(typed, FORMATS, format)
 
 
-# ---- plans -----------------------------------------------------------------------------
+# ---- plans -----------------------------------------------------------------------------------
 
 
 def test_a_folders_results_keep_its_subfolders(here: Path) -> None:
@@ -225,7 +225,7 @@ def test_standard_input_has_a_name(here: Path) -> None:
     assert make_plan(["./-"], destination("out/", FORMATS)).jobs[0].source == Path("-")
 
 
-# ---- work ------------------------------------------------------------------------------
+# ---- work ------------------------------------------------------------------------------------
 
 
 def test_work_writes_what_the_embedder_gives(here: Path) -> None:

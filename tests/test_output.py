@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -239,3 +240,22 @@ def test_a_missing_pyarrow_is_told_with_the_command(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r'pip install "listen-embed\[parquet\]"'):
         output.check_format("parquet")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_memory_does_not_grow_with_the_result(tmp_path: Path, format: output.Format) -> None:
+    def many() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for i in range(600):
+            yield np.full((32, 256), i, np.float32), np.arange(32) + 32.0 * i
+
+    made_by = Provenance(model="m", digest="d", version="v", emb_dim=256)
+    output.check_format(format)
+    output.save([], tmp_path / "first", format, made_by)  # imports are not counted
+    tracemalloc.start()
+    try:
+        output.save(many(), tmp_path / "a", format, made_by)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 600 * 32 * 256 * 4 > 19e6
+    assert peak < 5e6

@@ -33,7 +33,7 @@ def pixels(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB")).astype(float)
 
 
-# ---- thumbnails ------------------------------------------------------------------------
+# ---- thumbnails ------------------------------------------------------------------------------
 
 
 @given(
@@ -72,7 +72,7 @@ def test_a_thumbnail_averages_neighbours() -> None:
     assert thumbnail.rows().ravel().tolist() == [1.5, 5.5, 9.0]
 
 
-# ---- pictures --------------------------------------------------------------------------
+# ---- pictures --------------------------------------------------------------------------------
 
 
 def test_a_png_shows_three_panels(tmp_path: Path) -> None:

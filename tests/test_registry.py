@@ -142,7 +142,7 @@ def test_what_is_no_request_is_refused(request_: tuple[Any, ...]) -> None:
         registry.find(*request_)
 
 
-# ---- model folders ---------------------------------------------------------------------------------
+# ---- model folders ---------------------------------------------------------------------------
 
 CARD = """
 [model]
@@ -203,7 +203,7 @@ def test_a_folder_without_a_card_is_no_model(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(ModelNotFoundError, match="is no model folder: it has no model.toml"):
+    with pytest.raises(ModelNotFoundError, match=r"is no model folder: it has no model\.toml"):
         registry.find(path)
 
 

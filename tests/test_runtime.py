@@ -70,7 +70,7 @@ def test_threads_change_nothing(layer: tuple[Array, Array], rng: np.random.Gener
     np.testing.assert_allclose(one, two, atol=1e-6)
 
 
-# ---- int8 ------------------------------------------------------------------------------------------
+# ---- int8 ------------------------------------------------------------------------------------
 
 
 def test_int8_is_scaled_in_and_out(shared: Path, rng: np.random.Generator) -> None:
@@ -111,7 +111,7 @@ def test_quantising_and_back_is_within_half_a_step(
     )
 
 
-# ---- what is no network of ours --------------------------------------------------------------------
+# ---- what is no network of ours --------------------------------------------------------------
 
 
 def test_bytes_that_are_no_tflite_are_refused(
@@ -126,7 +126,7 @@ def test_bytes_that_are_no_tflite_are_refused(
 def test_a_damaged_tflite_never_takes_the_process_down(
     layer: tuple[Array, Array], tmp_path: Path
 ) -> None:
-    """The interpreter is C++: a crash would end the tests, so it happens in a process of its own."""
+    """The interpreter is C++: a crash would end the tests, so it gets a process of its own."""
     (tmp_path / "good.tflite").write_bytes(dense(*layer))
     program = """
 import sys
@@ -173,7 +173,7 @@ def test_two_inputs_or_outputs_are_refused() -> None:
         Network(graph.finish([graph.relu(only), graph.logistic(only)]))
 
 
-# ---- the interpreter -------------------------------------------------------------------------------
+# ---- the interpreter -------------------------------------------------------------------------
 
 
 def test_without_an_interpreter_the_error_says_what_to_install(

@@ -145,7 +145,7 @@ def test_a_missing_constant_is_refused() -> None:
         FrontEnd.from_dict({key: LOG_MEL[key] for key in LOG_MEL if key != "sample_rate"})
 
 
-# ---- models ----------------------------------------------------------------------------------------
+# ---- models ----------------------------------------------------------------------------------
 
 
 def a_model(**values: Any) -> ModelSpec:
@@ -182,7 +182,7 @@ def test_the_digest_tells_weights_and_front_ends_apart() -> None:
     assert renamed.digest(b"a") == spec.digest(b"a")
 
 
-# ---- downloads -------------------------------------------------------------------------------------
+# ---- downloads -------------------------------------------------------------------------------
 
 
 def test_a_download_knows_its_file() -> None:

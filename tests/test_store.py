@@ -106,7 +106,7 @@ def assert_refused(
     return caught.value
 
 
-# ---- when all is well ------------------------------------------------------------------------------
+# ---- when all is well ------------------------------------------------------------------------
 
 
 def test_a_model_is_downloaded_verified_converted_and_kept(
@@ -214,7 +214,7 @@ def test_a_model_without_a_network_has_no_file() -> None:
         store.fetch(registry.find("logmel/128/16k"))
 
 
-# ---- the network -----------------------------------------------------------------------------------
+# ---- the network -----------------------------------------------------------------------------
 
 
 def test_wrong_bytes_are_refused(web: Web, published: Path, cache: Path) -> None:
@@ -307,7 +307,7 @@ def test_a_mirror_folder_without_the_file_is_told(
     assert_refused(spec, DownloadError, cache, f"{tmp_path}/no/{NAME}", "No such file")
 
 
-# ---- too much --------------------------------------------------------------------------------------
+# ---- too much --------------------------------------------------------------------------------
 
 
 def test_an_endless_download_is_stopped(web: Web, published: Path, cache: Path) -> None:
@@ -360,7 +360,7 @@ def test_a_transfer_encoding_that_unpacks_is_stopped(
     assert_refused(spec, DownloadError, cache, "more bytes arrive")
 
 
-# ---- hostile files of the promised digest ----------------------------------------------------------
+# ---- hostile files of the promised digest ----------------------------------------------------
 
 
 def serve(web: Web, path: Path, **changes: Any) -> ModelSpec:
@@ -421,7 +421,7 @@ def test_a_file_of_another_model_is_refused(web: Web, published: Path, cache: Pa
     assert_refused(spec, ConversionError, cache, "11")
 
 
-# ---- the cache -------------------------------------------------------------------------------------
+# ---- the cache -------------------------------------------------------------------------------
 
 
 def test_a_cache_that_cannot_be_made_is_told(
@@ -512,7 +512,7 @@ def test_an_interruption_leaves_nothing(
     assert contents(cache) == []
 
 
-# ---- company ---------------------------------------------------------------------------------------
+# ---- company ---------------------------------------------------------------------------------
 
 PROGRAM = """
 import hashlib, pickle, sys

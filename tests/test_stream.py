@@ -61,7 +61,7 @@ def assert_equal(found: Embedded, expected: Embedded, tolerance: float) -> None:
     np.testing.assert_allclose(found[0], expected[0], rtol=0, atol=tolerance)
 
 
-# ---- blocks ----------------------------------------------------------------------------------------
+# ---- blocks ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [1, 17])
@@ -133,7 +133,7 @@ def test_integers_and_channels(dtype: Any, rng: np.random.Generator) -> None:
     assert_equal(push_all(embedder.stream(44100), integers, 4410, True), whole, 1e-5)
 
 
-# ---- the object ------------------------------------------------------------------------------------
+# ---- the object ------------------------------------------------------------------------------
 
 
 def test_nothing_in_nothing_out(rng: np.random.Generator) -> None:
@@ -196,7 +196,7 @@ def test_what_is_no_rate_is_refused(sr: Any) -> None:
         Embedder("logmel").stream(sr)
 
 
-# ---- latency ---------------------------------------------------------------------------------------
+# ---- latency ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("center", [True, False])
@@ -231,7 +231,7 @@ def test_embeddings_come_when_the_latency_says(
         assert min(waits) >= stream.latency - 1e-9
 
 
-# ---- a day -----------------------------------------------------------------------------------------
+# ---- a day -----------------------------------------------------------------------------------
 
 
 def test_a_day_of_sound_keeps_time_and_memory(rng: np.random.Generator) -> None:

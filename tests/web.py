@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -51,11 +51,10 @@ def serving() -> Iterator[Web]:
     web = Web()
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 (the name that http.server calls)
-            try:
+        def do_GET(self) -> None:
+            # as some tests want, the client may have had enough
+            with suppress(BrokenPipeError, ConnectionResetError):
                 web.answer(self)
-            except (BrokenPipeError, ConnectionResetError):
-                pass  # the client had enough, as some tests want
 
         def log_message(self, format: str, *args: object) -> None:
             """Keep quiet."""

@@ -124,7 +124,9 @@ def blocks(path: str, seconds: float) -> Iterator[Block]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("file", help="sound to publish")
     parser.add_argument("address", help="mqtt[s]://host/topic")
     parser.add_argument("--pace", type=float, default=1.0, help="times real time; 0 no pause (1)")
@@ -132,7 +134,9 @@ def main() -> None:
     parser.add_argument("--memory", type=float, default=60.0, help="seconds kept (60)")
     parser.add_argument("--window", type=float, default=1e9,
                         help="seconds to be ahead of the monitor at most; less than memory")  # fmt: skip
-    parser.add_argument("--linger", type=float, default=60.0, help="seconds to wait at the end (60)")
+    parser.add_argument(
+        "--linger", type=float, default=60.0, help="seconds to wait at the end (60)"
+    )
     args = parser.parse_args()
     rate = soundfile.info(args.file).samplerate
     sensor = Sensor(parse(args.address), memory_s=args.memory, window_s=args.window, rate=rate)

@@ -46,9 +46,9 @@ def save(
 
     Parameters
     ----------
-    path
+    path : str or path
         Where to; what is there is replaced.
-    classifier, anomaly
+    classifier, anomaly : Classifier, Anomaly, optional
         Heads that have learned, of the same model.
 
     Raises
@@ -76,9 +76,9 @@ def load(
 
     Parameters
     ----------
-    path
+    path : str or path
         What `save`, `Classifier.save` or `Anomaly.save` wrote.
-    model, digest
+    model, digest : str, optional
         The model whose embeddings the heads shall work on, ``embedder.spec.name`` and
         ``embedder.digest``; None does not check.
 

@@ -98,7 +98,7 @@ class Neighbors:
     def __init__(self, emb_dim: int, n_neighbors: int, capacity: int, seed: int) -> None:
         if 4 * capacity * emb_dim > MAX_BYTES // 2:
             raise HeadError(
-                f"a capacity of {capacity} embeddings of {emb_dim} values each does not fit a file; "
+                f"a capacity of {capacity} embeddings of {emb_dim} values does not fit a file; "
                 f"allowed are {MAX_BYTES // 8 // emb_dim} of them."
             )
         self._memory = np.empty((capacity, emb_dim), dtype=np.float32)

@@ -88,8 +88,9 @@ def shared_metric(
     covariance = (gram - (means.T * counts) @ means) / freedom
     # Rows of classes with one embedding equal their mean and carry no spread.
     several = counts[codes] > 1
-    inflation = np.count_nonzero(several) / freedom
-    quartic = float(np.mean(square[several] ** 2)) * inflation**2
+    correction = np.count_nonzero(several) / freedom
+    quartic = float(np.mean(square[several] ** 2)) * correction**2
+    # One less: a single degree of freedom says nothing about how noisy the covariance is.
     return whitening(ledoit_wolf(covariance, quartic, freedom - 1, width)), means
 
 

@@ -28,24 +28,24 @@ class Anomaly:
 
     Parameters
     ----------
-    kind
+    kind : {"mahalanobis", "knn"}
         ``"mahalanobis"``: distance from the mean, in standard deviations of the covariance, shrunk
         by Ledoit and Wolf. Right for one steady state, and cheap to learn on.
         ``"knn"``: mean distance to the nearest embeddings in a memory. Right for several states.
-    model, digest
+    model, digest : str
         Name and digest of the embedder's model, ``embedder.spec.name`` and ``embedder.digest``.
         They are saved, and another model's are refused at `load`.
-    n_neighbors
+    n_neighbors : int
         knn only: how many nearest embeddings, from 1 to `min_count`.
-    capacity
+    capacity : int
         knn only: embeddings remembered, from `min_count`. Beyond that each one learned has the same
         chance to be among them, so memory stays constant however long it learns.
-    min_count
+    min_count : int
         Grace period. Until so many embeddings are learned scores are 0, as there is nothing to
         compare with; until so many held-out scores are there too, probabilities are 0. `learn`
         needs as many at once and calibrates on them; learning one by one, both come after
         ``2 * min_count``. From 5.
-    seed
+    seed : int
         Draws what the memory keeps.
 
     Raises
@@ -140,9 +140,9 @@ class Anomaly:
 
         Parameters
         ----------
-        embeddings
-            (N, D), finite, N at least `min_count`.
-        groups
+        embeddings : array_like, (N, D)
+            Finite, N at least `min_count`.
+        groups : sequence of hashable, optional
             N names or numbers that say which recording each embedding is of; a recording stays
             together when some are held out. None: the embeddings are in the order of time, and are
             held out in blocks of neighbours.
@@ -195,8 +195,8 @@ class Anomaly:
 
         Parameters
         ----------
-        embedding
-            (D,), finite.
+        embedding : array_like, (D,)
+            Finite.
 
         Returns
         -------
@@ -223,8 +223,8 @@ class Anomaly:
 
         Parameters
         ----------
-        embeddings
-            (N, D), finite.
+        embeddings : array_like, (N, D)
+            Finite.
 
         Returns
         -------
@@ -256,8 +256,8 @@ class Anomaly:
 
         Parameters
         ----------
-        embeddings
-            (N, D), finite.
+        embeddings : array_like, (N, D)
+            Finite.
 
         Returns
         -------
@@ -298,9 +298,9 @@ class Anomaly:
 
         Parameters
         ----------
-        path
+        path : str or path
             What `save` wrote.
-        model, digest
+        model, digest : str, optional
             The model whose embeddings it shall work on; None does not check.
 
         Raises

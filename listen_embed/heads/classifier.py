@@ -55,28 +55,28 @@ class Classifier:
 
     Parameters
     ----------
-    kind
+    kind : {"prototype", "logistic"}
         ``"prototype"``: the class with the nearest mean wins. Distances are measured in the
         covariance that the classes share, shrunk by Ledoit and Wolf: with many clips this is linear
         discriminant analysis, with few it becomes the plain distance, so it needs no setting.
         ``"logistic"``: multinomial logistic regression with a ridge. On nine pairs of sound set and
         embedding neither was the better one throughout, from 1 clip a class to 18; the prototypes
         learn faster.
-    model, digest
+    model, digest : str
         Name and digest of the embedder's model, ``embedder.spec.name`` and ``embedder.digest``.
         They are saved, and another model's are refused at `load`.
-    reject
+    reject : float
         Share of known sound that `predict` may call ``"unknown"``, in [0, 0.5]; 0, the default,
         never says so. The threshold comes from the novelty of held-out clips. It needs at least
         five that can be held out, so classes of two clips up; with less, `learn` warns and nothing
         is called unknown.
-    c
+    c : float, optional
         Logistic only: inverse strength of the ridge, as C in scikit-learn. None, the default,
         chooses among 0.001, 0.01, 0.1, 1 and 10 by cross-validated log loss where on average three
         clips a class can be held out, and takes 1 where not.
-    balanced
+    balanced : bool
         Logistic only: let every class weigh the same, however many clips it has.
-    seed
+    seed : int
         Draws the folds of the cross-validation.
 
     Raises
@@ -173,11 +173,11 @@ class Classifier:
 
         Parameters
         ----------
-        embeddings
-            (N, D), finite.
-        labels
+        embeddings : array_like, (N, D)
+            Finite.
+        labels : sequence of str
             N texts, at least two different ones, not ``"unknown"``.
-        groups
+        groups : sequence of hashable, optional
             N names or numbers that say which embeddings belong together, as the frames of one clip
             do; they stay together when some are held out. None: each stands alone.
 
@@ -217,8 +217,8 @@ class Classifier:
 
         Parameters
         ----------
-        embeddings
-            (N, D), finite.
+        embeddings : array_like, (N, D)
+            Finite.
 
         Returns
         -------
@@ -241,8 +241,8 @@ class Classifier:
 
         Parameters
         ----------
-        embeddings
-            (N, D), finite.
+        embeddings : array_like, (N, D)
+            Finite.
 
         Raises
         ------
@@ -265,8 +265,8 @@ class Classifier:
 
         Parameters
         ----------
-        embeddings
-            (N, D), finite.
+        embeddings : array_like, (N, D)
+            Finite.
 
         Returns
         -------
@@ -304,9 +304,9 @@ class Classifier:
 
         Parameters
         ----------
-        path
+        path : str or path
             What `save` wrote.
-        model, digest
+        model, digest : str, optional
             The model whose embeddings it shall work on; None does not check.
 
         Raises
@@ -360,7 +360,7 @@ class Classifier:
 
     @classmethod
     def _restored(cls, record: _storage.Record, identity: Mapping[str, str]) -> Self:
-        kind = record.text("kind")
+        kind = _checks.as_choice("kind", record.text("kind"), KINDS)
         classifier = cls(
             "logistic" if kind == "logistic" else "prototype",
             reject=record.number("reject", 0.0, 0.5),
@@ -369,7 +369,6 @@ class Classifier:
             seed=record.whole("seed", 0, _checks.MAX_SEED),
             **identity,
         )
-        _checks.as_choice("kind", kind, KINDS)
         classifier._take(_learned_from(record, kind))
         return classifier
 

@@ -93,7 +93,9 @@ def adapt(
     machine = Machine(
         _classifier(examples, every, Classifier(kind, reject=reject, model=model, digest=digest)),
         # A machine has several states: nearness to any of them is normal.
-        Anomaly("knn", model=model, digest=digest).learn(examples.embeddings, examples.stretches.tolist()),
+        Anomaly("knn", model=model, digest=digest).learn(
+            examples.embeddings, examples.stretches.tolist()
+        ),
     )
     confusion = Confusion.of(examples.labels, cross_validate(examples, kind, reject))
     return Adapted(machine, confusion, len(clips), len(examples.labels))
@@ -102,7 +104,9 @@ def adapt(
 def find_clips(folder: Path) -> list[tuple[str, Path]]:
     """Return (label, sound file) pairs, or raise `InputError` where there are fewer than 2 labels."""
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; record clips with listen-embed monitor collect")
+        raise InputError(
+            f"{folder}: no such folder; record clips with listen-embed monitor collect"
+        )
     clips = [
         (labelled.name, path)
         for labelled in sorted(folder.iterdir())
@@ -162,8 +166,6 @@ def cross_validate(examples: Examples, kind: Kind, reject: float) -> list[str]:
     return [str(label) for label in given]
 
 
-def _classifier(
-    examples: Examples, rows: NDArray[np.bool_], classifier: Classifier
-) -> Classifier:
+def _classifier(examples: Examples, rows: NDArray[np.bool_], classifier: Classifier) -> Classifier:
     labels = [label for label, wanted in zip(examples.labels, rows, strict=True) if wanted]
     return classifier.learn(examples.embeddings[rows], labels, examples.stretches[rows].tolist())

@@ -36,7 +36,11 @@ from listen_embed.errors import InputError
 HEADER = struct.Struct("<4sBBBBIIQQQ")
 MAGIC = b"LEPB"
 VERSION = 1
-DTYPES: dict[str, np.dtype[Any]] = {"int16": np.dtype("<i2"), "int32": np.dtype("<i4"), "float32": np.dtype("<f4")}
+DTYPES: dict[str, np.dtype[Any]] = {
+    "int16": np.dtype("<i2"),
+    "int32": np.dtype("<i4"),
+    "float32": np.dtype("<f4"),
+}
 _CODES = {1: "int16", 2: "int32", 3: "float32"}
 _ENDS, _OLDEST = 1, 2
 MAX_CHANNELS = 64
@@ -123,9 +127,17 @@ def pack(
     code = next(code for code, name in _CODES.items() if name == dtype)
     flags = _ENDS * block.ends | _OLDEST * block.oldest
     header = HEADER.pack(
-        MAGIC, VERSION, code, channels, flags, block.rate,
-        zlib.crc32(payload), stream, sequence, block.first,
-    )  # fmt: skip
+        MAGIC,
+        VERSION,
+        code,
+        channels,
+        flags,
+        block.rate,
+        zlib.crc32(payload),
+        stream,
+        sequence,
+        block.first,
+    )
     return header + payload
 
 

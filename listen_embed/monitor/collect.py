@@ -29,7 +29,9 @@ class Clip:
     peak_db: float
 
 
-def collect(source: Source, label: str, seconds: float, folder: Path, stop: threading.Event) -> Clip:
+def collect(
+    source: Source, label: str, seconds: float, folder: Path, stop: threading.Event
+) -> Clip:
     """Record one clip without gaps.
 
     Parameters

@@ -16,7 +16,7 @@ from typing import Any
 
 from listen_embed.errors import InputError
 
-_TOKEN = "LISTEN_EMBED_PAGE_TOKEN"  # noqa: S105 - the name of a variable
+_TOKEN = "LISTEN_EMBED_PAGE_TOKEN"
 _SOURCE_HELP = (
     "file.wav, folder/, mic:, stdin:?sr=48000&dtype=int16, tcp://host:port, udp://host:port "
     "or mqtt://host/topic; files take ?pace=1 for real time"
@@ -46,8 +46,13 @@ def _add_adapt(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="model's name (default: the package's default model)")
     parser.add_argument("--hop", type=float, default=0.5, help="between training frames (0.5 s)")
     parser.add_argument("--kind", choices=("prototype", "logistic"), default="prototype")
-    parser.add_argument("--reject", type=float, default=0.0, metavar="SHARE",
-                        help="share of known sound that may be called unknown (0)")  # fmt: skip
+    parser.add_argument(
+        "--reject",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of known sound that may be called unknown (0)",
+    )
     parser.set_defaults(run=_adapt)
 
 
@@ -57,19 +62,36 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("--from", dest="source", required=True, metavar="SOURCE", help=_SOURCE_HELP)
     add("--journal", default="monitor.sqlite", help="where events are kept (monitor.sqlite)")
     add("--name", default="machine", help="the machine's name on the page")
-    add("--mqtt", action="append", default=[], metavar="URL",
-        help="mqtt[s]://[user@]host[:port]/topic?ca=&passwordfile=")  # fmt: skip
-    add("--sparkplug", action="append", default=[], metavar="URL",
-        help="Sparkplug B: mqtt[s]://host/GROUP/NODE/DEVICE")  # fmt: skip
+    add(
+        "--mqtt",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="mqtt[s]://[user@]host[:port]/topic?ca=&passwordfile=",
+    )
+    add(
+        "--sparkplug",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="Sparkplug B: mqtt[s]://host/GROUP/NODE/DEVICE",
+    )
     add("--jsonl", action="append", default=[], metavar="FILE", help="JSON lines; - is stdout")
     add("--webhook", action="append", default=[], metavar="URL", help="POST of each event")
     add("--page", metavar="HOST:PORT", help="the live page, for example 127.0.0.1:8777")
-    add("--token", default=os.environ.get(_TOKEN),
-        help=f"demanded by the page; needed beyond loopback (or set {_TOKEN})")  # fmt: skip
+    add(
+        "--token",
+        default=os.environ.get(_TOKEN),
+        help=f"demanded by the page; needed beyond loopback (or set {_TOKEN})",
+    )
     add("--hop", type=float, default=0.1, help="seconds between frames (0.1)")
     add("--debounce", type=float, default=1.0, help="seconds that vote on a change (1)")
-    add("--threshold", type=float, default=3.0,
-        help="anomaly score of an alarm: 3 is one normal frame in a thousand (3)")  # fmt: skip
+    add(
+        "--threshold",
+        type=float,
+        default=3.0,
+        help="anomaly score of an alarm: 3 is one normal frame in a thousand (3)",
+    )
     add("--heartbeat", type=float, default=10.0, help="seconds of sound between heart-beats (10)")
     add("--checkpoint", type=float, default=5.0, help="seconds of sound between checkpoints (5)")
     add("--drain", type=float, default=10.0, help="seconds to deliver what is left at the end (10)")
@@ -115,12 +137,25 @@ def _run(args: argparse.Namespace) -> int:
     from listen_embed.monitor.run import Options, run
 
     options = Options(
-        head=args.head, source=args.source, journal=args.journal, name=args.name, hop_s=args.hop,
-        debounce_s=args.debounce, threshold=args.threshold, heartbeat_s=args.heartbeat,
-        checkpoint_s=args.checkpoint, mqtt=args.mqtt, sparkplug=args.sparkplug, jsonl=args.jsonl,
-        webhook=args.webhook, page=args.page, token=args.token, drain_s=args.drain,
-        keep_days=args.keep_days, threads=args.threads,
-    )  # fmt: skip
+        head=args.head,
+        source=args.source,
+        journal=args.journal,
+        name=args.name,
+        hop_s=args.hop,
+        debounce_s=args.debounce,
+        threshold=args.threshold,
+        heartbeat_s=args.heartbeat,
+        checkpoint_s=args.checkpoint,
+        mqtt=args.mqtt,
+        sparkplug=args.sparkplug,
+        jsonl=args.jsonl,
+        webhook=args.webhook,
+        page=args.page,
+        token=args.token,
+        drain_s=args.drain,
+        keep_days=args.keep_days,
+        threads=args.threads,
+    )
     with _Stop() as stop:
         left = run(options, stop)
     for name in left:

@@ -77,7 +77,9 @@ class Confusion:
             self.labels, self.counts.sum(axis=1), self.scores(), strict=True
         ):
             rows.append(f"| {label} | {n} | {p:.3f} | {r:.3f} | {f1:.3f} |")
-        return "\n".join([*rows, f"| **macro** | {self.counts.sum()} | | | **{self.macro_f1:.4f}** |"])
+        return "\n".join(
+            [*rows, f"| **macro** | {self.counts.sum()} | | | **{self.macro_f1:.4f}** |"]
+        )
 
     def svg(self, title: str) -> str:
         """Return a picture: darker means a larger share of the row."""

@@ -165,8 +165,17 @@ class Journal:
     def _insert(self, events: Iterable[Event]) -> Iterator[Entry]:
         number = self.last_number()
         for event in events:
-            row = (number + 1, event.id, event.source, event.clock, event.sample, event.rate,
-                   event.wall, event.kind, json.dumps(dict(event.data), allow_nan=False))  # fmt: skip
+            row = (
+                number + 1,
+                event.id,
+                event.source,
+                event.clock,
+                event.sample,
+                event.rate,
+                event.wall,
+                event.kind,
+                json.dumps(dict(event.data), allow_nan=False),
+            )
             done = self._db.execute(
                 "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row
             )

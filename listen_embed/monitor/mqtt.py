@@ -51,8 +51,13 @@ _log = logging.getLogger(__name__)
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _OPTIONS = {"ca": "", "cert": "", "key": "", "passwordfile": "", "client": "", "protocol": "5"}
 _SOURCE_OPTIONS = {
-    **_OPTIONS, "backlog": "120", "stall": "5", "replay": "1", "once": "0", "live": "1"
-}  # fmt: skip
+    **_OPTIONS,
+    "backlog": "120",
+    "stall": "5",
+    "replay": "1",
+    "once": "0",
+    "live": "1",
+}
 _KEEPALIVE_S = 20
 _CONNECT_S = 5.0
 _FLUSH_S = 2.0
@@ -222,8 +227,10 @@ class Connection:
             self._refused = None
             self._confirmed.clear()
         # Not under the lock: the client confirms while it holds a lock of its own.
-        sent = {self.client.publish(topic, payload, 1, retain).mid
-                for topic, payload, retain in messages}  # fmt: skip
+        sent = {
+            self.client.publish(topic, payload, 1, retain).mid
+            for topic, payload, retain in messages
+        }
         with self._changed:
             self._changed.wait_for(lambda: self._closed or sent <= self._confirmed)
             if self._refused or not sent <= self._confirmed:
@@ -319,10 +326,10 @@ class MqttSource:
     def _received(self, _: Any, __: Any, message: paho.MQTTMessage) -> None:
         item = framed(bytes(message.payload))
         if isinstance(item, Notice):
-            self._backlog.offer(item)
+            self._backlog.add(item)
         elif self._backlog.has_room():  # what finds no room will be missed and asked for again
             for block in self._order.push(item):
-                self._backlog.offer(block)
+                self._backlog.add(block)
 
     def _ask(self) -> None:
         self._asked = time.monotonic()

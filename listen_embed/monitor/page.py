@@ -48,13 +48,16 @@ _MAX_VIEWERS = 32
 _QUIET_S = 10.0
 _COOKIE = "listen_embed_token"
 _HEADERS = [
-    (b"content-security-policy", b"default-src 'none'; script-src 'self'; style-src 'self'; "
-     b"connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
-     b"frame-ancestors 'none'"),
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; "
+        b"connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
+        b"frame-ancestors 'none'",
+    ),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
-]  # fmt: skip
+]
 _FILES = {"/": "page.html", "/page.js": "page.js", "/page.css": "page.css"}
 _TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
 
@@ -80,23 +83,41 @@ class Hub:
         """Start with what the journal holds."""
         self._entries.extend(entry.message() for entry in entries)
         self._points.extend(
-            [round(p.wall, 3), p.label, _short(p.score), int(p.anomaly), _short(p.latency_ms),
-             _text(p.spectrum)] for p in points
-        )  # fmt: skip
+            [
+                round(p.wall, 3),
+                p.label,
+                _short(p.score),
+                int(p.anomaly),
+                _short(p.latency_ms),
+                _text(p.spectrum),
+            ]
+            for p in points
+        )
 
     def hop(self, hop: Hop) -> None:
         """Take a hop: every one goes to the viewers, one a second stays."""
-        point = [round(hop.wall, 3), hop.state, _short(hop.judgement.score), int(hop.anomaly),
-                 _short(hop.latency_ms), _text(hop.spectrum)]  # fmt: skip
+        point = [
+            round(hop.wall, 3),
+            hop.state,
+            _short(hop.judgement.score),
+            int(hop.anomaly),
+            _short(hop.latency_ms),
+            _text(hop.spectrum),
+        ]
         if int(hop.time_s) != self._second:
             self._second = int(hop.time_s)
             with self._lock:
                 self._points.append(point)
         if self._viewers:
-            now = {"time_s": round(hop.time_s, 3), "label": hop.judgement.label,
-                   "probability": round(hop.judgement.probability, 3), "dropped": hop.dropped,
-                   "behind_s": round(hop.behind_s, 2), "threshold": _short(hop.threshold),
-                   "problems": self.problems}  # fmt: skip
+            now = {
+                "time_s": round(hop.time_s, 3),
+                "label": hop.judgement.label,
+                "probability": round(hop.judgement.probability, 3),
+                "dropped": hop.dropped,
+                "behind_s": round(hop.behind_s, 2),
+                "threshold": _short(hop.threshold),
+                "problems": self.problems,
+            }
             self._send("hop", {"point": point, **now})
 
     def entries(self, entries: Sequence[Entry]) -> None:
@@ -277,9 +298,15 @@ class Page:
         names = (host, socket.gethostname(), f"{socket.gethostname()}.local")
         app = make_app(hub, token=token, hosts=names)
         config = uvicorn.Config(
-            app, lifespan="off", log_config=None, access_log=False, server_header=False,
-            timeout_graceful_shutdown=2, limit_concurrency=4 * _MAX_VIEWERS, ws="none",
-        )  # fmt: skip
+            app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=2,
+            limit_concurrency=4 * _MAX_VIEWERS,
+            ws="none",
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="page", daemon=True)
         self._thread.start()

@@ -163,7 +163,7 @@ class Pipeline:
         journal: Journal,
         source: Source,
         *,
-        rhythm: Rhythm = Rhythm(),  # noqa: B008 - frozen
+        rhythm: Rhythm = Rhythm(),
         on_hop: Callable[[Hop], None] | None = None,
         on_entries: Callable[[Sequence[Entry]], None] | None = None,
     ) -> None:
@@ -292,7 +292,10 @@ class Pipeline:
         self._dropping = True
         if self._calm_at < 0:
             self._dropped_before = self._at.dropped
-            data: dict[str, Value] = {"what": "begins", "behind_s": round(self._source.behind_s(), 3)}
+            data: dict[str, Value] = {
+                "what": "begins",
+                "behind_s": round(self._source.behind_s(), 3),
+            }
             self._note("overload", self._expected, data)
             self._commit()
 
@@ -408,9 +411,7 @@ class Pipeline:
     def _note(self, kind: Kind, sample: int, data: dict[str, Value]) -> None:
         at = self._at
         wall = at.wall_start + sample / at.rate
-        self._pending.append(
-            Event(self._source.name, at.clock, sample, at.rate, wall, kind, data)
-        )
+        self._pending.append(Event(self._source.name, at.clock, sample, at.rate, wall, kind, data))
 
     def _commit(self, *, checkpoint: bool = False) -> None:
         """Journal what is noted, with the place it was found at when `checkpoint`; then tell."""
@@ -445,7 +446,18 @@ class Pipeline:
             self._trace.append(point)
         if self._on_hop is not None:
             self._on_hop(
-                Hop(at.clock, index, time_s, wall, state, judgement, anomaly,
-                    self._settings.threshold, latency_ms, at.dropped,
-                    self._source.behind_s(), column)
-            )  # fmt: skip
+                Hop(
+                    at.clock,
+                    index,
+                    time_s,
+                    wall,
+                    state,
+                    judgement,
+                    anomaly,
+                    self._settings.threshold,
+                    latency_ms,
+                    at.dropped,
+                    self._source.behind_s(),
+                    column,
+                )
+            )

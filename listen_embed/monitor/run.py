@@ -125,10 +125,15 @@ def run(options: Options, stop: threading.Event) -> list[str]:
                 hub.hop(hop)
 
         pipeline = Pipeline(
-            ear, machine, settings, journal, source,
+            ear,
+            machine,
+            settings,
+            journal,
+            source,
             rhythm=Rhythm(options.heartbeat_s, options.checkpoint_s),
-            on_hop=on_hop if hub is not None else None, on_entries=on_entries,
-        )  # fmt: skip
+            on_hop=on_hop if hub is not None else None,
+            on_entries=on_entries,
+        )
         try:
             pipeline.run(stop)
         finally:

@@ -113,9 +113,12 @@ class Webhook:
             }
             try:
                 answer = self._session.post(
-                    self._url, data=entry.json().encode(), headers=headers,
-                    timeout=_WEBHOOK_TIMEOUT_S, allow_redirects=False,
-                )  # fmt: skip
+                    self._url,
+                    data=entry.json().encode(),
+                    headers=headers,
+                    timeout=_WEBHOOK_TIMEOUT_S,
+                    allow_redirects=False,
+                )
             except self._failures as error:
                 raise SinkError(f"{self.name}: {type(error).__name__}") from error
             if not 200 <= answer.status_code < 300:

@@ -125,20 +125,18 @@ class Backlog:
         """Return whether a block would be taken."""
         return self._waiting_s <= self._capacity_s
 
-    def offer(self, item: Item) -> None:
-        """Add an item; a block without room is lost, which its neighbours' indices show."""
-        self.put(item, wait=None)
-
-    def put(self, item: Item, wait: threading.Event | None) -> None:
-        """Add an item; wait for room until the given event is set."""
-        seconds = _seconds(item)
+    def add(self, item: Item) -> None:
+        """Add an item, whether there is room or not."""
         with self._room:
-            while seconds and not self.has_room():
-                if wait is None or wait.is_set():
-                    return
-                self._room.wait(_POLL_S)
-            self._waiting_s += seconds
+            self._waiting_s += _seconds(item)
         self._items.put(item)
+
+    def put(self, item: Item, done: threading.Event) -> None:
+        """Wait for room, or until `done` is set, and add an item."""
+        with self._room:
+            while not self.has_room() and not done.is_set():
+                self._room.wait(_POLL_S)
+        self.add(item)
 
     def get(self, timeout_s: float) -> Item | None:
         """Return the next item, None if none came in time."""
@@ -237,12 +235,12 @@ class Live:
     def _read(self, place: Place | None, done: threading.Event) -> None:
         try:
             for item in self._make(place, done):
-                self._backlog.put(item, wait=done)
+                self._backlog.put(item, done)
                 if done.is_set():
                     return
         except Exception as error:  # a thread that dies in silence would look like a stall
             _log.exception("source %s failed", self.name)
-            self._backlog.put(Notice("ended", f"failed: {error}"), wait=done)
+            self._backlog.put(Notice("ended", f"failed: {error}"), done)
 
     def behind_s(self) -> float:
         """Return the seconds of sound that wait in the queue."""
@@ -275,9 +273,7 @@ def _file_items(path: Path, clock: str, first: int, stop: threading.Event) -> It
         yield Notice("garbage", f"{path.name}: {error}")
 
 
-def _checked(
-    samples: NDArray[np.float32], rate: int, position: int, clock: str
-) -> Iterator[Item]:
+def _checked(samples: NDArray[np.float32], rate: int, position: int, clock: str) -> Iterator[Item]:
     if np.isfinite(samples).all():
         yield Block(samples, rate, position, clock)
     else:
@@ -453,9 +449,7 @@ class _Tcp:
         server.settimeout(_POLL_S)
         return server
 
-    def _connect(
-        self, server: socket.socket | None, stop: threading.Event
-    ) -> socket.socket | None:
+    def _connect(self, server: socket.socket | None, stop: threading.Event) -> socket.socket | None:
         if server is None:
             return socket.create_connection(self._address, timeout=5.0)
         while not stop.is_set():
@@ -499,7 +493,9 @@ class _Udp:
         if data.startswith(MAGIC):
             yield framed(data)
         elif len(data) % self._pcm.frame_bytes:
-            yield Notice("garbage", f"a datagram of {len(data)} bytes is no whole number of samples")
+            yield Notice(
+                "garbage", f"a datagram of {len(data)} bytes is no whole number of samples"
+            )
         else:
             yield from pipe.push(data)
 
@@ -523,9 +519,12 @@ class _Microphone:
         portion = int(self._pcm.rate * _BLOCK_S)
         try:
             with sounddevice.InputStream(
-                samplerate=self._pcm.rate, device=self._device, channels=self._pcm.channels,
-                dtype="float32", blocksize=portion,
-            ) as stream:  # fmt: skip
+                samplerate=self._pcm.rate,
+                device=self._device,
+                channels=self._pcm.channels,
+                dtype="float32",
+                blocksize=portion,
+            ) as stream:
                 while not stop.is_set():
                     samples, overflowed = stream.read(portion)
                     if overflowed:

@@ -155,7 +155,9 @@ class SparkplugSink:
             for kind, metrics in (("NBIRTH", node), ("DBIRTH", device)):
                 client.publish(self._topic(kind), self._numbered(metrics, _now_ms()), qos=0)
 
-    def _numbered(self, metrics: Iterable[Metric], stamp_ms: int, historical: bool = False) -> bytes:
+    def _numbered(
+        self, metrics: Iterable[Metric], stamp_ms: int, historical: bool = False
+    ) -> bytes:
         seq, self._seq = self._seq, (self._seq + 1) % 256
         return payload(metrics, stamp_ms=stamp_ms, seq=seq, historical=historical)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -45,18 +46,17 @@ RESOLVER_CALLS = {
 }
 
 # C89 to C23 and C++ to C++23.
-_RESERVED_WORDS = frozenset(
-    """
-    alignas alignof and and_eq asm auto bitand bitor bool break case catch char char8_t char16_t
-    char32_t class co_await co_return co_yield compl concept const const_cast consteval constexpr
-    constinit continue decltype default delete do double dynamic_cast else enum explicit export
-    extern false float for friend goto if inline int long mutable namespace new noexcept not not_eq
-    nullptr operator or or_eq private protected public register reinterpret_cast requires restrict
-    return short signed sizeof static static_assert static_cast struct switch template this
-    thread_local throw true try typedef typeid typename typeof typeof_unqual union unsigned using
-    virtual void volatile wchar_t while xor xor_eq
-    """.split()
-)
+_WORDS = """
+alignas alignof and and_eq asm auto bitand bitor bool break case catch char char8_t char16_t
+char32_t class co_await co_return co_yield compl concept const const_cast consteval constexpr
+constinit continue decltype default delete do double dynamic_cast else enum explicit export
+extern false float for friend goto if inline int long mutable namespace new noexcept not not_eq
+nullptr operator or or_eq private protected public register reinterpret_cast requires restrict
+return short signed sizeof static static_assert static_cast struct switch template this
+thread_local throw true try typedef typeid typename typeof typeof_unqual union unsigned using
+virtual void volatile wchar_t while xor xor_eq
+"""
+_RESERVED_WORDS = frozenset(_WORDS.split())
 # Significant characters of an external name that C99 promises, less the longest ending put to it.
 _MAX_NAME = 31 - len("_data")
 _BYTES_PER_LINE = 16
@@ -105,7 +105,9 @@ _SOURCE = """\
 /* {title}: the bytes of its .tflite. */
 #include "{name}.h"
 
-#if defined(__STDC_VERSION__) && __STDC_VERSION__ >= 202311L
+#if defined(ALIGNED_16)
+/* given to the compiler */
+#elif defined(__STDC_VERSION__) && __STDC_VERSION__ >= 202311L
 #define ALIGNED_16 alignas(16)
 #elif defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L
 #define ALIGNED_16 _Alignas(16)
@@ -113,7 +115,7 @@ _SOURCE = """\
 #define ALIGNED_16 __attribute__((aligned(16)))
 #elif defined(_MSC_VER)
 #define ALIGNED_16 __declspec(align(16))
-#elif !defined(ALIGNED_16)
+#else
 #error "Define ALIGNED_16 as what this compiler takes for an alignment of 16 bytes."
 #endif
 
@@ -139,8 +141,8 @@ def to_c(model: bytes, spec: ModelSpec, name: str = "model") -> tuple[str, str]:
     Raises
     ------
     InputError
-        A name that C does not take, a network that is not int8, has an operator that TensorFlow Lite
-        for Microcontrollers lacks, or does not fit the front end.
+        A name that C does not take; or a network that is not int8, has an operator that TensorFlow
+        Lite for Microcontrollers lacks, or does not fit the front end.
     ConversionError
         The bytes are not a .tflite.
     """
@@ -158,7 +160,7 @@ def to_c(model: bytes, spec: ModelSpec, name: str = "model") -> tuple[str, str]:
         "sizes": _defines(prefix, _sizes(model, spec)),
         "ends": _defines(prefix, _end("INPUT", taken) | _end("OUTPUT", given)),
         "operators": _operators(prefix, graph),
-        "front_end": _defines(prefix, front_end_constants(spec.front_end)),
+        "front_end": _defines(f"{prefix}_FRONT_END", front_end_constants(spec.front_end)),
     }
     return _HEADER.format(**texts), _SOURCE.format(**texts, content=_rows(model))
 
@@ -168,7 +170,9 @@ def write_c(
 ) -> tuple[Path, Path]:
     """Write ``name.h`` and ``name.c`` into a folder and return their paths; see `to_c`."""
     paths = (Path(folder) / f"{name}.h", Path(folder) / f"{name}.c")
-    for path, text in zip(paths, to_c(model, spec, name), strict=True):
+    texts = to_c(model, spec, name)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for path, text in zip(paths, texts, strict=True):
         temporary = path.with_name(f".{path.name}.tmp")
         temporary.write_text(text, encoding="ascii", newline="\n")
         os.replace(temporary, path)
@@ -191,7 +195,8 @@ def front_end_constants(front_end: FrontEnd) -> dict[str, str]:
     constants: dict[str, str] = {}
     for field in dataclasses.fields(front_end):
         value = getattr(front_end, field.name)
-        constants[field.name.upper()] = _literal(value)
+        is_float = str(field.type) == "float"  # and may yet hold a whole number
+        constants[field.name.upper()] = _literal(float(value) if is_float else value)
         if isinstance(value, str):
             constants[f"{field.name}_{value}".upper().replace("-", "_")] = "1"
     derived = ("signal_samples", "pad_left", "pad_right", "n_bands", "n_steps")
@@ -292,6 +297,7 @@ def _rows(content: bytes) -> str:
 
 
 def _in_comment(text: str) -> str:
-    """Return a text that cannot end, or begin, a comment, nor continue it in some other way."""
-    plain = re.sub(r"[^ -~]", "?", " ".join(text.split()))
-    return re.sub(r"[*\\]|\?(?=\?)|/(?=[/*])", "", plain) or "not stated"
+    """Return a text in ASCII that cannot end a comment, nor escape from it by a trigraph."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    harmless = re.sub(r"[*\\]|\?(?=\?)", "", plain)
+    return " ".join(harmless.split()) or "not stated"

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 MICRO_OPERATORS = frozenset(
     {
         "ADD", "AVERAGE_POOL_2D", "BATCH_MATMUL", "CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D",
-        "FULLY_CONNECTED", "GELU", "HARD_SWISH", "LOGISTIC", "MAX_POOL_2D", "MEAN", "MUL", "PAD",
+        "FULLY_CONNECTED", "HARD_SWISH", "LOGISTIC", "MAX_POOL_2D", "MEAN", "MUL", "PAD",
         "RELU", "RELU6", "RESHAPE", "RSQRT", "SOFTMAX", "SQUARED_DIFFERENCE", "SUB", "TRANSPOSE",
     }
 )  # fmt: skip
@@ -98,16 +98,6 @@ def slimmed(model: bytes) -> bytes:
     builder = flatbuffers.Builder(len(model))
     builder.Finish(tree.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
-
-
-def operators(model: bytes) -> list[str]:
-    """Return the names of a .tflite's operators, in order."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    tree: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(model, 0))
-    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
-    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in tree.operatorCodes]
-    return [names[codes[operator.opcodeIndex]] for operator in tree.subgraphs[0].operators]
 
 
 def _exported(model: Any) -> bytes:

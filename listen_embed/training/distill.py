@@ -46,13 +46,15 @@ class Settings:
     batch : int
         Crops in a step.
     learning_rate : float
-        Its peak; it rises over the first 2 % of the run and falls as a cosine to 1 %.
+        Its peak; it rises over the first 4 % of the run and falls as a cosine to 1 %.
     weight_decay : float
     average : float
         Decay of the running average of the weights, which is what the run gives.
     loss : {"mse", "cosine", "mse+cosine"}
     seed : int
         Order of the crops within a shard.
+    keep_zeros : bool
+        Weights that are zero at the start stay zero: a pruned network stays pruned.
     """
 
     n_shards: int
@@ -62,6 +64,7 @@ class Settings:
     average: float = 0.998
     loss: Loss = "mse+cosine"
     seed: int = 0
+    keep_zeros: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +188,8 @@ class _Run:
             _decayed(self.student, settings.weight_decay), lr=settings.learning_rate
         )
         self.settings = settings
+        matrices = [p for p in self.student.parameters() if p.ndim > 1]
+        self._masks = [(p, p.detach() != 0) for p in matrices] if settings.keep_zeros else []
         self.step = 0
         self.history: list[Progress] = []
         self._device = device
@@ -207,17 +212,23 @@ class _Run:
             loss.backward()
             nn.utils.clip_grad_norm_(self.student.parameters(), 5.0)
             self.optimizer.step()
+            self._clear_pruned()
             self._average()
             self.step += 1
             losses.append(loss.item())
         return float(np.mean(losses))
 
     def _set_rate(self, total_steps: int) -> None:
-        warm_up = max(1, total_steps // 50)
+        warm_up = max(1, total_steps // 25)
         rising = min(1.0, (self.step + 1) / warm_up)
         falling = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, self.step / total_steps)))
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * rising * falling
+
+    @torch.no_grad()
+    def _clear_pruned(self) -> None:
+        for weight, mask in self._masks:
+            weight *= mask
 
     @torch.no_grad()
     def _average(self) -> None:

@@ -8,13 +8,21 @@ Source of the magnitude schedule: EdgeL3 (Kumari et al., PAISE 2019), layer-wise
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from listen_embed.training.network import Activation, ConvNorm, InvertedResidual, Student
+from listen_embed.errors import InputError
+from listen_embed.training.network import (
+    Architecture,
+    ConvNorm,
+    InvertedResidual,
+    Student,
+    estimate_bytes,
+)
 
 _MULTIPLE = 8  # channels come in eights, as vector units like them
 
@@ -27,7 +35,6 @@ def slim(
     squeeze: float,
     last: float = 1.0,
     emb_dim: int = 0,
-    activation: Activation | None = None,
 ) -> Student:
     """Return a student with a share of its channels, the most useful ones.
 
@@ -41,38 +48,20 @@ def slim(
         the last convolution's; rounded up to eights.
     emb_dim : int
         Width of a new linear layer at the end (zeros; fit or train it), 0 for none.
-    activation : str, optional
-        Replaces every activation; None keeps them.
     """
     usefulness = _measure(student, features)
-    kept_hidden = [_best(u, hidden) for u in usefulness.hidden]
-    kept_squeeze = [_best(u, squeeze) if u is not None else None for u in usefulness.squeeze]
-    kept_last = _best(usefulness.last, last)
-    blocks = tuple(
-        replace(
-            block,
-            hidden=len(h),
-            squeeze=0 if s is None else len(s),
-            activation=activation or block.activation,
-        )
-        for block, h, s in zip(
-            student.architecture.blocks, kept_hidden, kept_squeeze, strict=True
+    smaller = Student(
+        slim_architecture(
+            student.architecture, hidden=hidden, squeeze=squeeze, last=last, emb_dim=emb_dim
         )
     )
-    architecture = replace(
-        student.architecture,
-        blocks=blocks,
-        last=len(kept_last),
-        emb_dim=emb_dim,
-        activation=activation or student.architecture.activation,
-    )
-    smaller = Student(architecture)
     _copy_conv(smaller.stem, student.stem, slice(None), slice(None))
-    for new, old, h, s in zip(
-        smaller.blocks, student.blocks, kept_hidden, kept_squeeze, strict=True
+    for new, old, of_hidden, of_squeeze in zip(
+        smaller.blocks, student.blocks, usefulness.hidden, usefulness.squeeze, strict=True
     ):
-        _copy_block(new, old, h, s)
-    _copy_conv(smaller.last, student.last, kept_last, slice(None))
+        kept = None if of_squeeze is None else _best(of_squeeze, squeeze)
+        _copy_block(new, old, _best(of_hidden, hidden), kept)
+    _copy_conv(smaller.last, student.last, _best(usefulness.last, last), slice(None))
     if emb_dim:
         nn.init.zeros_(smaller.to_embedding.weight)
         nn.init.zeros_(smaller.to_embedding.bias)
@@ -116,8 +105,7 @@ def _measure(student: Student, features: Tensor) -> _Usefulness:
 
 def _best(usefulness: Tensor, share: float) -> Tensor:
     """Return the indices of the most useful channels, in their old order."""
-    n_kept = min(len(usefulness), -(-round(share * len(usefulness)) // _MULTIPLE) * _MULTIPLE)
-    return usefulness.topk(n_kept).indices.sort().values
+    return usefulness.topk(_n_kept(len(usefulness), share)).indices.sort().values
 
 
 def _copy_block(
@@ -145,17 +133,56 @@ def _copy_conv(
             getattr(new[1], part).copy_(getattr(old[1], part)[outputs])  # type: ignore[index]
 
 
-def prune_magnitude(student: Student, sparsity: Sequence[float]) -> Student:
+def fit_shares(architecture: Architecture, budget_bytes: int, emb_dim: int) -> dict[str, float]:
+    """Return the arguments of `slim` that keep the most channels within a budget.
+
+    Raises
+    ------
+    InputError
+        Even the smallest share is too large.
+    """
+    for share in (0.95, 0.9, 0.8, 0.75, 0.65, 0.6, 0.5, 0.4, 0.36, 0.3, 0.25):
+        shares = {"hidden": share, "squeeze": share / 3, "last": max(share, 0.4)}
+        if estimate_bytes(slim_architecture(architecture, emb_dim=emb_dim, **shares)) <= budget_bytes:
+            return shares
+    least = estimate_bytes(slim_architecture(architecture, emb_dim=emb_dim, **shares))
+    raise InputError(
+        f"a budget of {budget_bytes} bytes is too small for a pruned student, which needs {least}; "
+        "raise the budget, or let a student grow from scratch"
+    )
+
+
+def slim_architecture(
+    architecture: Architecture, *, hidden: float, squeeze: float, last: float, emb_dim: int
+) -> Architecture:
+    """Return the shape that `slim` will give."""
+    blocks = tuple(
+        replace(
+            block,
+            hidden=_n_kept(block.hidden, hidden),
+            squeeze=_n_kept(block.squeeze, squeeze) if block.squeeze else 0,
+        )
+        for block in architecture.blocks
+    )
+    return replace(
+        architecture, blocks=blocks, last=_n_kept(architecture.last, last), emb_dim=emb_dim
+    )
+
+
+def _n_kept(n: int, share: float) -> int:
+    return min(n, max(1, -(-round(share * n) // _MULTIPLE)) * _MULTIPLE)
+
+
+def prune_magnitude(student: nn.Module, sparsity: Sequence[float]) -> nn.Module:
     """Return a student whose convolutions have their smallest weights set to zero.
 
     Parameters
     ----------
-    student : Student
+    student : nn.Module
     sparsity : sequence of float
         Share in [0, 1) of zeros for each convolution in order; EdgeL3 spares the first.
     """
-    pruned = Student(student.architecture)
-    pruned.load_state_dict(student.state_dict())
+    pruned = copy.deepcopy(student)
     convolutions = [m for m in pruned.modules() if isinstance(m, nn.Conv2d)]
     with torch.no_grad():
         for convolution, share in zip(convolutions, sparsity, strict=True):

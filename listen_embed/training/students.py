@@ -23,6 +23,7 @@ from listen_embed.training import corpus, pruning
 from listen_embed.training.augment import Augmentation
 from listen_embed.training.distill import Progress, Settings, distil, fit_linear
 from listen_embed.training.network import Architecture, Block, Student, from_efficientat
+from listen_embed.training.quantize import folded
 from listen_embed.training.reduction import Reduction, fit_pca, keep_all
 from listen_embed.training.shards import CorpusSounds, Recipe, Shard, WorkshopSounds, shards
 from listen_embed.upstream import torch_zip
@@ -138,19 +139,19 @@ def general_plans(work: Path) -> list[Plan]:
     return [
         Plan(
             model_type="sea", emb_dim=64, variant="general", front_end=0,
-            start=slimmed(0.36, 0.08, 0.4, 64), settings=Settings(n_shards=100),
+            start=slimmed(0.36, 0.08, 0.4, 64), settings=Settings(n_shards=86, learning_rate=1e-3),
         ),
         Plan(
             model_type="sea", emb_dim=128, variant="general", front_end=0,
-            start=slimmed(0.75, 0.2, 0.75, 128), settings=Settings(n_shards=100),
+            start=slimmed(0.75, 0.2, 0.75, 128), settings=Settings(n_shards=86, learning_rate=1e-3),
         ),
         Plan(
             model_type="pruned", emb_dim=384, variant="mn04", front_end=0,
-            start=slimmed(0.95, 0.6, 1.0, 0), settings=Settings(n_shards=60, learning_rate=1e-3),
+            start=slimmed(0.95, 0.6, 1.0, 0), settings=Settings(n_shards=40, learning_rate=5e-4),
         ),
         Plan(
             model_type="sea", emb_dim=32, variant="nano", front_end=1,
-            start=lambda features: _nano(), settings=Settings(n_shards=100, learning_rate=5e-3),
+            start=lambda features: _nano(), settings=Settings(n_shards=86, learning_rate=5e-3),
         ),
     ]  # fmt: skip
 
@@ -170,6 +171,9 @@ def train(plan: Plan, recipe: Recipe, material: Path, run: Path, workers: int) -
     if start.architecture.emb_dim and plan.front_end == 0:
         first = next(iter(shards(material, recipe, _FIRST_SHARD, _FIRST_SHARD + 1, workers)))
         fit_linear(start, first.features[plan.front_end], reduction(first.targets))
+    if plan.front_end == 0:
+        # mn04's norms fit AudioSet; statistics of our batches in their place would undo what it knows.
+        start = folded(start)
 
     def from_number(number: int) -> Iterator[Shard]:
         last = _FIRST_SHARD + plan.settings.n_shards

@@ -20,7 +20,13 @@ def test_a_packed_block_comes_back(dtype: str, step: float) -> None:
     block = Block(SAMPLES, 48000, 12345, ends=True, oldest=True)
     back = unpack(pack(block, stream=0xABC, sequence=7, dtype=dtype))
     np.testing.assert_allclose(back.samples, SAMPLES, atol=step)
-    assert (back.rate, back.first, back.end, back.ends, back.oldest) == (48000, 12345, 12350, True, True)
+    assert (back.rate, back.first, back.end, back.ends, back.oldest) == (
+        48000,
+        12345,
+        12350,
+        True,
+        True,
+    )
     assert back.clock == "abc@48000"
 
 
@@ -31,7 +37,10 @@ def test_the_header_is_as_documented() -> None:
     assert list(message[4:8]) == [1, 1, 1, 0]
     assert struct.unpack_from("<I", message, 8) == (16000,)
     assert struct.unpack_from("<QQQ", message, 16) == (5, 9, 3)
-    assert message[40:] == SAMPLES.clip(-1, 32767 / 32768).__mul__(32768).round().astype("<i2").tobytes()
+    assert (
+        message[40:]
+        == SAMPLES.clip(-1, 32767 / 32768).__mul__(32768).round().astype("<i2").tobytes()
+    )
 
 
 def test_channels_are_averaged() -> None:
@@ -41,8 +50,9 @@ def test_channels_are_averaged() -> None:
 
 def test_too_loud_samples_are_clipped_not_wrapped() -> None:
     assert decode(encode(np.array([2.0, -2.0], np.float32), "int16"), "int16", 1).tolist() == [
-        32767 / 32768, -1.0,
-    ]  # fmt: skip
+        32767 / 32768,
+        -1.0,
+    ]
 
 
 def _patched(offset: int, content: bytes) -> bytes:

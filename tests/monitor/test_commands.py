@@ -14,18 +14,54 @@ RATE = 16000
 
 def test_collect_adapt_run(tmp_path: Path) -> None:
     for number, state in enumerate(("off", "low", "high")):
-        wav = write_wav(tmp_path / f"{state}.wav", sound((state, 8.0), rate=RATE, seed=number), RATE)
-        said = finished(monitor("collect", "--label", state, "--seconds", 7, "--from", wav,
-                                "--out", tmp_path / "clips"))  # fmt: skip
+        wav = write_wav(
+            tmp_path / f"{state}.wav", sound((state, 8.0), rate=RATE, seed=number), RATE
+        )
+        said = finished(
+            monitor(
+                "collect",
+                "--label",
+                state,
+                "--seconds",
+                7,
+                "--from",
+                wav,
+                "--out",
+                tmp_path / "clips",
+            )
+        )
         assert "7.00 s" in said
-    said = finished(monitor("adapt", tmp_path / "clips", "--out", tmp_path / "machine.npz",
-                            "--model", "logmel/128/16k", "--hop", 0.25))  # fmt: skip
+    said = finished(
+        monitor(
+            "adapt",
+            tmp_path / "clips",
+            "--out",
+            tmp_path / "machine.npz",
+            "--model",
+            "logmel/128/16k",
+            "--hop",
+            0.25,
+        )
+    )
     assert "macro-F1 1.0000" in said
     assert "true\\given" in said
     assert (tmp_path / "machine.svg").read_text().startswith("<svg")
-    shift = write_wav(tmp_path / "shift.wav", sound(("off", 4.0), ("low", 5.0), ("high", 4.0), rate=RATE), RATE)
-    lines = finished(monitor("run", "--head", tmp_path / "machine.npz", "--from", shift,
-                             "--journal", tmp_path / "j.sqlite", "--jsonl", "-"))  # fmt: skip
+    shift = write_wav(
+        tmp_path / "shift.wav", sound(("off", 4.0), ("low", 5.0), ("high", 4.0), rate=RATE), RATE
+    )
+    lines = finished(
+        monitor(
+            "run",
+            "--head",
+            tmp_path / "machine.npz",
+            "--from",
+            shift,
+            "--journal",
+            tmp_path / "j.sqlite",
+            "--jsonl",
+            "-",
+        )
+    )
     events = [json.loads(line) for line in lines.splitlines()]
     assert [e["state"] for e in events if e["kind"] == "state"] == ["off", "low", "high"]
     assert [e["what"] for e in events if e["kind"] == "source"] == ["started", "ended"]

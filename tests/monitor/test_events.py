@@ -13,8 +13,13 @@ EVENT = Event("file:a", "c", 4800, 48000, 1e9 + 0.1, "state", {"state": "Mode 1"
 def test_an_id_is_made_of_the_place_and_kind_alone() -> None:
     assert len(EVENT.id) == 16
     assert replace(EVENT, wall=5.0, rate=1, data={"state": "other"}).id == EVENT.id
-    others = (replace(EVENT, source="b"), replace(EVENT, clock="d"), replace(EVENT, sample=1),
-              replace(EVENT, kind="anomaly"), replace(EVENT, data={"what": "ends"}))  # fmt: skip
+    others = (
+        replace(EVENT, source="b"),
+        replace(EVENT, clock="d"),
+        replace(EVENT, sample=1),
+        replace(EVENT, kind="anomaly"),
+        replace(EVENT, data={"what": "ends"}),
+    )
     assert len({EVENT.id, *(other.id for other in others)}) == 6
 
 

@@ -60,7 +60,9 @@ def test_a_new_sink_starts_at_the_present_an_old_one_where_it_was(journal: Journ
 
 def test_pruning_keeps_what_a_sink_still_needs(journal: Journal) -> None:
     journal.register("slow")
-    journal.append([event(1, 1.0), event(2, 1.0), event(3, 50.0)], trace=[_point(1.0), _point(60.0)])
+    journal.append(
+        [event(1, 1.0), event(2, 1.0), event(3, 50.0)], trace=[_point(1.0), _point(60.0)]
+    )
     journal.advance("slow", 1)
     journal.prune(events_before=40.0, trace_before=30.0, sinks=["slow"])
     assert [entry.number for entry in journal.after(0, 10)] == [2, 3]
@@ -86,8 +88,10 @@ def test_since_returns_the_newest_in_order(journal: Journal) -> None:
 
 
 def test_writers_are_durable_and_senders_need_not_be(tmp_path: Path) -> None:
-    levels = [Journal(tmp_path / "j", durable=d)._db.execute("PRAGMA synchronous").fetchone()[0]
-              for d in (True, False)]  # fmt: skip
+    levels = [
+        Journal(tmp_path / "j", durable=d)._db.execute("PRAGMA synchronous").fetchone()[0]
+        for d in (True, False)
+    ]
     assert levels == [2, 1]
 
 

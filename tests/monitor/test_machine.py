@@ -18,7 +18,9 @@ MODEL = {"model": "logmel/128/16k", "digest": "d" * 64}
 @pytest.fixture
 def machine(rng: np.random.Generator) -> Machine:
     centres = {"a": 0.0, "b": 5.0}
-    rows = np.concatenate([rng.normal(c, 0.3, (40, 6)) for c in centres.values()]).astype(np.float32)
+    rows = np.concatenate([rng.normal(c, 0.3, (40, 6)) for c in centres.values()]).astype(
+        np.float32
+    )
     labels = [label for label in centres for _ in range(40)]
     return Machine(
         Classifier("prototype", **MODEL, reject=0.05).learn(rows, labels),

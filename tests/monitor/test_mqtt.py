@@ -57,8 +57,10 @@ def test_events_state_and_presence(broker: Broker) -> None:
 
 def test_the_last_will_speaks_for_a_monitor_that_was_killed(broker: Broker) -> None:
     hears = Subscriber(broker, "m")
-    code = ("import sys, time\nfrom listen_embed.monitor.mqtt import JsonSink\n"
-            "sink = JsonSink(sys.argv[1], 'r')\nsink._connection.wait_up()\ntime.sleep(60)")  # fmt: skip
+    code = (
+        "import sys, time\nfrom listen_embed.monitor.mqtt import JsonSink\n"
+        "sink = JsonSink(sys.argv[1], 'r')\nsink._connection.wait_up()\ntime.sleep(60)"
+    )
     process = spawn("-c", code, f"{broker.url}/m")
     eventually(lambda: "m/online" in hears.others, 20)
     process.kill()
@@ -122,13 +124,19 @@ def test_passwords(
     from tests.monitor.world import needs
 
     (tmp_path / "users").touch()
-    subprocess.run([needs("mosquitto_passwd"), "-b", str(tmp_path / "users"), "ann", "s3cret/@"],
-                   check=True, capture_output=True)  # fmt: skip
+    subprocess.run(
+        [needs("mosquitto_passwd"), "-b", str(tmp_path / "users"), "ann", "s3cret/@"],
+        check=True,
+        capture_output=True,
+    )
     (tmp_path / "users").chmod(0o600)
     broker = make_broker(f"password_file {tmp_path / 'users'}", "false")
     (tmp_path / "pw").write_text("s3cret/@\n")
     host = f"127.0.0.1:{broker.port}"
-    for url in (f"mqtt://ann:s3cret%2F%40@{host}/m", f"mqtt://ann@{host}/m?passwordfile={tmp_path}/pw"):
+    for url in (
+        f"mqtt://ann:s3cret%2F%40@{host}/m",
+        f"mqtt://ann@{host}/m?passwordfile={tmp_path}/pw",
+    ):
         sink = JsonSink(url, "run")
         sink.send([entry(1)])
         sink.close()
@@ -140,11 +148,14 @@ def test_passwords(
     wrong.close()
 
 
-def _certificate(folder: Path, name: str, signer: tuple[object, object] | None) -> tuple[object, object]:
+def _certificate(
+    folder: Path, name: str, signer: tuple[object, object] | None
+) -> tuple[object, object]:
+    from ipaddress import ip_address
+
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
-    from ipaddress import ip_address
 
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
@@ -152,16 +163,23 @@ def _certificate(folder: Path, name: str, signer: tuple[object, object] | None) 
     names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
     issuer_key, issuer = (key, subject) if signer is None else (signer[0], signer[1].subject)
     certificate = (
-        x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number(),
-                                now - datetime.timedelta(hours=1), now + datetime.timedelta(days=1))
+        x509.CertificateBuilder(
+            issuer,
+            subject,
+            key.public_key(),
+            x509.random_serial_number(),
+            now - datetime.timedelta(hours=1),
+            now + datetime.timedelta(days=1),
+        )
         .add_extension(names, False)
         .add_extension(x509.BasicConstraints(signer is None, None), True)
         .sign(issuer_key, hashes.SHA256())
-    )  # fmt: skip
+    )
     pem = serialization.Encoding.PEM
     (folder / f"{name}.crt").write_bytes(certificate.public_bytes(pem))
-    (folder / f"{name}.key").write_bytes(key.private_bytes(
-        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))  # fmt: skip
+    (folder / f"{name}.key").write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
     return key, certificate
 
 
@@ -174,16 +192,21 @@ def test_tls_with_client_certificates(
     _certificate(tmp_path, "server", authority)
     _certificate(tmp_path, "client", authority)
     _certificate(tmp_path, "stranger", None)
-    broker = make_broker(f"cafile {tmp_path}/ca.crt\ncertfile {tmp_path}/server.crt\n"
-                         f"keyfile {tmp_path}/server.key\nrequire_certificate true")  # fmt: skip
+    broker = make_broker(
+        f"cafile {tmp_path}/ca.crt\ncertfile {tmp_path}/server.crt\n"
+        f"keyfile {tmp_path}/server.key\nrequire_certificate true"
+    )
     base = f"mqtts://127.0.0.1:{broker.port}/m"
     ours = f"cert={tmp_path}/client.crt&key={tmp_path}/client.key"
     sink = JsonSink(f"{base}?ca={tmp_path}/ca.crt&{ours}", "run")
     sink.send([entry(1)])
     sink.close()
     monkeypatch.setattr(mqtt, "_CONNECT_S", 1.0)
-    for refused in (f"{base}?ca={tmp_path}/stranger.crt&{ours}", f"{base}?ca={tmp_path}/ca.crt",
-                    f"{base}?{ours}"):  # fmt: skip
+    for refused in (
+        f"{base}?ca={tmp_path}/stranger.crt&{ours}",
+        f"{base}?ca={tmp_path}/ca.crt",
+        f"{base}?{ours}",
+    ):
         sink = JsonSink(refused, "run")
         with pytest.raises(SinkError, match="no connection"):
             sink.send([entry(1)])
@@ -273,7 +296,9 @@ def test_garbage_on_the_topic_is_a_notice(broker: Broker) -> None:
 
     threading.Thread(target=publish).start()
     items = list(source.items(None, threading.Event()))
-    assert [i.what if isinstance(i, Notice) else len(i.samples) for i in items] == ["garbage"] * 4 + [800]
+    assert [i.what if isinstance(i, Notice) else len(i.samples) for i in items] == [
+        "garbage"
+    ] * 4 + [800]
     stranger.close()
 
 
@@ -292,7 +317,9 @@ def test_a_live_sensor_that_was_restarted_is_another_clock(broker: Broker, tmp_p
     listener = threading.Thread(target=listen)
     listener.start()
     for _ in range(2):
-        finished(spawn(ROOT / "examples/monitor/sensor.py", wav, f"{broker.url}/sensor", "--pace", 0))
+        finished(
+            spawn(ROOT / "examples/monitor/sensor.py", wav, f"{broker.url}/sensor", "--pace", 0)
+        )
     stop.set()
     listener.join(10)
     assert len({block.clock for block in found}) == 2

@@ -26,8 +26,20 @@ ABOUT = {"name": "lathe 1", "source": "file:x", "threshold": 3.0}
 
 
 def hop(index: int, state: str = "Mode1") -> Hop:
-    return Hop("c", index, index / 10, 1e9 + index / 10, state, Judgement(state, 0.9, 1.5), False, 3.0, 0.7, 0,
-               0.0, bytes(range(48)))  # fmt: skip
+    return Hop(
+        "c",
+        index,
+        index / 10,
+        1e9 + index / 10,
+        state,
+        Judgement(state, 0.9, 1.5),
+        False,
+        3.0,
+        0.7,
+        0,
+        0.0,
+        bytes(range(48)),
+    )
 
 
 def entry(number: int, **data: object) -> Entry:
@@ -201,7 +213,8 @@ def browser() -> Iterator[object]:
         pytest.skip("playwright is not installed (pip install playwright)")
     with sync_playwright() as play:
         chromium = play.chromium.launch(
-            executable_path=program, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+            executable_path=program,
+            args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
         )
         yield chromium
         chromium.close()
@@ -226,8 +239,10 @@ class Feed(threading.Thread):
 def test_a_person_sees_live_values_and_can_click(
     page: Page, hub: Hub, browser: object, tmp_path: Path
 ) -> None:
-    hub.load([entry(1, state="Mode1", detail="<b>bold</b>")],
-             [TracePoint(1e9 + n, "Mode1", 1.0, n > 3000, 0.5, bytes(48)) for n in range(3600)])  # fmt: skip
+    hub.load(
+        [entry(1, state="Mode1", detail="<b>bold</b>")],
+        [TracePoint(1e9 + n, "Mode1", 1.0, n > 3000, 0.5, bytes(48)) for n in range(3600)],
+    )
     feed = Feed(hub)
     view = browser.new_page(viewport={"width": 900, "height": 1000})
     problems: list[str] = []
@@ -240,7 +255,9 @@ def test_a_person_sees_live_values_and_can_click(
     assert view.inner_text("#name") == "lathe 1"
     assert view.inner_text("#link") == "live"
     before = view.inner_text("#clock")
-    view.wait_for_function("(text) => document.getElementById('clock').textContent !== text", arg=before)
+    view.wait_for_function(
+        "(text) => document.getElementById('clock').textContent !== text", arg=before
+    )
     assert view.locator("#events b").count() == 0  # details are text, never HTML
     assert "<b>bold</b>" in view.inner_text("#events")
     hub.entries([entry(2, state="Mode7")])

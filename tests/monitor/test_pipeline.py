@@ -15,8 +15,18 @@ from listen_embed.monitor.journal import Journal
 from listen_embed.monitor.pipeline import Ear, Grid, Hop, Rhythm
 from listen_embed.monitor.sources import Notice
 from tests.monitor.world import (
-    RATE, SETTINGS, Blocks, ToneMachine, cut, kinds, listen, sound, told, tone_ear, write_wav,
-)  # fmt: skip
+    RATE,
+    SETTINGS,
+    Blocks,
+    ToneMachine,
+    cut,
+    kinds,
+    listen,
+    sound,
+    told,
+    tone_ear,
+    write_wav,
+)
 
 STORY = (("off", 3.0), ("low", 4.0), ("high", 3.5), ("low", 0.2), ("high", 3.0), ("off", 2.3))
 
@@ -31,14 +41,22 @@ def test_states_follow_the_sound(tmp_path: Path) -> None:
     listen(Blocks(*cut(sound(*STORY), RATE), Notice("ended")), tmp_path / "j.sqlite")
     without_beats = [k for k in kinds(tmp_path / "j.sqlite") if not k.startswith("heartbeat")]
     assert without_beats == [
-        "source:started", "state:off", "state:low", "state:high", "state:off", "source:ended",
-    ]  # fmt: skip
+        "source:started",
+        "state:off",
+        "state:low",
+        "state:high",
+        "state:off",
+        "source:ended",
+    ]
 
 
 def test_a_change_is_dated_to_where_it_began(tmp_path: Path) -> None:
     listen(Blocks(*cut(sound(*STORY), RATE)), tmp_path / "j.sqlite")
-    changes = [(sample / RATE, dict(data)["since_sample"] / RATE)
-               for _, kind, sample, data in told(tmp_path / "j.sqlite") if kind == "state"]  # fmt: skip
+    changes = [
+        (sample / RATE, dict(data)["since_sample"] / RATE)
+        for _, kind, sample, data in told(tmp_path / "j.sqlite")
+        if kind == "state"
+    ]
     for (known, since), true in zip(changes[1:], (3.0, 7.0, 13.7), strict=True):
         assert abs(since + 0.25 - true) <= 0.25
         assert 0 < known - true < 0.85
@@ -60,8 +78,9 @@ def test_anomaly_begins_and_ends_with_hysteresis(tmp_path: Path) -> None:
     loud = np.concatenate([sound(("low", 3.0)), 3 * sound(("low", 2.0)), sound(("low", 3.0))])
     listen(Blocks(*cut(loud, RATE)), tmp_path / "j.sqlite")
     assert [k for k in kinds(tmp_path / "j.sqlite") if k.startswith("anomaly")] == [
-        "anomaly:begins", "anomaly:ends",
-    ]  # fmt: skip
+        "anomaly:begins",
+        "anomaly:ends",
+    ]
 
 
 def test_heartbeats_come_by_the_sample_clock(tmp_path: Path) -> None:
@@ -73,8 +92,11 @@ def test_heartbeats_come_by_the_sample_clock(tmp_path: Path) -> None:
 
 def test_a_frame_that_nobody_heard_whole_says_nothing(tmp_path: Path) -> None:
     hops: list[Hop] = []
-    listen(Blocks(*cut(sound(("low", 1.04)), 100), Notice("ended")), tmp_path / "j.sqlite",
-           on_hop=hops.append)  # fmt: skip
+    listen(
+        Blocks(*cut(sound(("low", 1.04)), 100), Notice("ended")),
+        tmp_path / "j.sqlite",
+        on_hop=hops.append,
+    )
     assert [hop.index for hop in hops] == [0, 1, 2, 3, 4, 5]  # the last ends at 1.0 s
 
 
@@ -91,8 +113,10 @@ def test_repeated_and_overlapping_blocks_count_once(
     tmp_path: Path, undisturbed: list[object]
 ) -> None:
     samples = sound(*STORY)
-    blocks = [Block(samples[max(0, i - 300) : i + 800], RATE, max(0, i - 300), "c")
-              for i in range(0, len(samples), 800)]  # fmt: skip
+    blocks = [
+        Block(samples[max(0, i - 300) : i + 800], RATE, max(0, i - 300), "c")
+        for i in range(0, len(samples), 800)
+    ]
     doubled = [block for block in blocks for _ in range(2)]
     listen(Blocks(*doubled, Notice("ended")), tmp_path / "j.sqlite")
     assert told(tmp_path / "j.sqlite") == undisturbed
@@ -102,14 +126,20 @@ def test_another_rate_is_an_event(tmp_path: Path) -> None:
     first, second = sound(("low", 2.0)), sound(("high", 2.0), rate=16000)
     listen(Blocks(*cut(first, 800), *cut(second, 800, "d", 16000)), tmp_path / "j.sqlite")
     assert [k for k in kinds(tmp_path / "j.sqlite") if k.startswith("so")] == [
-        "source:started", "source:rate changed",
-    ]  # fmt: skip
+        "source:started",
+        "source:rate changed",
+    ]
     assert "state:high" in kinds(tmp_path / "j.sqlite")
 
 
 def test_notices_become_events(tmp_path: Path) -> None:
-    items = (Notice("garbage", "x" * 999), *cut(sound(("low", 1.0)), 800), Notice("stalled"),
-             Notice("resumed"), Notice("ended"))  # fmt: skip
+    items = (
+        Notice("garbage", "x" * 999),
+        *cut(sound(("low", 1.0)), 800),
+        Notice("stalled"),
+        Notice("resumed"),
+        Notice("ended"),
+    )
     listen(Blocks(*items), tmp_path / "j.sqlite")
     assert kinds(tmp_path / "j.sqlite")[0] == "source:garbage"
     assert kinds(tmp_path / "j.sqlite")[-3:] == ["source:stalled", "source:resumed", "source:ended"]
@@ -155,8 +185,9 @@ def _listen_as(machine: ToneMachine, wav: Path, journal: Path) -> None:
 
     book = Journal(journal)
     try:
-        Pipeline(tone_ear(), machine, SETTINGS, book, open_source(str(wav)),
-                 rhythm=Rhythm(2.0, 1.0)).run(threading.Event())  # fmt: skip
+        Pipeline(
+            tone_ear(), machine, SETTINGS, book, open_source(str(wav)), rhythm=Rhythm(2.0, 1.0)
+        ).run(threading.Event())
     finally:
         book.close()
 
@@ -205,7 +236,9 @@ def test_the_source_is_told_what_it_may_forget(tmp_path: Path) -> None:
     assert kept[-1] == 10 * RATE + 1  # ended: nothing more, the end itself included
 
 
-@pytest.mark.parametrize(("rate", "hop_s"), [(44100, 0.1), (22050, 0.07), (11025, 0.1), (48000, 1 / 3)])
+@pytest.mark.parametrize(
+    ("rate", "hop_s"), [(44100, 0.1), (22050, 0.07), (11025, 0.1), (48000, 1 / 3)]
+)
 def test_streams_begin_where_hops_are_whole_samples_at_both_rates(rate: int, hop_s: float) -> None:
     ear = replace(tone_ear(hop_s), rate=48000)
     grid = Grid(rate, ear)

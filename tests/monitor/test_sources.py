@@ -16,7 +16,7 @@ from listen_embed.errors import InputError, MissingExtraError
 from listen_embed.monitor import sources
 from listen_embed.monitor.block import Block, encode, pack
 from listen_embed.monitor.sources import Backlog, Item, Live, Notice, Pcm, Place, open_source
-from tests.monitor.world import RATE, free_port, sound, write_wav
+from tests.monitor.world import RATE, eventually, free_port, sound, write_wav
 
 SAMPLES = sound(("low", 2.0), ("high", 1.0))
 
@@ -76,7 +76,11 @@ def test_real_time_takes_its_time(tmp_path: Path) -> None:
 
 def test_a_folder_plays_its_files_by_name_each_on_its_own_clock(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
-    for name, part in (("b/z.wav", SAMPLES[:100]), ("a.wav", SAMPLES[:50]), ("c.flac", SAMPLES[:70])):
+    for name, part in (
+        ("b/z.wav", SAMPLES[:100]),
+        ("a.wav", SAMPLES[:50]),
+        ("c.flac", SAMPLES[:70]),
+    ):
         write_wav(tmp_path / name, part)
     (tmp_path / "notes.txt").write_text("no sound")
     (tmp_path / "bad.wav").write_bytes(b"RIFFgarbage")
@@ -86,8 +90,9 @@ def test_a_folder_plays_its_files_by_name_each_on_its_own_clock(tmp_path: Path) 
     assert [i.what for i in items if isinstance(i, Notice)] == ["garbage", "ended"]
     later = list(open_source(str(tmp_path)).items(Place("1:b/z.wav", 40), threading.Event()))
     assert [(i.clock, i.first) for i in later if isinstance(i, Block) and len(i.samples)] == [
-        ("1:b/z.wav", 40), ("1:c.flac", 0),
-    ]  # fmt: skip
+        ("1:b/z.wav", 40),
+        ("1:c.flac", 0),
+    ]
     over = list(open_source(str(tmp_path)).items(Place("1:c.flac", 0, True), threading.Event()))
     assert isinstance(over[0], Block)
     assert over[0].clock == "2:a.wav"
@@ -138,8 +143,11 @@ def test_a_pipe_of_any_portions(dtype: str) -> None:
 
 def test_floats_that_are_no_sound_are_garbage_and_leave_a_gap() -> None:
     pipe = sources._Pipe(Pcm(RATE, "float32", 1))
-    items = [*pipe.push(encode(SAMPLES[:100], "float32")), *pipe.push(b"\xff" * 400),
-             *pipe.push(encode(SAMPLES[:100], "float32"))]  # fmt: skip
+    items = [
+        *pipe.push(encode(SAMPLES[:100], "float32")),
+        *pipe.push(b"\xff" * 400),
+        *pipe.push(encode(SAMPLES[:100], "float32")),
+    ]
     assert [i.what if isinstance(i, Notice) else i.first for i in items] == [0, "garbage", 200]
 
 
@@ -203,7 +211,13 @@ def test_udp_takes_raw_and_framed_datagrams_and_survives_garbage() -> None:
     port, stop = free_port(), threading.Event()
     source = open_source(f"udp://127.0.0.1:{port}?sr=8000&stall=0.5")
     framed = pack(Block(SAMPLES[:100], 16000, 700), stream=255, sequence=0)
-    datagrams = [encode(SAMPLES[:400], "int16"), b"odd", framed, framed[:-4], encode(SAMPLES[:9], "int16")]
+    datagrams = [
+        encode(SAMPLES[:400], "int16"),
+        b"odd",
+        framed,
+        framed[:-4],
+        encode(SAMPLES[:9], "int16"),
+    ]
 
     def send() -> None:
         time.sleep(0.3)
@@ -224,18 +238,23 @@ def test_a_stall_and_its_end_are_noticed() -> None:
     backlog, stop = Backlog(10.0), threading.Event()
     items = backlog.items(stop, 0.3)
     assert next(items) == Notice("stalled", "no sound for 0.3 s")
-    backlog.offer(Block(SAMPLES, RATE, 0))
+    backlog.add(Block(SAMPLES, RATE, 0))
     assert next(items) == Notice("resumed")
     assert isinstance(next(items), Block)
 
 
 def test_a_backlog_counts_seconds_and_has_an_end() -> None:
-    backlog = Backlog(2.0)
-    for n in range(10):
-        backlog.offer(Block(SAMPLES[:RATE], RATE, n * RATE))
-    assert backlog.seconds() == 3.0  # one more than fits is taken, never a part
-    assert isinstance(backlog.get(0.1), Block)
-    assert backlog.seconds() == 2.0
+    backlog, done = Backlog(2.0), threading.Event()
+    blocks = [Block(SAMPLES[:RATE], RATE, n * RATE) for n in range(10)]
+    filler = threading.Thread(target=lambda: [backlog.put(block, done) for block in blocks])
+    filler.start()
+    eventually(lambda: backlog.seconds() == 3.0)  # one more than fits is taken, never a part
+    assert not backlog.has_room()
+    assert [backlog.get(1.0) for _ in range(5)] == blocks[:5]
+    eventually(lambda: backlog.seconds() == 3.0)
+    done.set()
+    filler.join(5)
+    assert not filler.is_alive()
 
 
 def test_a_source_thread_that_breaks_is_an_end_with_a_reason() -> None:

@@ -17,15 +17,38 @@ from listen_embed.monitor.sparkplug import Metric, SparkplugSink, payload
 from tests.monitor.world import Broker, eventually, spawn
 
 LABEL = {"optional": 1, "repeated": 3}
-TYPES = {"uint64": 4, "uint32": 13, "bool": 8, "double": 1, "float": 2, "string": 9, "bytes": 12, "message": 11}
+TYPES = {
+    "uint64": 4,
+    "uint32": 13,
+    "bool": 8,
+    "double": 1,
+    "float": 2,
+    "string": 9,
+    "bytes": 12,
+    "message": 11,
+}
 METRIC = [
-    (1, "name", "string"), (2, "alias", "uint64"), (3, "timestamp", "uint64"),
-    (4, "datatype", "uint32"), (5, "is_historical", "bool"), (6, "is_transient", "bool"),
-    (7, "is_null", "bool"), (10, "int_value", "uint32"), (11, "long_value", "uint64"),
-    (12, "float_value", "float"), (13, "double_value", "double"), (14, "boolean_value", "bool"),
-    (15, "string_value", "string"), (16, "bytes_value", "bytes"),
-]  # fmt: skip
-PAYLOAD = [(1, "timestamp", "uint64"), (3, "seq", "uint64"), (4, "uuid", "string"), (5, "body", "bytes")]
+    (1, "name", "string"),
+    (2, "alias", "uint64"),
+    (3, "timestamp", "uint64"),
+    (4, "datatype", "uint32"),
+    (5, "is_historical", "bool"),
+    (6, "is_transient", "bool"),
+    (7, "is_null", "bool"),
+    (10, "int_value", "uint32"),
+    (11, "long_value", "uint64"),
+    (12, "float_value", "float"),
+    (13, "double_value", "double"),
+    (14, "boolean_value", "bool"),
+    (15, "string_value", "string"),
+    (16, "bytes_value", "bytes"),
+]
+PAYLOAD = [
+    (1, "timestamp", "uint64"),
+    (3, "seq", "uint64"),
+    (4, "uuid", "string"),
+    (5, "body", "bytes"),
+]
 
 
 def _message_class() -> Any:
@@ -39,7 +62,11 @@ def _message_class() -> Any:
         for number, field, kind in fields:
             message.field.add(name=field, number=number, type=TYPES[kind], label=LABEL["optional"])
     file.message_type[1].field.add(
-        name="metrics", number=2, type=TYPES["message"], label=LABEL["repeated"], type_name=".t.Metric"
+        name="metrics",
+        number=2,
+        type=TYPES["message"],
+        label=LABEL["repeated"],
+        type_name=".t.Metric",
     )
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
@@ -66,9 +93,18 @@ def value(metric: Any) -> object:
 
 @pytest.mark.parametrize(
     ("kind", "given"),
-    [("uint64", 0), ("uint64", 2**64 - 1), ("uint64", 300), ("double", -1.5e300), ("boolean", True),
-     ("boolean", False), ("string", "Modus ä"), ("string", ""), ("string", None)],
-)  # fmt: skip
+    [
+        ("uint64", 0),
+        ("uint64", 2**64 - 1),
+        ("uint64", 300),
+        ("double", -1.5e300),
+        ("boolean", True),
+        ("boolean", False),
+        ("string", "Modus ä"),
+        ("string", ""),
+        ("string", None),
+    ],
+)
 def test_protobuf_reads_what_we_write(kind: str, given: object) -> None:
     data = payload([Metric("a/b", kind, given)], stamp_ms=1_700_000_000_123, seq=255)
     message = parsed(data)
@@ -86,7 +122,11 @@ def _canonical(data: bytes) -> bytes:
 
 def test_a_death_has_no_seq_and_history_is_marked() -> None:
     assert not parsed(payload([], stamp_ms=1, seq=None)).HasField("seq")
-    assert parsed(payload([Metric("x", "uint64", 1)], stamp_ms=1, seq=0, historical=True)).metrics[0].is_historical
+    assert (
+        parsed(payload([Metric("x", "uint64", 1)], stamp_ms=1, seq=0, historical=True))
+        .metrics[0]
+        .is_historical
+    )
 
 
 class Host:
@@ -122,12 +162,19 @@ def values(message: Any) -> dict[str, object]:
 def test_births_data_and_death(broker: Broker, tmp_path: Path) -> None:
     host = Host(broker)
     sink = SparkplugSink(f"{broker.url}/Plant/Hall1/Lathe", str(tmp_path / "j"))
-    sink.send([entry(1, "state", state="Mode1"), entry(2, "anomaly", what="begins", state="Mode1", score=9.5),
-               entry(3, "heartbeat", state="Mode1", anomaly=True, score=9.5, dropped_hops=4)])  # fmt: skip
+    sink.send(
+        [
+            entry(1, "state", state="Mode1"),
+            entry(2, "anomaly", what="begins", state="Mode1", score=9.5),
+            entry(3, "heartbeat", state="Mode1", anomaly=True, score=9.5, dropped_hops=4),
+        ]
+    )
     eventually(lambda: len(host.heard) >= 5)
     assert [topic for topic, _ in host.heard[:3]] == [
-        "spBv1.0/Plant/NBIRTH/Hall1", "spBv1.0/Plant/DBIRTH/Hall1/Lathe", "spBv1.0/Plant/DDATA/Hall1/Lathe",
-    ]  # fmt: skip
+        "spBv1.0/Plant/NBIRTH/Hall1",
+        "spBv1.0/Plant/DBIRTH/Hall1/Lathe",
+        "spBv1.0/Plant/DDATA/Hall1/Lathe",
+    ]
     assert [message.seq for _, message in host.heard[:5]] == [0, 1, 2, 3, 4]
     assert values(host.heard[0][1]) == {"bdSeq": 0, "Node Control/Rebirth": False}
     born = set(values(host.heard[1][1]))
@@ -137,8 +184,10 @@ def test_births_data_and_death(broker: Broker, tmp_path: Path) -> None:
     assert values(host.heard[3][1])["anomaly"] is True
     changed = set(values(host.heard[4][1]))  # report by exception: state and score are as before
     assert changed == {"dropped hops", "event/number", "event/kind", "event/json"}
-    host.client.publish("spBv1.0/Plant/NCMD/Hall1",
-                        payload([Metric("Node Control/Rebirth", "boolean", True)], stamp_ms=1, seq=None))  # fmt: skip
+    host.client.publish(
+        "spBv1.0/Plant/NCMD/Hall1",
+        payload([Metric("Node Control/Rebirth", "boolean", True)], stamp_ms=1, seq=None),
+    )
     eventually(lambda: host.kinds()[-2:] == ["NBIRTH", "DBIRTH"] and len(host.kinds()) == 7)
     assert values(host.heard[-1][1])["state"] == "Mode1"
     sink.close()
@@ -149,8 +198,10 @@ def test_births_data_and_death(broker: Broker, tmp_path: Path) -> None:
 
 def test_a_death_by_kill_and_the_next_birth_count_on(broker: Broker, tmp_path: Path) -> None:
     host = Host(broker)
-    code = ("import sys, time\nfrom listen_embed.monitor.sparkplug import SparkplugSink\n"
-            "SparkplugSink(sys.argv[1], sys.argv[2])\ntime.sleep(60)")  # fmt: skip
+    code = (
+        "import sys, time\nfrom listen_embed.monitor.sparkplug import SparkplugSink\n"
+        "SparkplugSink(sys.argv[1], sys.argv[2])\ntime.sleep(60)"
+    )
     for bd_seq in range(2):
         process = spawn("-c", code, f"{broker.url}/P/N/D", tmp_path / "j")
         eventually(lambda: host.kinds()[-1:] == ["DBIRTH"], 20)

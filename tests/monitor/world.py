@@ -77,8 +77,10 @@ class ToneStream:
         self, block: NDArray[np.float32], last: bool = False
     ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         frames = self._framer.push(block, last)
-        rows = [self._embed(frames.signal[s - frames.origin :][: self._rate // 2])
-                for s in frames.starts]  # fmt: skip
+        rows = [
+            self._embed(frames.signal[s - frames.origin :][: self._rate // 2])
+            for s in frames.starts
+        ]
         embeddings = np.array(rows, np.float32).reshape(-1, 2)
         return embeddings, np.array(frames.starts) / self._rate
 
@@ -152,8 +154,10 @@ def told(journal: Path) -> list[tuple[object, ...]]:
     entries = book.after(0, 1_000_000)
     book.close()
     assert [entry.number for entry in entries] == list(range(1, len(entries) + 1))
-    return [(e.event.id, e.event.kind, e.event.sample, tuple(sorted(e.event.data.items())))
-            for e in entries]  # fmt: skip
+    return [
+        (e.event.id, e.event.kind, e.event.sample, tuple(sorted(e.event.data.items())))
+        for e in entries
+    ]
 
 
 def kinds(journal: Path) -> list[str]:
@@ -235,12 +239,20 @@ user root
 
 def spawn(*arguments: object, **options: object) -> subprocess.Popen[str]:
     """Start a Python program of this checkout."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
-                   "PYTHONUNBUFFERED": "1"}  # fmt: skip
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
     process = subprocess.Popen(
-        [sys.executable, *map(str, arguments)], env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
-    )  # fmt: skip
+        [sys.executable, *map(str, arguments)],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **options,
+    )
     SPAWNED.append(process)
     return process
 
@@ -323,9 +335,14 @@ class Subscriber:
         assert numbers == sorted(numbers), "out of order"
         about = {"id", "run", "number", "kind", "source", "clock", "sample", "time_s", "wall"}
         return [
-            (m["id"], m["kind"], m["sample"], tuple(sorted((k, v) for k, v in m.items() if k not in about)))
+            (
+                m["id"],
+                m["kind"],
+                m["sample"],
+                tuple(sorted((k, v) for k, v in m.items() if k not in about)),
+            )
             for m in seen.values()
-        ]  # fmt: skip
+        ]
 
     def told_numbers(self) -> list[dict[str, object]]:
         """Wait until three events are here; return them."""

@@ -1,0 +1,186 @@
+"""A trained student -> a model folder that the whole package accepts wherever a model's name goes.
+
+    my-model/
+        model.toml      name, front end and facts: all that the package reads
+        model.tflite    int8
+        float/          the same model in float32, a model folder of its own
+        README.md       the model card: settings, seed, data, licence, how to use it
+        golden.npz      a test sound and its embedding
+        model.h, .c     for a microcontroller, with flash and arena bytes
+        report/         pictures and the figures behind them
+
+The folder is written beside its final place and moved there whole.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from listen_embed import registry
+from listen_embed.embedder import Embedder
+from listen_embed.errors import InputError
+from listen_embed.registry import CARD
+from listen_embed.spec import FrontEnd
+from listen_embed.training import c_export
+from listen_embed.training.inspect_model import macs, peak_bytes
+
+GOLDEN_RATE = 16_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What a model is called, and what may be done with it.
+
+    Parameters
+    ----------
+    model_type, emb_dim, variant
+        The parts of its name.
+    licence, source : str
+        Of the weights; where they come from.
+    default : int
+        Rank among models that fit a request.
+    """
+
+    model_type: str
+    emb_dim: int
+    variant: str
+    licence: str
+    source: str
+    default: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A student as files: what `write_folder` puts into a folder.
+
+    Attributes
+    ----------
+    float_model, int8_model : bytes
+        .tflite files.
+    settings : mapping
+        Everything that decided the training, for the card.
+    """
+
+    float_model: bytes
+    int8_model: bytes
+    settings: Mapping[str, Any]
+
+
+def write_folder(folder: Path, identity: Identity, front_end: FrontEnd, trained: Trained) -> None:
+    """Write a model folder, replacing an older one of ours.
+
+    Raises
+    ------
+    InputError
+        The place is taken by something that is no model folder.
+    """
+    check_place(folder)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    _write_model(temporary, identity, front_end, trained.int8_model)
+    (temporary / "float").mkdir()
+    _write_model(temporary / "float", identity, front_end, trained.float_model)
+    c_export.write_c(trained.int8_model, registry.load_folder(temporary), temporary)
+    write_golden(temporary)
+    (temporary / "README.md").write_text(card(identity, trained), encoding="utf-8")
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(temporary, folder)
+
+
+def check_place(folder: Path) -> None:
+    """Raise `InputError` where a model folder must not be written."""
+    if folder.exists() and not (folder.is_dir() and (folder / CARD).exists()) and not _is_empty(folder):
+        raise InputError(f"{folder} exists and is no model folder; choose another place")
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+def _write_model(folder: Path, identity: Identity, front_end: FrontEnd, model: bytes) -> None:
+    (folder / "model.tflite").write_bytes(model)
+    facts = dataclasses.asdict(identity) | {
+        "file": "model.tflite",
+        "size_bytes": len(model),
+        "macs": macs(model),
+    }
+    tables = {"model": facts, "front_end": _changed_fields(front_end)}
+    (folder / CARD).write_text(_to_toml(tables), encoding="utf-8")
+
+
+def _changed_fields(front_end: FrontEnd) -> dict[str, Any]:
+    """Return what differs from the defaults: what a reader needs to see."""
+    fields = dataclasses.fields(front_end)
+    return {
+        field.name: getattr(front_end, field.name)
+        for field in fields
+        if getattr(front_end, field.name) != field.default
+    }
+
+
+def _to_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return tables of plain values as TOML; JSON's strings and numbers are TOML's too."""
+    lines = []
+    for name, table in tables.items():
+        lines.append(f"[{name}]")
+        lines += [f"{key} = {json.dumps(value)}" for key, value in table.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def golden_sound() -> NDArray[np.int16]:
+    """Return a second and a half of sound that has everything: a sweep, clicks, noise and a pause."""
+    n = GOLDEN_RATE * 3 // 2
+    time = np.arange(n) / GOLDEN_RATE
+    sweep = 0.3 * np.sin(2 * np.pi * (100 * time + 2500 * time**2))
+    noise = 0.05 * np.random.default_rng(0).standard_normal(n)
+    clicks = 0.5 * (np.arange(n) % 3000 < 8)
+    sound = (sweep + noise + clicks) * (time < 1.3)
+    return (sound * 32767).clip(-32768, 32767).astype(np.int16)
+
+
+def write_golden(folder: Path) -> None:
+    """Write the test sound and its embedding by the model in a folder."""
+    sound = golden_sound()
+    embedding, timestamps = Embedder(folder, hop_size=0.5, threads=1).embed(sound, GOLDEN_RATE)
+    np.savez_compressed(
+        folder / "golden.npz", audio=sound, sr=GOLDEN_RATE, embedding=embedding, timestamps=timestamps
+    )
+
+
+def card(identity: Identity, trained: Trained) -> str:
+    """Return a model card as Markdown."""
+    arena = peak_bytes(trained.int8_model)
+    name = f"{identity.model_type}/{identity.emb_dim}/{identity.variant}"
+    settings = "\n".join(f"| {key} | {value} |" for key, value in trained.settings.items())
+    return f"""# {name}
+
+{identity.source}
+
+| | |
+|---|---|
+| embedding | {identity.emb_dim} values, float32 |
+| int8 .tflite | {len(trained.int8_model):,} bytes |
+| float .tflite | {len(trained.float_model):,} bytes |
+| multiply-accumulates of a frame | {macs(trained.int8_model):,} |
+| tensor arena (peak of live tensors) | {arena:,} bytes |
+| licence | {identity.licence} |
+
+## How it was made
+
+| setting | value |
+|---|---|
+{settings}
+"""
