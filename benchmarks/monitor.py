@@ -2,9 +2,9 @@
 
     python benchmarks/monitor.py FOLDER [--models NAME ...] [--minutes 10]
 
-FOLDER holds ``audio/train/<label>/*.flac`` and ``audio/test/<label>/*.flac``. What is measured: adapting
-from 20 s per mode, macro-F1 over the test clips as one stream, time per hop, and the memory of a
-monitor in a process of its own. Everything goes through the monitor's own pipeline.
+FOLDER holds ``audio/train/<label>/*.flac`` and ``audio/test/<label>/*.flac``. What is measured:
+adapting from 20 s per mode, macro-F1 over the test clips as one stream, time per hop, and the
+memory of a monitor in a process of its own. Everything goes through the monitor's own pipeline.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 @dataclass(frozen=True)
 class Result:
+    """What was measured of one model."""
+
     model: str
     adapt_s: float
     adapted: Adapted
@@ -112,7 +114,7 @@ def measure_states(hops: list[Hop], labels: list[str], frame_s: float) -> Confus
 
 
 def measure_memory(machine: Path, samples: np.ndarray, rate: int, folder: Path) -> float:
-    """Return the largest resident memory, in MB, of a monitor with a page over a minute of sound."""
+    """Return the most memory, in MB, that a monitor with a page holds in a minute of sound."""
     wav = folder / "minute.wav"
     soundfile.write(wav, np.resize(samples, 60 * rate), rate)
     code = (
@@ -173,15 +175,16 @@ def measure(model: str, data: Path, minutes: float, folder: Path) -> Result:
 
 def table(results: list[Result], minutes: float) -> str:
     rows = [
-        f"| model | macro-F1, test clips | accuracy | macro-F1, settled states | alarm on | adapt, s | "
-        f"ms per hop, median / 99 % ({minutes:g} min) | memory, MB |",
+        "| model | macro-F1, clips | accuracy | macro-F1, settled states | alarm on | adapt, s "
+        f"| ms per hop, median / 99 % ({minutes:g} min) | memory, MB |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for r in results:
         middle, high = np.percentile(r.latencies_ms, [50, 99])
         rows.append(
-            f"| {r.model} | **{r.clips.macro_f1:.4f}** | {r.clips.accuracy:.4f} | {r.states.macro_f1:.4f} "
-            f"| {100 * r.alarms:.1f} % | {r.adapt_s:.2f} | {middle:.2f} / {high:.2f} | {r.memory_mb:.0f} |"
+            f"| {r.model} | **{r.clips.macro_f1:.4f}** | {r.clips.accuracy:.4f} "
+            f"| {r.states.macro_f1:.4f} | {100 * r.alarms:.1f} % | {r.adapt_s:.2f} "
+            f"| {middle:.2f} / {high:.2f} | {r.memory_mb:.0f} |"
         )
     return "\n".join(rows)
 
@@ -193,7 +196,7 @@ def write(results: list[Result], minutes: float) -> None:
     text = "\n\n".join(
         [
             BEGIN,
-            f"Python {platform.python_version()}, {os.cpu_count()} cores, one thread for the model.",
+            f"Python {platform.python_version()}, {os.cpu_count()} cores, one thread a model.",
             table(results, minutes),
             f"Each test clip with {best.model}, the frame that hears exactly that clip:",
             best.clips.markdown(),

@@ -1,14 +1,15 @@
-"""An IIoT sound sensor, simulated: publishes a sound file as PCM blocks over MQTT.
+r"""An IIoT sound sensor, simulated: publishes a sound file as PCM blocks over MQTT.
 
-It speaks the protocol described in `listen_embed.monitor.mqtt`: numbered blocks with QoS 1, kept until
-the monitor says that it no longer needs them, and sent again when it asks. A real sensor does the
-same with a ring buffer in its RAM.
+It speaks the protocol described in `listen_embed.monitor.mqtt`: numbered blocks with QoS 1, kept
+until the monitor says that it no longer needs them, and sent again when it asks. A real sensor does
+the same with a ring buffer in its RAM.
 
     python sensor.py machine.wav mqtt://localhost/factory/lathe1/sound --pace 1
-    listen-embed monitor run --head machine.npz --from mqtt://localhost/factory/lathe1/sound --jsonl -
+    listen-embed monitor run --head machine.npz --jsonl - \
+        --from mqtt://localhost/factory/lathe1/sound
 
-With ``--pace 1`` it is a live sensor: what leaves its memory is lost. Faster ones wait for the monitor
-(``--window``), so that nothing is lost at any speed.
+With ``--pace 1`` it is a live sensor: what leaves its memory is lost. With ``--window`` it waits
+for the monitor, so that nothing is lost at any speed.
 """
 
 from __future__ import annotations
@@ -69,8 +70,8 @@ class Sensor:
         except (ValueError, KeyError, AttributeError):
             return
         if stream not in ("", f"{self.stream:x}"):
-            send = 0 if send is not None else None  # asks for a stream that is over: begin this one
-            keep = None
+            # About a stream that is over; who asks for that wants this one from its beginning.
+            send, keep = (None if send is None else 0), None
         with self._changed:
             if keep is not None:
                 self._needed = max(self._needed, keep)
@@ -132,8 +133,12 @@ def main() -> None:
     parser.add_argument("--pace", type=float, default=1.0, help="times real time; 0 no pause (1)")
     parser.add_argument("--block", type=float, default=0.1, help="seconds a block (0.1)")
     parser.add_argument("--memory", type=float, default=60.0, help="seconds kept (60)")
-    parser.add_argument("--window", type=float, default=1e9,
-                        help="seconds to be ahead of the monitor at most; less than memory")  # fmt: skip
+    parser.add_argument(
+        "--window",
+        type=float,
+        default=1e9,
+        help="seconds to be ahead of the monitor at most; less than memory",
+    )
     parser.add_argument(
         "--linger", type=float, default=60.0, help="seconds to wait at the end (60)"
     )

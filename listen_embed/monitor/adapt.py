@@ -102,7 +102,7 @@ def adapt(
 
 
 def find_clips(folder: Path) -> list[tuple[str, Path]]:
-    """Return (label, sound file) pairs, or raise `InputError` where there are fewer than 2 labels."""
+    """Return (label, sound file) pairs; raise `InputError` where there are fewer than 2 labels."""
     if not folder.is_dir():
         raise InputError(
             f"{folder}: no such folder; record clips with listen-embed monitor collect"

@@ -11,7 +11,7 @@ offset type   meaning
 4      u8     version, 1
 5      u8     dtype: 1 int16, 2 int32, 3 float32
 6      u8     channels, 1 to 64
-7      u8     flags: bit 0: this block ends the stream; bit 1: nothing before it can be had any more
+7      u8     flags: bit 0: the stream ends here; bit 1: nothing before this can be had any more
 8      u32    sample rate, Hz
 12     u32    CRC-32 of the samples' bytes
 16     u64    stream: any number that is new whenever the sensor's sample counter starts at 0 again
@@ -110,7 +110,7 @@ def to_mono(samples: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def encode(samples: NDArray[np.float32], dtype: str) -> bytes:
-    """Return float32 samples (n,) or (n, channels) in [-1, 1] as raw PCM; louder ones are clipped."""
+    """Return float32 samples (n,) or (n, channels) in [-1, 1] as raw PCM; louder ones clip."""
     wire = DTYPES[dtype]
     if wire.kind == "f":
         return bytes(samples.astype(wire).tobytes())

@@ -44,7 +44,7 @@ class Settings:
 
     @property
     def votes(self) -> int:
-        """Frames of the window that must agree: one more, too, than two labels by turns would get."""
+        """Frames of the window that must agree: more, too, than two labels by turns would get."""
         by_turns = math.ceil(self.window / 2)
         return min(self.window, max(math.ceil(_SHARE * self.window), by_turns + 1))
 

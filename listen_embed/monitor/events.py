@@ -44,7 +44,7 @@ class Event:
 
     @property
     def id(self) -> str:
-        """16 hex digits made of source, clock, sample, kind and what: the same however often found."""
+        """16 hex digits made of source, clock, sample, kind and what; the same when found again."""
         what = (self.source, self.clock, self.sample, self.kind, self.data.get("what"))
         return hashlib.blake2b(json.dumps(what).encode(), digest_size=8).hexdigest()
 

@@ -150,7 +150,7 @@ class Journal:
         checkpoint: Checkpoint | None = None,
         trace: Sequence[TracePoint] = (),
     ) -> list[Entry]:
-        """Commit events, a source's checkpoint and trace points together; return the new entries."""
+        """Commit events, a source's checkpoint and trace points together; return new entries."""
         with self._explained(), self._transaction():
             entries = list(self._insert(events))
             if checkpoint is not None:
@@ -209,7 +209,7 @@ class Journal:
         return entries[::-1], [TracePoint(w, b, s, bool(a), m, c) for w, b, s, a, m, c in rows]
 
     def register(self, sink: str) -> int:
-        """Make a sink known and return its cursor; a new one starts behind what is there already."""
+        """Make a sink known and return its cursor; a new one starts behind what is there."""
         with self._explained(), self._transaction():
             self._db.execute(
                 "INSERT OR IGNORE INTO cursors VALUES (?, ?)", (sink, self.last_number())

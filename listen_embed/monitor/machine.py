@@ -67,8 +67,9 @@ class Machine:
         """
         loaded = heads.load(path)
         if loaded.classifier is None or loaded.anomaly is None:
+            missing = "anomaly head" if loaded.classifier else "classifier"
             raise HeadError(
-                f"{os.fspath(path)} lacks the {'anomaly head' if loaded.classifier else 'classifier'}; "
-                "make a machine's file with: listen-embed monitor adapt CLIPS/ --out machine.npz"
+                f"{os.fspath(path)} lacks the {missing}; make a machine's file with: "
+                "listen-embed monitor adapt CLIPS/ --out machine.npz"
             )
         return cls(loaded.classifier, loaded.anomaly)

@@ -2,23 +2,24 @@
 
 In: ``mqtt[s]://[user[:password]@]host[:port]/topic?options``. Out: `JsonSink`, `MqttSource`.
 
-Options: ``ca``, ``cert``, ``key`` (PEM files; mqtts without ``ca`` trusts the system's authorities),
-``passwordfile`` (keeps the password off the command line), ``client`` (client id), ``protocol``
-(5 or 3 for 3.1.1).
+Options: ``ca``, ``cert``, ``key`` (PEM files; mqtts without ``ca`` trusts the system's
+authorities), ``passwordfile`` (keeps the password off the command line), ``client`` (client id),
+``protocol`` (5 or 3 for 3.1.1).
 
 Events go to ``<topic>/events`` with QoS 1; ``<topic>/state`` retains the last state and alarm, and
 ``<topic>/online`` whether the monitor is there (false is its last will).
 
-**A sensor's protocol, version 1.** The sensor publishes framed blocks (`listen_embed.monitor.block`)
-on ``<topic>`` with QoS 1 and keeps what it sent for as long as it can. The monitor publishes JSON on
-``<topic>/control``: ``{"version": 1, "stream": S, "keep": N}`` says that nothing before sample N of
-stream S will be asked for again, and ``{"version": 1, "stream": S, "send": N}`` asks for everything
-from sample N on once more (if the sensor no longer has that, it marks the oldest block it has);
-stream "" means whichever there is. The monitor asks whenever it
-connects, whenever a block is missing, and, once a second, while nothing comes; it then says again what
-may be forgotten, too. So blocks survive a crash of broker, network or monitor
-alike, as far back as the sensor's memory goes: end to end, whatever the broker forgot. A sensor
-that keeps nothing ignores the topic (``replay=0`` then spares the waiting).
+**A sensor's protocol, version 1.** The sensor publishes framed blocks
+(`listen_embed.monitor.block`) on ``<topic>`` with QoS 1 and keeps what it sent for as long as it
+can. On ``<topic>/control`` the monitor publishes JSON: ``{"version": 1, "stream": S, "keep": N}``
+says that nothing before sample N of stream S will be asked for again, and
+``{"version": 1, "stream": S, "send": N}`` asks for everything from sample N on once more (if the
+sensor no longer has that, it marks the oldest block it has); stream "" means whichever there is.
+
+The monitor asks whenever it connects, whenever a block is missing, and, once a second, while
+nothing comes; it then says again what may be forgotten, too. So blocks survive a crash of broker,
+network or monitor alike, as far back as the sensor's memory goes: end to end, whatever the broker
+forgot. A sensor that keeps nothing ignores the topic (``replay=0`` then spares the waiting).
 """
 
 from __future__ import annotations

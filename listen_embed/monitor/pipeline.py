@@ -2,9 +2,9 @@
 
 In: a source's items. Out: entries in the journal, and per hop a `Hop` for whoever watches.
 
-Hop ``i`` of a sample clock is the frame that starts at ``round(i * hop)``, whenever listening began;
-the pipeline feeds its stream one hop at a time from a place where hops are whole samples at both
-rates. So the same samples give the same events, whatever the block sizes and however often the
+Hop ``i`` of a sample clock is the frame that starts at ``round(i * hop)``, whenever listening
+began; the pipeline feeds its stream one hop at a time from a place where hops are whole samples at
+both rates. So the same samples give the same events, whatever the block sizes and however often the
 monitor was killed in between.
 """
 
@@ -31,7 +31,7 @@ from listen_embed.monitor.sources import Notice, Place, Source, new_clock
 from listen_embed.monitor.spectrum import Spectrum
 
 _log = logging.getLogger(__name__)
-# Sound heard before a frame counts when listening resumes through a resampler: longer than its filter.
+# Sound heard before frames count when listening resumes through a resampler: more than its filter.
 _WARM_S = 0.5
 # Overload is over when this much sound was heard without dropping.
 _CALM_S = 5.0

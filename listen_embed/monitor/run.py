@@ -3,8 +3,8 @@
 In: `Options`, as the command line gives them. Out: events at every sink, a page, an exit when the
 source ends or `stop` is set.
 
-Threads: the caller's runs the pipeline; ``source`` reads a live source; one ``sender ...`` per sink;
-``page`` serves the browser; paho has one per MQTT connection.
+Threads: the caller's runs the pipeline; ``source`` reads a live source; one ``sender ...`` per
+sink; ``page`` serves the browser; paho has one per MQTT connection.
 """
 
 from __future__ import annotations

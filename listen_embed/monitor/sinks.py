@@ -105,7 +105,7 @@ class Webhook:
         self._failures: tuple[type[Exception], ...] = (requests.RequestException,)
 
     def send(self, entries: Sequence[Entry]) -> None:
-        """Post one event after the other; a repetition of the batch has the same Idempotency-Key."""
+        """Post one event after the other; a repetition has the same Idempotency-Key."""
         for entry in entries:
             headers = {
                 "Content-Type": "application/json",

@@ -66,7 +66,7 @@ SOUND_FILES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opu
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something that happened to a source: it ended, stalled, goes on, sent garbage, or was lost."""
+    """Something that happened to a source: it ended, stalled, went on, sent garbage, or broke."""
 
     what: Literal["ended", "stalled", "resumed", "garbage", "lost"]
     detail: str = ""
@@ -82,6 +82,7 @@ class Place:
 
 
 Item = Block | Notice
+Maker = Callable[[Place | None, threading.Event], Iterator[Item]]
 
 
 class Source(Protocol):
@@ -184,7 +185,7 @@ class Pulled:
 
     limit_s = _FOREVER
 
-    def __init__(self, name: str, make: Callable[[Place | None, threading.Event], Iterator[Item]]):
+    def __init__(self, name: str, make: Maker) -> None:
         self.name = name
         self._make = make
 
@@ -209,7 +210,7 @@ class Live:
     def __init__(
         self,
         name: str,
-        make: Callable[[Place | None, threading.Event], Iterator[Item]],
+        make: Maker,
         *,
         limit_s: float,
         stall_s: float,
@@ -331,7 +332,7 @@ def _next_pass(place: Place | None, content: str) -> tuple[str, int]:
     return f"{content}-{int(place.clock.rsplit('-', 1)[1]) + 1}", 0
 
 
-def _paced(make: _File | _Folder, pace: float) -> Callable[..., Iterator[Item]]:
+def _paced(make: Maker, pace: float) -> Maker:
     """Hold blocks back until their last sample would have been heard, `pace` times real time."""
 
     def items(place: Place | None, stop: threading.Event) -> Iterator[Item]:

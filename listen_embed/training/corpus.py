@@ -117,7 +117,8 @@ def build(recordings: list[Path], folder: Path, sr: int, progress: bool = True) 
     fingerprint = _fingerprint(recordings, sr)
     if _is_built(folder, fingerprint):
         return open_corpus(folder)
-    index = _decode_all(recordings, folder / "audio.i16", sr, progress)
+    decoded = folder / ".audio.i16"
+    index = _decode_all(recordings, decoded, sr, progress)
     if not len(index["starts"]):
         raise InputError(
             f"none of {len(recordings)} recordings has a second above {SILENCE_DB:.0f} dB of full "
@@ -125,6 +126,9 @@ def build(recordings: list[Path], folder: Path, sr: int, progress: bool = True) 
         )
     temporary = folder / ".index.npz"
     np.savez(temporary, sr=sr, fingerprint=fingerprint, **index)
+    # No index must ever stand beside audio that it does not describe.
+    (folder / "index.npz").unlink(missing_ok=True)
+    os.replace(decoded, folder / "audio.i16")
     os.replace(temporary, folder / "index.npz")
     return open_corpus(folder)
 

@@ -7,7 +7,7 @@
         README.md       the model card: settings, seed, data, licence, how to use it
         golden.npz      a test sound and its embedding
         model.h, .c     for a microcontroller, with flash and arena bytes
-        report/         pictures and the figures behind them
+        report.png      pictures; the figures behind them stand in report.json
 
 The folder is written beside its final place and moved there whole.
 """

@@ -78,6 +78,7 @@ class _Usefulness:
 @torch.no_grad()
 def _measure(student: Student, features: Tensor) -> _Usefulness:
     """Run features through and weigh every prunable channel."""
+    student = copy.deepcopy(student).eval()
     carried: dict[nn.Module, Tensor] = {}
 
     def remember(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -86,10 +87,9 @@ def _measure(student: Student, features: Tensor) -> _Usefulness:
 
     watched = [block.project for block in student.blocks]
     watched += [block.excite.expand for block in student.blocks if block.squeezes]
-    hooks = [module.register_forward_pre_hook(remember) for module in watched]
-    pooled = student.eval().pooled(features)
-    for hook in hooks:
-        hook.remove()
+    for module in watched:
+        module.register_forward_pre_hook(remember)
+    pooled = student.pooled(features)
     hidden, squeeze = [], []
     for block in student.blocks:
         readers = block.project[0].weight[:, :, 0, 0]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.monitor.world import (
+from .world import (
     BROKER_CONFIG,
     Broker,
     end_all,

@@ -11,7 +11,8 @@ from listen_embed.embedder import Embedder
 from listen_embed.errors import InputError
 from listen_embed.monitor.adapt import Examples, adapt, cross_validate, embed_clips, find_clips
 from listen_embed.monitor.machine import Machine
-from tests.monitor.world import sound, write_wav
+
+from .world import sound, write_wav
 
 RATE = 16000
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 
 import numpy as np
@@ -86,10 +87,8 @@ def test_anything_else_is_refused(message: bytes, complaint: str) -> None:
 @given(st.binary(max_size=200))
 def test_no_bytes_do_harm(message: bytes) -> None:
     for candidate in (message, b"LEPB\x01" + message):
-        try:
+        with contextlib.suppress(InputError):
             unpack(candidate)
-        except InputError:
-            pass
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])

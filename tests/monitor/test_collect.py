@@ -12,7 +12,8 @@ import soundfile
 from listen_embed.errors import InputError
 from listen_embed.monitor.collect import collect
 from listen_embed.monitor.sources import Notice, open_source
-from tests.monitor.world import RATE, Blocks, cut, sound, write_wav
+
+from .world import RATE, Blocks, cut, sound, write_wav
 
 SAMPLES = sound(("low", 3.0))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.monitor.world import finished, monitor, sound, write_wav
+from .world import finished, monitor, sound, write_wav
 
 RATE = 16000
 

@@ -110,9 +110,12 @@ def test_a_later_version_is_refused(tmp_path: Path) -> None:
 
 
 def test_only_one_owner(tmp_path: Path) -> None:
-    with sole_owner(tmp_path / "j"):
-        with pytest.raises(JournalError, match="another monitor"), sole_owner(tmp_path / "j"):
-            pass
+    with (
+        sole_owner(tmp_path / "j"),
+        pytest.raises(JournalError, match="another monitor"),
+        sole_owner(tmp_path / "j"),
+    ):
+        pass
     with sole_owner(tmp_path / "j"):
         pass
 

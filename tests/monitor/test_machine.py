@@ -59,7 +59,7 @@ def test_saved_and_loaded_judges_the_same(machine: Machine, tmp_path: Path) -> N
 
 def test_files_without_both_heads_are_refused(machine: Machine, tmp_path: Path) -> None:
     heads.save(tmp_path / "c.npz", classifier=machine.classifier)
-    with pytest.raises(HeadError, match="lacks the anomaly head.*adapt"):
+    with pytest.raises(HeadError, match=r"lacks the anomaly head.*adapt"):
         Machine.load(tmp_path / "c.npz")
     heads.save(tmp_path / "a.npz", anomaly=machine.anomaly)
     with pytest.raises(HeadError, match="lacks the classifier"):

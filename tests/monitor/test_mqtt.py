@@ -19,7 +19,8 @@ from listen_embed.monitor.events import Entry, Event
 from listen_embed.monitor.mqtt import JsonSink, MqttSource, Order, parse
 from listen_embed.monitor.sinks import SinkError
 from listen_embed.monitor.sources import Notice, Place
-from tests.monitor.world import (
+
+from .world import (
     RATE,
     ROOT,
     Broker,
@@ -121,7 +122,7 @@ def test_passwords(
 ) -> None:
     import subprocess
 
-    from tests.monitor.world import needs
+    from .world import needs
 
     (tmp_path / "users").touch()
     subprocess.run(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import threading
 import time
@@ -19,7 +18,8 @@ from listen_embed.monitor.events import Entry, Event
 from listen_embed.monitor.journal import Journal, TracePoint
 from listen_embed.monitor.page import Hub, Page
 from listen_embed.monitor.pipeline import Hop
-from tests.monitor.world import Blocks, cut, eventually, free_port, listen, needs, sound
+
+from .world import Blocks, cut, eventually, free_port, listen, needs, sound
 
 TOKEN = "0123456789abcdef"
 ABOUT = {"name": "lathe 1", "source": "file:x", "threshold": 3.0}
@@ -133,9 +133,11 @@ def test_addresses_that_are_none_are_refused(hub: Hub, address: str) -> None:
 
 
 def test_a_taken_port_is_one_clear_error(hub: Hub) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        with pytest.raises(InputError, match="give another port"):
-            Page(hub, f"127.0.0.1:{taken.getsockname()[1]}")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(InputError, match="give another port"),
+    ):
+        Page(hub, f"127.0.0.1:{taken.getsockname()[1]}")
 
 
 class Viewer(threading.Thread):
@@ -205,13 +207,8 @@ def test_a_second_viewer_costs_the_pipeline_nothing(page: Page, hub: Hub) -> Non
 @pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
     program = needs("chromium")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        if os.environ.get("LISTEN_EMBED_REQUIRE_ALL"):
-            raise
-        pytest.skip("playwright is not installed (pip install playwright)")
-    with sync_playwright() as play:
+    api = pytest.importorskip("playwright.sync_api")
+    with api.sync_playwright() as play:
         chromium = play.chromium.launch(
             executable_path=program,
             args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
@@ -268,7 +265,10 @@ def test_a_person_sees_live_values_and_can_click(
     assert view.get_attribute("#long", "aria-pressed") == "true"
     view.wait_for_timeout(200)
     assert view.screenshot(path=tmp_path / "hour.png") != minute
-    drawn = "(id) => new Set(document.getElementById(id).getContext('2d').getImageData(0, 0, 800, 30).data).size"
+    drawn = (
+        "(id) => new Set(document.getElementById(id).getContext('2d')"
+        ".getImageData(0, 0, 800, 30).data).size"
+    )
     for canvas in ("spectrogram", "states", "scores"):
         assert view.evaluate(drawn, canvas) > 2, canvas
     view.click("#pause")

@@ -1,4 +1,4 @@
-"""The pipeline with stand-ins for model and machine: what it decides, and that nothing disturbs it."""
+"""The pipeline with stand-ins for model and machine: what it decides, undisturbed or not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from listen_embed.monitor.decide import Judgement
 from listen_embed.monitor.journal import Journal
 from listen_embed.monitor.pipeline import Ear, Grid, Hop, Rhythm
 from listen_embed.monitor.sources import Notice
-from tests.monitor.world import (
+
+from .world import (
     RATE,
     SETTINGS,
     Blocks,

@@ -1,8 +1,9 @@
-"""The whole monitor as a process, with a real broker: killed, restarted, cut off, and none the worse."""
+"""The whole monitor as a process, with a real broker: killed, restarted, none the worse."""
 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import threading
 import time
@@ -17,7 +18,8 @@ from listen_embed.errors import HeadError, InputError
 from listen_embed.monitor.journal import Journal
 from listen_embed.monitor.pipeline import Ear
 from listen_embed.monitor.run import Options, make_settings, run
-from tests.monitor.world import (
+
+from .world import (
     ROOT,
     Broker,
     Subscriber,
@@ -31,6 +33,7 @@ from tests.monitor.world import (
     write_wav,
 )
 
+SENSOR = ROOT / "examples/monitor/sensor.py"
 RATE = 16000
 N_KILLS = 20
 FAST = ("--checkpoint", 2, "--heartbeat", 5)
@@ -132,7 +135,7 @@ def test_sensor_to_mqtt_to_monitor_to_mqtt_equals_the_offline_run(
     subscriber = Subscriber(broker, "plant/lathe")
     journal = tmp_path / "j.sqlite"
     sensor = spawn(
-        ROOT / "examples/monitor/sensor.py",
+        SENSOR,
         story,
         f"{broker.url}/sensors/1",
         "--pace",
@@ -175,11 +178,80 @@ def test_sensor_to_mqtt_to_monitor_to_mqtt_equals_the_offline_run(
     subscriber.close()
 
 
+slow = pytest.mark.skipif(
+    not (os.environ.get("LISTEN_EMBED_SLOW") or os.environ.get("LISTEN_EMBED_REQUIRE_ALL")),
+    reason="takes minutes; set LISTEN_EMBED_SLOW=1",
+)
+
+
+@slow
+def test_an_hour_at_fifty_times_real_time(
+    machine_file: Path, broker: Broker, tmp_path: Path
+) -> None:
+    """Sensor -> MQTT -> monitor -> journal -> MQTT: all is accounted for, as if heard offline."""
+    hour = write_wav(tmp_path / "hour.wav", long_story(3600), RATE)
+    common = ("run", "--head", machine_file, *FAST)
+    finished(monitor(*common, "--from", hour, "--journal", tmp_path / "offline.sqlite"), 300)
+    subscriber = Subscriber(broker, "plant/lathe")
+    pace = ("--pace", 50, "--block", 0.5, "--window", 50)
+    sensor = spawn(SENSOR, hour, f"{broker.url}/sensors/1", *pace)
+    finished(
+        monitor(
+            *common,
+            *("--from", f"{broker.url}/sensors/1?once=1&backlog=600"),
+            *("--journal", tmp_path / "j.sqlite", "--mqtt", f"{broker.url}/plant/lathe"),
+        ),
+        400,
+    )
+    n_samples = soundfile.info(hour).frames
+    assert finished(sensor) == f"{-(-n_samples // 8000)} blocks, {n_samples} samples\n"
+    assert _without_ids(told(tmp_path / "j.sqlite")) == _without_ids(
+        told(tmp_path / "offline.sqlite")
+    )
+    eventually(lambda: len(subscriber.told()) == len(told(tmp_path / "j.sqlite")))
+    assert subscriber.told() == told(tmp_path / "j.sqlite")
+    subscriber.close()
+
+
+@slow
+def test_a_broker_that_is_down_for_a_minute(
+    story: Path,
+    machine_file: Path,
+    undisturbed: list[tuple[object, ...]],
+    broker: Broker,
+    tmp_path: Path,
+) -> None:
+    """A live sensor at four times real time keeps listening to its machine meanwhile."""
+    subscriber = Subscriber(broker, "plant/lathe")
+    options = ("--pace", 4, "--block", 0.25, "--memory", 600)
+    sensor = spawn(SENSOR, story, f"{broker.url}/sensors/1", *options)
+    process = monitor(
+        *(
+            "run",
+            "--head",
+            machine_file,
+            "--from",
+            f"{broker.url}/sensors/1?once=1&stall=600&backlog=600",
+        ),
+        *("--journal", tmp_path / "j.sqlite", *FAST, "--mqtt", f"{broker.url}/plant/lathe"),
+    )
+    eventually(lambda: _last(tmp_path / "j.sqlite") > 5, 30)
+    broker.stop(kill=True)
+    time.sleep(60)
+    broker.start()
+    finished(process, 200)
+    finished(sensor)
+    assert _without_ids(told(tmp_path / "j.sqlite")) == _without_ids(undisturbed)
+    eventually(lambda: len(subscriber.told()) == len(undisturbed))
+    assert subscriber.told() == told(tmp_path / "j.sqlite")
+    subscriber.close()
+
+
 def test_a_late_monitor_hears_what_the_sensor_still_has(
     story: Path, machine_file: Path, broker: Broker, tmp_path: Path
 ) -> None:
     sensor = spawn(
-        ROOT / "examples/monitor/sensor.py",
+        SENSOR,
         story,
         f"{broker.url}/sensors/1",
         "--pace",
@@ -332,3 +404,40 @@ def test_options_out_of_range_are_refused(
 ) -> None:
     with pytest.raises(InputError, match="give seconds"):
         run(_options(machine_file, story, tmp_path, **wrong), threading.Event())
+
+
+def test_the_page_of_a_running_monitor_moves_and_remembers(
+    machine_file: Path, story: Path, tmp_path: Path
+) -> None:
+    port = free_port()
+    arguments = (
+        *("run", "--head", machine_file, "--from", f"{story}?pace=8", *FAST),
+        *("--journal", tmp_path / "j.sqlite", "--page", f"127.0.0.1:{port}", "--name", "lathe 1"),
+    )
+    process = monitor(*arguments)
+    hops = _hops(port, 20)
+    times = [hop["time_s"] for hop in hops]
+    assert np.allclose(np.diff(times), 0.1)
+    assert {hop["label"] for hop in hops} <= {"off", "low", "high"}
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    process = monitor(*arguments)
+    _hops(port, 1)
+    past = httpx.get(f"http://127.0.0.1:{port}/history").json()
+    assert past["about"]["name"] == "lathe 1"
+    assert [event["number"] for event in past["events"]][:2] == [1, 2]
+    process.terminate()
+    finished(process)
+
+
+def _hops(port: int, n: int) -> list[dict[str, object]]:
+    """Return the first hops that a viewer is sent, once the page is there."""
+    eventually(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, 20)
+    found: list[dict[str, object]] = []
+    with httpx.stream("GET", f"http://127.0.0.1:{port}/live", timeout=30) as answer:
+        for line in answer.iter_lines():
+            if line.startswith('data: {"point"'):
+                found.append(json.loads(line[6:]))
+            if len(found) == n:
+                return found
+    raise AssertionError("the page ended")

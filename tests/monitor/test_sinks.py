@@ -14,7 +14,8 @@ from listen_embed.errors import InputError
 from listen_embed.monitor.events import Entry, Event
 from listen_embed.monitor.journal import Journal
 from listen_embed.monitor.sinks import JsonLines, Sender, SinkError, Webhook, finish_all
-from tests.monitor.world import eventually
+
+from .world import eventually
 
 
 def event(sample: int) -> Event:

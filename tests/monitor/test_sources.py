@@ -16,7 +16,8 @@ from listen_embed.errors import InputError, MissingExtraError
 from listen_embed.monitor import sources
 from listen_embed.monitor.block import Block, encode, pack
 from listen_embed.monitor.sources import Backlog, Item, Live, Notice, Pcm, Place, open_source
-from tests.monitor.world import RATE, eventually, free_port, sound, write_wav
+
+from .world import RATE, eventually, free_port, sound, write_wav
 
 SAMPLES = sound(("low", 2.0), ("high", 1.0))
 

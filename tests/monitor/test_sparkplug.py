@@ -14,7 +14,8 @@ from listen_embed.errors import InputError
 from listen_embed.monitor.events import Entry, Event
 from listen_embed.monitor.journal import Journal
 from listen_embed.monitor.sparkplug import Metric, SparkplugSink, payload
-from tests.monitor.world import Broker, eventually, spawn
+
+from .world import Broker, eventually, spawn
 
 LABEL = {"optional": 1, "repeated": 3}
 TYPES = {

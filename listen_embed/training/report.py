@@ -1,0 +1,163 @@
+"""Pictures of a training run: how it went, what the reduction kept, how close float and int8 come."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from listen_embed.runtime import Network
+from listen_embed.training.distill import Progress
+from listen_embed.training.export import Trained
+from listen_embed.training.inspect_model import macs, peak_bytes
+from listen_embed.training.reduction import Reduction
+from listen_embed.training.shards import Shard
+
+_N_CROPS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a model costs and how well it follows its teacher, on held-out crops.
+
+    Attributes
+    ----------
+    cosine_float, cosine_int8 : list of float
+        Cosine of each crop's embedding to the reduced teacher embedding.
+    float_to_int8 : float
+        Mean cosine between the two models.
+    float_bytes, int8_bytes, macs, arena_bytes : int
+    float_ms, int8_ms : float
+        Of one frame in the interpreter, one thread, measured side by side.
+    """
+
+    cosine_float: list[float]
+    cosine_int8: list[float]
+    float_to_int8: float
+    float_bytes: int
+    int8_bytes: int
+    macs: int
+    arena_bytes: int
+    float_ms: float
+    int8_ms: float
+
+
+def measure(trained: Trained, held_out: Shard, reduction: Reduction, front_end: int = 0) -> Figures:
+    """Return the figures of a model on crops that it was not trained on."""
+    features = np.asarray(held_out.features[front_end][:_N_CROPS], np.float32)
+    wanted = reduction(held_out.targets[:_N_CROPS])
+    by_float, float_ms = _run(trained.float_model, features)
+    by_int8, int8_ms = _run(trained.int8_model, features)
+    return Figures(
+        cosine_float=_cosine(by_float, wanted).tolist(),
+        cosine_int8=_cosine(by_int8, wanted).tolist(),
+        float_to_int8=float(_cosine(by_float, by_int8).mean()),
+        float_bytes=len(trained.float_model),
+        int8_bytes=len(trained.int8_model),
+        macs=macs(trained.int8_model),
+        arena_bytes=peak_bytes(trained.int8_model),
+        float_ms=float_ms,
+        int8_ms=int8_ms,
+    )
+
+
+def write(
+    folder: Path,
+    trained: Trained,
+    held_out: Shard,
+    reduction: Reduction,
+    history: list[Progress],
+    front_end: int = 0,
+) -> Figures:
+    """Write ``report.png`` and ``report.json`` into a model folder and return the figures."""
+    figures = measure(trained, held_out, reduction, front_end)
+    content = asdict(figures) | {
+        "variance_kept": reduction.variance_kept.tolist(),
+        "history": [asdict(row) for row in history],
+    }
+    (folder / "report.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+    draw(folder / "report.png", figures, reduction, history, str(folder.name))
+    return figures
+
+
+def draw(
+    path: Path, figures: Figures, reduction: Reduction, history: list[Progress], title: str
+) -> None:
+    """Draw one picture of four parts."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 7.5), layout="constrained")
+    figure.suptitle(f"{title}: {figures.int8_bytes / 1000:.0f} kB int8", fontsize=14)
+    curve, kept, angles, table = figure.subplots(2, 2).flat
+    _draw_history(curve, history)
+    _draw_variance(kept, reduction)
+    _draw_angles(angles, figures)
+    _draw_table(table, figures)
+    temporary = path.with_name(f".{path.name}")
+    figure.savefig(temporary, dpi=120, format="png")
+    temporary.replace(path)
+
+
+def _draw_history(axes: Any, history: list[Progress]) -> None:
+    steps = np.arange(1, len(history) + 1)
+    axes.plot(steps, [row.loss for row in history], color="tab:gray", label="training loss")
+    axes.plot(steps, [row.error for row in history], color="tab:orange", label="held-out error")
+    axes.set(title="Learning", xlabel="shards", ylabel="squared error / variance", yscale="log")
+    other = axes.twinx()
+    other.plot(steps, [row.cosine for row in history], color="tab:blue", label="held-out cosine")
+    other.set(ylim=(0, 1), ylabel="cosine to the teacher")
+    handles = axes.get_lines() + other.get_lines()
+    axes.legend(handles, [line.get_label() for line in handles], loc="center right", frameon=False)
+
+
+def _draw_variance(axes: Any, reduction: Reduction) -> None:
+    kept = reduction.variance_kept
+    axes.fill_between(np.arange(1, len(kept) + 1), 100 * kept, alpha=0.3)
+    axes.plot(np.arange(1, len(kept) + 1), 100 * kept)
+    axes.set(
+        title=f"The reduction keeps {100 * kept[-1]:.1f} % of the variance",
+        xlabel="components", ylabel="%", ylim=(0, 105), xlim=(1, max(2, len(kept))),
+    )  # fmt: skip
+
+
+def _draw_angles(axes: Any, figures: Figures) -> None:
+    bins = np.linspace(min(0.0, *figures.cosine_int8), 1, 41)
+    for name, values in (("float", figures.cosine_float), ("int8", figures.cosine_int8)):
+        label = f"{name}: mean {np.mean(values):.3f}"
+        axes.hist(values, bins, histtype="step", linewidth=2, label=label)
+    axes.set(title="Held-out crops", xlabel="cosine to the teacher", ylabel="crops")
+    axes.legend(loc="upper left", frameon=False)
+
+
+def _draw_table(axes: Any, figures: Figures) -> None:
+    axes.axis("off")
+    rows = [
+        ("size", f"{figures.float_bytes:,} B", f"{figures.int8_bytes:,} B"),
+        ("time of a frame", f"{figures.float_ms:.2f} ms", f"{figures.int8_ms:.2f} ms"),
+        ("cosine to the teacher", *(f"{np.mean(c):.3f}" for c in (figures.cosine_float, figures.cosine_int8))),
+        ("cosine float to int8", "", f"{figures.float_to_int8:.4f}"),
+        ("multiply-accumulates", "", f"{figures.macs:,}"),
+        ("tensor arena", "", f"{figures.arena_bytes:,} B"),
+    ]
+    table = axes.table(rows, colLabels=("", "float", "int8"), loc="center", cellLoc="right")
+    table.auto_set_font_size(False)
+    table.set_fontsize(11)
+    table.scale(1, 1.8)
+
+
+def _run(model: bytes, features: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+    network = Network(model, threads=1)
+    network(features[:8])
+    begin = time.perf_counter()
+    embeddings = network(features)
+    return embeddings, 1000 * (time.perf_counter() - begin) / len(features)
+
+
+def _cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return (a * b).sum(axis=1) / np.maximum(norms, 1e-12)
