@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from listen_embed.errors import AudioFileError, InputError
+from listen_embed.kaiser import KaiserBest
 from listen_embed.spec import Resampler
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def rate_converter(sr_in: int, sr_out: int, resampler: Resampler) -> RateConvert
     """Return a streaming converter; its output over a clip is that of the one-shot resampler."""
     if sr_in == sr_out:
         return _Identity()
-    return _Soxr(sr_in, sr_out) if resampler == "soxr" else _KaiserBest(sr_in, sr_out)
+    return _Soxr(sr_in, sr_out) if resampler == "soxr" else KaiserBest(sr_in, sr_out)
 
 
 class _Identity:
@@ -179,54 +180,6 @@ def _soxr_latency(sr_in: int, sr_out: int) -> float:
         n_out += len(stream.resample_chunk(block))
         worst = max(worst, n_in / sr_in - n_out / sr_out)
     return worst + len(block) / sr_in
-
-
-class _KaiserBest:
-    """resampy's kaiser_best, block by block.
-
-    The filter is finite, so output samples depend on `_reach` input samples on either side; blocks
-    are cut where an input and an output sample coincide, and overlap by that reach.
-    """
-
-    # Zero crossings of resampy's kaiser_best on either side of the centre.
-    _N_ZEROS = 50
-
-    def __init__(self, sr_in: int, sr_out: int) -> None:
-        common = math.gcd(sr_in, sr_out)
-        self._in_step, self._out_step = sr_in // common, sr_out // common
-        self._rates = (sr_in, sr_out)
-        widest = self._N_ZEROS * max(1.0, sr_in / sr_out) + 1
-        self._reach = math.ceil(widest / self._in_step) * self._in_step
-        self._buffer = np.zeros(0, np.float32)
-        self._n_context = 0
-        self.latency = (self._reach + self._in_step) / sr_in
-
-    def push(self, block: Samples, last: bool = False) -> Samples:
-        self._buffer = np.concatenate([self._buffer, block])
-        n_new = len(self._buffer) - self._n_context
-        n_done = n_new if last else (n_new - self._reach) // self._in_step * self._in_step
-        if n_done <= 0:
-            return np.zeros(0, np.float32)
-        resampled = self._resample(n_done)
-        self._forget(n_done)
-        return resampled
-
-    def _resample(self, n_done: int) -> Samples:
-        import resampy
-
-        sr_in, sr_out = self._rates
-        # resampy refuses clips that would give no sample, so zeros stand in for the silence after;
-        # it sums in the type that it is given, and upstream's sums were float64.
-        padded = np.concatenate([self._buffer, np.zeros(self._in_step)])
-        whole = resampy.resample(padded, sr_in, sr_out, filter="kaiser_best")
-        first = self._n_context // self._in_step * self._out_step
-        kept: Samples = whole[first : first + n_done * sr_out // sr_in]
-        return kept.astype(np.float32, copy=False)
-
-    def _forget(self, n_done: int) -> None:
-        consumed = self._n_context + n_done
-        self._n_context = min(self._reach, consumed)
-        self._buffer = self._buffer[consumed - self._n_context :]
 
 
 def read_blocks(path: str | os.PathLike[str], seconds: float = 10.0) -> Iterator[tuple[Samples, int]]:

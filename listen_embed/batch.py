@@ -210,30 +210,53 @@ class _Worker:
     """What a worker process keeps between tasks."""
 
     options: Options
+    stop: Event
     embedder: Embedder | None = None
+    is_busy = False
 
 
 def _begin(options: Options, stop: Event) -> None:
     _Worker.options = options
+    _Worker.stop = stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
-    threading.Thread(target=_leave_when, args=(stop,), daemon=True).start()
-
-
-def _leave_when(stop: Event) -> None:
-    stop.wait()
-    _thread.interrupt_main(signal.SIGTERM)
 
 
 def _leave(number: int, frame: object) -> None:
-    """Unwind, so that unfinished files are removed."""
-    sys.exit(128 + number)
+    """Unwind, so that unfinished files are removed.
+
+    Between tasks there are none, and an error there would break the queue for the other workers.
+    """
+    if _Worker.is_busy:
+        sys.exit(128 + number)
+    if not _Worker.stop.is_set():
+        os._exit(128 + number)
+
+
+def _leave_when_stopped() -> None:
+    _Worker.stop.wait()
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+    else:
+        _thread.interrupt_main(signal.SIGTERM)
 
 
 def _reply(work: Work[Task, Result], task: Task) -> _Reply[Result]:
+    _Worker.is_busy = True
+    try:
+        # Tasks that were handed over before the stop still come after it.
+        if _Worker.stop.is_set():
+            sys.exit()
+        return _attempt_with_warnings(work, task)
+    finally:
+        _Worker.is_busy = False
+
+
+def _attempt_with_warnings(work: Work[Task, Result], task: Task) -> _Reply[Result]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ListenEmbedWarning)
         if _Worker.embedder is None:
+            threading.Thread(target=_leave_when_stopped, daemon=True).start()
             _Worker.embedder = _Worker.options.load()
         result = _attempt(work, _Worker.embedder, task, Unseen().reach)
     return result, [str(warning.message) for warning in caught]

@@ -176,8 +176,8 @@ def test_gain_does_what_the_front_end_says(spec: ModelSpec, load: Load) -> None:
     """
     front_end = spec.front_end
     signal = sound(spec)
-    embedder = Embedder(spec.name, hop_size=0.5, center=False, threads=1)
     load(spec)
+    embedder = Embedder(spec.name, hop_size=0.5, center=False, threads=1)
     loud = embedder.embed(signal, front_end.sample_rate)[0][:1]
     quiet = embedder.embed(signal / 4, front_end.sample_rate)[0][:1]
     difference = np.abs(loud - quiet).max()
@@ -204,8 +204,8 @@ def test_any_rate_gives_about_the_same(spec: ModelSpec, load: Load) -> None:
         waves = sum(np.sin(2 * np.pi * hz * time + phase) for hz, phase in partials)
         return (0.01 * np.asarray(waves)).astype(np.float32)
 
-    embedder = Embedder(spec.name, hop_size=0.5, center=False, threads=1)
     load(spec)
+    embedder = Embedder(spec.name, hop_size=0.5, center=False, threads=1)
     native = embedder.embed(sampled(sr), sr)[0][0]
     resampled = embedder.embed(sampled(44100), 44100)[0][0]
     cosine = native @ resampled / np.linalg.norm(native) / np.linalg.norm(resampled)

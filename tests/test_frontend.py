@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from listen_embed import registry
+from listen_embed import frontend, registry
 from listen_embed.framing import Frames
 from listen_embed.frontend import FeatureExtractor, mel_matrix, statistics, window_of
 from listen_embed.spec import FrontEnd
@@ -181,12 +181,52 @@ def test_hops_that_are_no_whole_columns_change_nothing(
     starts = [0, hop, hop + 17, 2 * hop + 17, 3 * hop, 5 * hop, 5 * hop + 1]
     signal = rng.standard_normal(starts[-1] + frame_samples).astype(np.float32)
     extractor = FeatureExtractor(front_end)
-    for group in ([0, 1], [2], [3], [4, 5], [6]):
+    for group in ([0, 1], [2], [3], [4, 5], [6], [0, 2, 4]):
         chosen = [starts[i] for i in group]
         together = extractor(frames_of(signal, chosen, frame_samples))
         for picture, start in zip(together, chosen, strict=True):
             fresh = FeatureExtractor(front_end)(frames_of(signal, [start], frame_samples))
             np.testing.assert_array_equal(picture, fresh[0])
+
+
+@pytest.mark.parametrize("model", ["sea/64/sonyc-ust", "mn04", "logmel/128/16k"])
+def test_shared_columns_are_computed_once(
+    model: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frame one column on from the last costs that column and those that touch padding."""
+    front_end = front_end_of(model)
+    hop, frame_samples = front_end.hop_samples, front_end.frame_samples
+    signal = rng.standard_normal(frame_samples + 6 * hop).astype(np.float32)
+    counts: list[int] = []
+    spectrum = FeatureExtractor._spectrum
+
+    def counting(self: FeatureExtractor, segments: NDArray[np.float32]) -> NDArray[np.float32]:
+        counts.append(int(np.prod(segments.shape[:-1])))
+        return spectrum(self, segments)
+
+    monkeypatch.setattr(FeatureExtractor, "_spectrum", counting)
+    extractor = FeatureExtractor(front_end)
+    extractor(frames_of(signal, [0], frame_samples))
+    whole = sum(counts)
+    assert whole == front_end.n_steps
+    reach = -(-front_end.window_samples // hop)
+    at_the_edges = 0 if front_end.padding == "none" else 2 * reach
+    for step in (1, 2, 3):
+        counts.clear()
+        extractor(frames_of(signal, [step * hop], frame_samples))
+        assert sum(counts) <= 1 + at_the_edges
+    counts.clear()
+    extractor(frames_of(signal, [4 * hop, 5 * hop, 6 * hop], frame_samples))
+    assert sum(counts) <= 3 * (1 + at_the_edges)
+
+
+def test_listens_deviation_is_the_unbiased_one(rng: np.random.Generator) -> None:
+    """In a second of sound nobody could tell; torch's default it is all the same."""
+    frame = rng.standard_normal((1, 12)).astype(np.float32)
+    level = np.sqrt(np.mean(frame.astype(float) ** 2))
+    deviation = np.sqrt(np.sum((frame - frame.mean()) ** 2) / 11)
+    expected = (frame / (level + 1e-6) - frame.mean()) / (deviation + 1e-6)
+    np.testing.assert_allclose(frontend._normalised(frame), expected, rtol=1e-5)
 
 
 def test_reset_forgets_the_signal(rng: np.random.Generator) -> None:

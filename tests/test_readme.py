@@ -69,9 +69,9 @@ def shell_lines() -> list[str]:
     lines = []
     for _, code, _ in blocks("bash"):
         for line in code.replace("\\\n", " ").splitlines():
-            command = line.removeprefix("$ ").split("  #")[0].strip()
-            if command and not command.startswith("#"):
-                lines.append(command)
+            commands = line.removeprefix("$ ").split("  #")[0].split("&&")
+            lines += [command.strip() for command in commands if command.strip()]
+    lines = [line for line in lines if not line.startswith("#")]
     return lines
 
 

@@ -50,15 +50,15 @@ def test_the_published_pictures_have_their_size(model: str, shape: tuple[int, ..
 @pytest.mark.parametrize(
     ("padding", "n_steps", "left", "right"),
     [
-        ("none", 1 + (1000 - 64) // 30, 0, 0),
-        ("end", math.ceil(1000 / 30), 0, 33 * 30 + 64 - 1000),
-        ("same", math.ceil(1000 / 30), 27, 27),
-        ("reflect", 1 + 1000 // 30, 32, 32),
+        ("none", 1 + (999 - 64) // 30, 0, 0),
+        ("end", math.ceil(999 / 30), 0, 33 * 30 + 64 - 999),
+        ("same", math.ceil(999 / 30), 27, 28),  # the odd one goes behind, as TensorFlow has it
+        ("reflect", 1 + 999 // 30, 32, 32),
     ],
 )
 def test_padding(padding: Any, n_steps: int, left: int, right: int) -> None:
     front_end = changed(
-        frame_samples=1000, n_fft=64, window_samples=64, hop_samples=30, n_mels=8, padding=padding
+        frame_samples=999, n_fft=64, window_samples=64, hop_samples=30, n_mels=8, padding=padding
     )
     assert front_end.n_steps == n_steps
     assert (front_end.pad_left, front_end.pad_right) == (left, right)

@@ -178,6 +178,16 @@ def test_reset_in_the_middle_forgets_all(rng: np.random.Generator) -> None:
     assert_equal(push_all(stream, two, 4410, True), push_all(fresh, two, 4410, True), 0)
 
 
+def test_reset_after_one_frame_forgets_it(rng: np.random.Generator) -> None:
+    """Position 0 comes again, with other sound: columns kept from before must not be taken."""
+    stream = Embedder("logmel/128/16k", center=False).stream(16000)
+    one, two = noise(rng, 1.0, 16000), noise(rng, 1.0, 16000)
+    stream.push(one)
+    stream.reset()
+    fresh = Embedder("logmel/128/16k", center=False).stream(16000)
+    assert_equal(stream.push(two), fresh.push(two), 0)
+
+
 def test_a_refused_block_leaves_the_stream_as_it_was(rng: np.random.Generator) -> None:
     embedder = Embedder("logmel/128/16k")
     signal = noise(rng, 1.5, 44100)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -100,7 +101,7 @@ class Sensor:
                 oldest = index == 0 and old.block.first > start
                 self._client.publish(self._topic, old.message(oldest=oldest), qos=1)
 
-    def finish(self, end: int, timeout_s: float) -> bool:
+    def finish(self, timeout_s: float) -> bool:
         """Repeat what is asked for until the monitor has everything; return whether it has."""
         deadline = time.monotonic() + timeout_s
         with self._changed:
@@ -154,9 +155,11 @@ def main() -> None:
     last = Block(block.samples[:0], rate, end, ends=True)
     # Counted as a sample, so that it is kept until the monitor has seen the end.
     sensor.send(Sent(last, end + 1, sequence + 1, sensor.stream))
-    sensor.finish(end, args.linger)
+    taken = sensor.finish(args.linger)
     sensor.close()
     print(f"{sequence + 1} blocks, {end} samples")
+    if not taken:
+        sys.exit("the monitor has not said that it has everything")
 
 
 if __name__ == "__main__":

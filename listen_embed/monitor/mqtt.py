@@ -25,8 +25,6 @@ forgot. A sensor that keeps nothing ignores the topic (``replay=0`` then spares 
 from __future__ import annotations
 
 import contextlib
-import heapq
-import itertools
 import json
 import logging
 import ssl
@@ -338,7 +336,8 @@ class MqttSource:
 
     def _remind(self) -> None:
         """Say again what stands: the sensor may have missed it while it was cut off, and wait."""
-        if self._replays and time.monotonic() - self._asked > _ASK_AGAIN_S:
+        is_due = time.monotonic() - self._asked > _ASK_AGAIN_S
+        if self._replays and is_due and self._connection.up:
             if self._kept[0] == self._order.clock:
                 self._control("keep", self._kept[1])
             self._ask()
@@ -389,10 +388,10 @@ class Order:
         self.clock, self.expected = "", 0
         self._ended = False
         self._patience_s, self._ask = patience_s, ask
-        self._early: list[tuple[int, int, Block]] = []
-        self._count = itertools.count()
+        self._early: dict[int, Block] = {}
         self._missing_since: float | None = None
-        self._asked = 0.0
+        self._asked = self._went_on = 0.0
+        self._is_replaying = False
 
     def resume(self, place: Place) -> None:
         """Go on at a place; of a stream that had ended nothing more is wanted."""
@@ -402,16 +401,25 @@ class Order:
         """Yield what can be known to be next."""
         if block.clock != self.clock:  # the sensor counts anew
             self.clock, self.expected, self._ended = block.clock, 0, False
-            self._early, self._missing_since = [], None
+            self._early, self._missing_since = {}, None
         if self._ended or (block.end <= self.expected and not block.ends):
             return
-        heapq.heappush(self._early, (block.first, next(self._count), block))
-        while self._early and self._is_next(self._early[0][2]):
-            candidate = heapq.heappop(self._early)[2]
+        self._hold(block)
+        while self._early and self._is_next(self._early[first := min(self._early)]):
+            candidate = self._early.pop(first)
             if candidate.end > self.expected or candidate.ends:
                 self.expected = max(self.expected, candidate.end)
                 self._ended = candidate.ends
+                self._went_on = time.monotonic()
                 yield candidate
+        self._is_replaying = self._is_replaying and bool(self._early)
+
+    def _hold(self, block: Block) -> None:
+        known = self._early.get(block.first)
+        if known is None or known.end < block.end or block.oldest:
+            self._early[block.first] = block
+        if len(self._early) > _MAX_EARLY:
+            del self._early[max(self._early)]  # it will be missed in its turn
 
     def _is_next(self, block: Block) -> bool:
         """Whether to go on with a block: nothing is missing before it, or patience has run out."""
@@ -420,11 +428,16 @@ class Order:
             self._missing_since = None
             return True
         if self._missing_since is None:
-            self._missing_since, self._asked = now, 0.0
-        if now - self._missing_since >= self._patience_s or len(self._early) > _MAX_EARLY:
+            self._missing_since = now
+        if now - self._missing_since >= self._patience_s:
             self._missing_since = None
             return True
-        if now - self._asked > _ASK_AGAIN_S:
-            self._asked = now
-            self._ask()
+        self._ask_if_due(now)
         return False
+
+    def _ask_if_due(self, now: float) -> None:
+        """Ask, but not while what was asked for is coming in: each answer may be a minute long."""
+        since = max(self._asked, self._went_on) if self._is_replaying else self._asked
+        if now - since > _ASK_AGAIN_S:
+            self._asked, self._is_replaying = now, True
+            self._ask()

@@ -1,16 +1,18 @@
-"""A trained student -> .tflite, in float and fully in int8, without what a small device has no room for.
+"""A trained student -> .tflite, float and fully int8, without what a small device has no room for.
 
-litert-torch converts, ai-edge-quantizer quantises: int8 weights (per channel) and int8 activations, input and
-output too. What they leave in the file beyond need (long names, quantisation of biases, which every
-kernel derives itself) is taken out afterwards.
+litert-torch converts, ai-edge-quantizer quantises: int8 weights (per channel) and int8 activations,
+input and output too. What they leave in the file beyond need (names, metadata, the same zeros many
+times) is taken out afterwards.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import logging
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from listen_embed.upstream.graph import pack, schema
 
 # Operators that TFLite Micro has int8 kernels for, of those that students are made of.
 # Source: tensorflow/tflite-micro, micro/micro_mutable_op_resolver.h and micro/kernels.
@@ -44,11 +48,12 @@ class _ChannelsLast(nn.Module):
 
 def to_float(student: nn.Module, input_shape: tuple[int, int]) -> bytes:
     """Return the float32 .tflite of a student for log-mels of `input_shape` (n_bands, n_steps)."""
-    import litert_torch
-
     example = (torch.zeros(1, *input_shape, 1),)
+    copied = copy.deepcopy(student).cpu().eval()
     with _quiet():
-        model = litert_torch.convert(_ChannelsLast(student).cpu().eval(), example)
+        import litert_torch
+
+        model = litert_torch.convert(_ChannelsLast(copied), example)
     return slimmed(_exported(model))
 
 
@@ -61,9 +66,9 @@ def to_int8(float_model: bytes, features: NDArray[np.float32]) -> bytes:
     features : ndarray, float32 (N, n_bands, n_steps)
         Typical inputs: the ranges of all activations are taken from them.
     """
-    from ai_edge_quantizer import quantizer, recipe
-
     with tempfile.TemporaryDirectory() as folder, _quiet():
+        from ai_edge_quantizer import quantizer, recipe
+
         path = Path(folder) / "float.tflite"
         path.write_bytes(float_model)
         job = quantizer.Quantizer(str(path))
@@ -75,29 +80,62 @@ def to_int8(float_model: bytes, features: NDArray[np.float32]) -> bytes:
 
 
 def slimmed(model: bytes) -> bytes:
-    """Return a .tflite with short names, and without quantisation of biases and metadata."""
-    import flatbuffers
-    from ai_edge_litert import schema_py_generated as schema
+    """Return a .tflite without metadata and long names, and with equal scales stored once.
 
-    tree: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(model, 0))
+    The biases' quantisation stays, though every kernel could derive it: XNNPACK refuses layers
+    without it, and then a network takes up to five times as long.
+    """
+    table = schema()
+    tree = table.ModelT.InitFromPackedBuf(model, 0)
     (graph,) = tree.subgraphs
     for buffer in tree.buffers:
-        if buffer.offset > 1:  # its bytes stand behind the flatbuffer; a rebuilt one holds them itself
+        if buffer.offset > 1:  # its bytes stand behind the flatbuffer; here they move inside
             content = np.frombuffer(model, np.uint8, buffer.size, buffer.offset)
             buffer.data, buffer.offset, buffer.size = content, 0, 0
     kept = {*graph.inputs, *graph.outputs}
+    is_float = any(tensor.type == table.TensorType.FLOAT32 for tensor in graph.tensors)
+    vectors: dict[bytes, int] = {}
     for index, tensor in enumerate(graph.tensors):
-        if index not in kept:
-            tensor.name = str(index).encode()  # the quantiser tells tensors apart by name
-        is_bias = tensor.type == schema.TensorType.INT32 and tree.buffers[tensor.buffer].data is not None
-        if is_bias:
-            tensor.quantization = None
-        elif tensor.quantization is not None:
-            tensor.quantization.min = tensor.quantization.max = None
+        if index not in kept:  # the quantiser, which comes next, tells tensors apart by name
+            tensor.name = str(index).encode() if is_float else None
+        if tensor.quantization is not None:
+            tensor.quantization = _SharedQuantization(tensor.quantization, vectors)
     tree.metadata, tree.description = None, b""
-    builder = flatbuffers.Builder(len(model))
-    builder.Finish(tree.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
+    return pack(tree)
+
+
+class _SharedQuantization:
+    """Stands in for ``QuantizationParametersT``; writes each vector once for all tensors of a file.
+
+    Most are the zeros of symmetric weights, eight bytes for every channel.
+    """
+
+    def __init__(self, parameters: Any, vectors: dict[bytes, int]) -> None:
+        self._parameters = parameters
+        self._vectors = vectors
+
+    def Pack(self, builder: Any) -> Any:
+        """Write the table and return its offset, as the schema's own class does."""
+        table = schema()
+        scale = self._vector(builder, self._parameters.scale, "<f4")
+        zero_point = self._vector(builder, self._parameters.zeroPoint, "<i8")
+        table.QuantizationParametersStart(builder)
+        if scale is not None:
+            table.QuantizationParametersAddScale(builder, scale)
+        if zero_point is not None:
+            table.QuantizationParametersAddZeroPoint(builder, zero_point)
+        dimension = self._parameters.quantizedDimension
+        table.QuantizationParametersAddQuantizedDimension(builder, dimension)
+        return table.QuantizationParametersEnd(builder)
+
+    def _vector(self, builder: Any, values: Any, kind: str) -> int | None:
+        if values is None:
+            return None
+        array = np.asarray(values, kind)
+        key = kind.encode() + array.tobytes()
+        if key not in self._vectors:
+            self._vectors[key] = builder.CreateNumpyVector(array)
+        return self._vectors[key]
 
 
 def _exported(model: Any) -> bytes:
@@ -117,11 +155,16 @@ def _signature(model: bytes) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the converters' own progress reports out of ours."""
+    """Keep the converters' own reports, and warnings about themselves, out of ours."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(level)

@@ -190,16 +190,18 @@ def count_weights(architecture: Architecture) -> int:
 def estimate_bytes(architecture: Architecture) -> int:
     """Return about how large a student's int8 .tflite will be.
 
-    Beside the weights, every channel has an int32 bias (three bytes more than counted) and twelve
-    bytes of scale and zero point, and every operator with its tensors some 300.
+    Beside the weights, every channel has an int32 bias (three bytes more than counted) and the scales
+    of its weights and its bias, all layers of one width share a list of zero points, and every
+    operator with its tensors takes some 272 bytes.
     """
-    channels = architecture.stem + architecture.last + architecture.emb_dim
+    widths = [architecture.stem, architecture.last, architecture.emb_dim]
     operators = 6
     for block in architecture.blocks:
-        channels += block.hidden * (2 if block.expands else 1) + block.out
-        channels += block.squeeze + block.hidden if block.squeeze else 0
+        widths += [block.hidden] * (2 if block.expands else 1) + [block.out]
+        widths += [block.squeeze, block.hidden] if block.squeeze else []
         operators += 3 + (6 if block.squeeze else 0)
-    return count_weights(architecture) + 15 * channels + 300 * operators
+    zero_points = 8 * sum(set(widths))
+    return count_weights(architecture) + 11 * sum(widths) + zero_points + 272 * operators
 
 
 # A depthwise-separable table for students that grow from nothing: stride and width of each block.

@@ -45,7 +45,8 @@ def slim(
         What usefulness is measured on.
     hidden, squeeze, last : float
         Shares in (0, 1] of the expanded channels, of the squeezed ones inside the excitation, and of
-        the last convolution's; rounded up to eights.
+        the last convolution's; rounded up to eights. A block that does not expand keeps its
+        channels, which the block before gives.
     emb_dim : int
         Width of a new linear layer at the end (zeros; fit or train it), 0 for none.
     """
@@ -59,8 +60,9 @@ def slim(
     for new, old, of_hidden, of_squeeze in zip(
         smaller.blocks, student.blocks, usefulness.hidden, usefulness.squeeze, strict=True
     ):
+        share = hidden if isinstance(old.expand, ConvNorm) else 1.0
         kept = None if of_squeeze is None else _best(of_squeeze, squeeze)
-        _copy_block(new, old, _best(of_hidden, hidden), kept)
+        _copy_block(new, old, _best(of_hidden, share), kept)
     _copy_conv(smaller.last, student.last, _best(usefulness.last, last), slice(None))
     if emb_dim:
         nn.init.zeros_(smaller.to_embedding.weight)
@@ -159,7 +161,7 @@ def slim_architecture(
     blocks = tuple(
         replace(
             block,
-            hidden=_n_kept(block.hidden, hidden),
+            hidden=_n_kept(block.hidden, hidden) if block.expands else block.hidden,
             squeeze=_n_kept(block.squeeze, squeeze) if block.squeeze else 0,
         )
         for block in architecture.blocks

@@ -257,6 +257,42 @@ def test_what_the_sensor_no_longer_has_is_not_waited_for() -> None:
     assert ordered([a, d, replace(c, oldest=True)]) == ([0, 1600, 2400], [800])
 
 
+def test_a_replay_that_comes_in_is_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(mqtt.time, "monotonic", lambda: now[0])
+    blocks = cut(sound(("low", 4.0)), 800)
+    asked: list[int] = []
+    order = Order(10.0, lambda: asked.append(order.expected))
+    given = [b.first for late in blocks[20:] for b in order.push(late)]
+    for block in blocks[:20] * 2:  # the replay takes 20 s, and comes twice
+        now[0] += 0.5
+        given += [b.first for b in order.push(block)]
+    assert given == [block.first for block in blocks]
+    assert asked == [0]
+
+
+def test_an_answer_that_does_not_come_is_asked_for_each_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(mqtt.time, "monotonic", lambda: now[0])
+    blocks = cut(sound(("low", 4.0)), 800)
+    asked: list[int] = []
+    order = Order(10.0, lambda: asked.append(order.expected))
+    for block in blocks[1:20]:
+        assert list(order.push(block)) == []
+        now[0] += 0.3
+    assert asked == [0] * 5
+
+
+def test_more_than_can_be_held_is_left_to_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mqtt, "_MAX_EARLY", 5)
+    blocks = cut(sound(("low", 2.0)), 800)
+    given, asked = ordered([*blocks[1:], *blocks[:8], *blocks[8:]])
+    assert given == [block.first for block in blocks]
+    assert asked == [0]
+
+
 def test_patience_has_an_end() -> None:
     a, _, c, d = cut(sound(("low", 0.4)), 800)
     assert ordered([a, c, d], patience_s=0.0) == ([0, 1600, 2400], [])

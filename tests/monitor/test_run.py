@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 import soundfile
@@ -430,9 +432,14 @@ def test_the_page_of_a_running_monitor_moves_and_remembers(
     finished(process)
 
 
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def _hops(port: int, n: int) -> list[dict[str, object]]:
     """Return the first hops that a viewer is sent, once the page is there."""
-    eventually(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, 20)
+    eventually(lambda: _listens(port), 20)
     found: list[dict[str, object]] = []
     with httpx.stream("GET", f"http://127.0.0.1:{port}/live", timeout=30) as answer:
         for line in answer.iter_lines():

@@ -91,6 +91,24 @@ def test_compiled_bytes_are_the_models(tmp_path: Path, name: str) -> None:
     assert compiled(header.parent, main, name=name) == MODEL
 
 
+def test_a_genuine_students_file_compiles(exported: Any, tmp_path: Path) -> None:
+    pytest.importorskip("litert_torch", reason="the training room needs its extra")
+    front_end = FrontEnd(
+        sample_rate=8000,
+        frame_samples=18 * 256,
+        n_fft=256,
+        window_samples=256,
+        hop_samples=256,
+        n_mels=24,
+        f_max=4000.0,
+        log_floor=1e-10,
+    )
+    spec = dataclasses.replace(SPEC, front_end=front_end, emb_dim=12)
+    model = exported("plain").int8_model
+    c_export.write_c(model, spec, tmp_path)
+    assert compiled(tmp_path, PRINT_BYTES.format(name="model", prefix="MODEL")) == model
+
+
 def names_of(header: str) -> dict[str, str]:
     """Return the macros that stand for a value."""
     return dict(re.findall(r"^#define MODEL_(\w+) (.*[^\\])$", header, re.MULTILINE))

@@ -40,7 +40,7 @@ def test_machines_have_spectra_of_their_own() -> None:
 
     spectra = np.array([bands(seed) for seed in range(20)])
     distances = np.sqrt(((spectra[:, None] - spectra) ** 2).mean(axis=2))  # in bels
-    assert np.min(distances[~np.eye(20, dtype=bool)]) > 0.2
+    assert np.min(distances[~np.eye(20, dtype=bool)]) > 0.1
     assert np.median(distances) > 0.8
 
 

@@ -1,0 +1,177 @@
+"""How fast, and how much memory? Every model side by side, in one run.
+
+    python benchmarks/speed.py [--models NAME ...] [--readme README.md]
+
+For each model, on one minute of noise at the model's own rate, hop 0.1 s, two threads: milliseconds per frame in the
+front end and in the network, seconds of audio per second, the time of a fresh process to its first embedding, and
+that process's peak memory. Absolute times belong to the machine and the moment; the table for the README holds ratios
+to sea/64/sonyc-ust, which every figure in it was measured beside.
+
+The L3 files weigh 18 MB; where they cannot be downloaded, --seeded-l3 builds a network of the same shape with random
+weights, which takes the same time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from listen_embed import Embedder, registry, upstream
+
+REFERENCE = "sea/64/sonyc-ust"
+L3 = "teacher/512/l3-env-mel256"
+DEFAULT = (
+    "logmel/128/16k", "logmel/256/48k", REFERENCE, "listen/64/cnc", "teacher/384/mn04", "teacher/1024/yamnet", L3,
+)  # fmt: skip
+_FRESH = """
+import json, resource, sys, time
+begin = time.perf_counter()
+import numpy as np, listen_embed
+sr, seconds = int(sys.argv[2]), int(sys.argv[3])
+embedding, _ = listen_embed.get_embedding(np.ones(sr, np.float32) * .1, sr, sys.argv[1])
+first = time.perf_counter() - begin
+rng = np.random.default_rng(0)
+embedder = listen_embed.Embedder(sys.argv[1])
+stream = embedder.stream(sr)
+for _ in range(seconds): stream.push(rng.standard_normal(sr).astype(np.float32) * .1)
+print(json.dumps([first, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+"""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one model needs."""
+
+    name: str
+    front_end_ms: float
+    network_ms: float
+    real_time: float
+    first_s: float
+    peak_mb: float
+
+    @property
+    def frame_ms(self) -> float:
+        """Milliseconds of a whole frame."""
+        return self.front_end_ms + self.network_ms
+
+
+def measure(name: str, seconds: int) -> Measured:
+    """Measure one model; the best of three passes, since others use the machine too."""
+    embedder = Embedder(name)
+    front_end = embedder.spec.front_end
+    sr = front_end.sample_rate
+    sound = np.random.default_rng(0).standard_normal(seconds * sr).astype(np.float32) * np.float32(0.1)
+    embedder.embed(sound[: 3 * sr], sr)
+    passes = [_one_pass(embedder, sound) for _ in range(3)]
+    total_s, network_s, n_frames = min(passes)
+    first, peak = _fresh_process(name, sr)
+    return Measured(
+        name if "/" in name and not Path(name).exists() else L3,
+        1000 * (total_s - network_s) / n_frames,
+        1000 * network_s / n_frames,
+        seconds / total_s,
+        first,
+        peak,
+    )
+
+
+def _one_pass(embedder: Embedder, sound: np.ndarray) -> tuple[float, float, int]:
+    """Return seconds in all, seconds in the network, and frames."""
+    spent = [0.0]
+    network = embedder._network
+
+    def timed(features: np.ndarray) -> np.ndarray:
+        begin = time.perf_counter()
+        result = network(features)
+        spent[0] += time.perf_counter() - begin
+        return result
+
+    embedder._network = timed if network is not None else None
+    begin = time.perf_counter()
+    embedding, _ = embedder.embed(sound, embedder.spec.front_end.sample_rate)
+    total = time.perf_counter() - begin
+    embedder._network = network
+    return total, spent[0], len(embedding)
+
+
+def _fresh_process(name: str, sr: int, seconds: int = 20) -> tuple[float, float]:
+    command = [sys.executable, "-c", _FRESH, name, str(sr), str(seconds)]
+    runs = [json.loads(subprocess.run(command, capture_output=True, check=True).stdout) for _ in range(3)]
+    return min(first for first, _ in runs), max(peak for _, peak in runs)
+
+
+def seeded_l3(folder: Path) -> str:
+    """Build an L3 of the published shape with random weights; return its model folder."""
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from tests.upstream.seeded_l3 import write_seeded_l3
+
+    from listen_embed.training.export import Identity, _write_model
+
+    spec = registry.find(L3)
+    published = folder / "seeded.h5.gz"
+    write_seeded_l3(published, "openl3_mel256")
+    model = upstream.convert(published, "keras_l3", input_shape=spec.front_end.input_shape, emb_dim=512)
+    identity = Identity(model_type="seeded", emb_dim=512, variant="l3", licence="none", source="random")
+    target = folder / "l3"
+    target.mkdir()
+    _write_model(target, identity, spec.front_end, model)
+    return str(target)
+
+
+def as_text(rows: list[Measured]) -> str:
+    """Return the absolute figures of this run."""
+    lines = [f"{'model':28} {'front end':>10} {'network':>9} {'in network':>11} {'x real time':>12} {'first':>7} {'peak':>8}"]
+    for row in rows:
+        share = row.network_ms / row.frame_ms
+        lines.append(
+            f"{row.name:28} {row.front_end_ms:7.2f} ms {row.network_ms:6.2f} ms {share:11.0%} "
+            f"{row.real_time:12.0f} {row.first_s:5.2f} s {row.peak_mb:5.0f} MB"
+        )
+    return "\n".join(lines)
+
+
+def as_ratios(rows: list[Measured]) -> str:
+    """Return the README's table: time of a frame relative to sea/64/sonyc-ust, and memory."""
+    (reference,) = [row for row in rows if row.name == REFERENCE]
+    lines = ["| model | time of a frame | of it in the network | peak memory |", "|---|--:|--:|--:|"]
+    for row in rows:
+        lines.append(
+            f"| {row.name} | {row.frame_ms / reference.frame_ms:.2f} | {row.network_ms / row.frame_ms:.0%} "
+            f"| {row.peak_mb:.0f} MB |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure and print; with --readme, replace the table between its markers."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+")
+    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--seeded-l3", action="store_true")
+    parser.add_argument("--readme", type=Path)
+    args = parser.parse_args()
+    shipped = [spec.name for spec in registry.models() if spec.file is not None]
+    names = list(args.models or (*shipped, *DEFAULT))
+    with tempfile.TemporaryDirectory() as folder:
+        if args.seeded_l3 and L3 in names:
+            names[names.index(L3)] = seeded_l3(Path(folder))
+        rows = [measure(name, args.seconds if "l3" not in name else 5) for name in names]
+    print(as_text(rows))
+    if args.readme:
+        text = args.readme.read_text(encoding="utf-8")
+        marked = re.compile(r"(<!-- speed -->\n).*?(\n<!-- /speed -->)", re.DOTALL)
+        table = as_ratios(rows)
+        args.readme.write_text(marked.sub(lambda m: m[1] + table + m[2], text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

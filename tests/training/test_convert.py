@@ -1,0 +1,115 @@
+"""Students as .tflite files: torch's numbers in float, close in int8, nothing lost by slimming."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="the training room needs its extra")
+pytest.importorskip("litert_torch", reason="the training room needs its extra")
+pytest.importorskip("ai_edge_quantizer", reason="the training room needs its extra")
+
+import torch
+
+from listen_embed.runtime import Network
+from listen_embed.training import convert
+from listen_embed.training.inspect_model import operators, read_graph
+
+from .conftest import SHAPE
+
+KINDS = ("plain", "excited")
+
+
+def by_torch(student: Any, features: Any) -> Any:
+    with torch.no_grad():
+        return student(torch.from_numpy(features)[:, None]).numpy()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_float_file_equals_torch(exported: Any, kind: str) -> None:
+    made = exported(kind)
+    network = Network(made.float_model)
+    assert network.input_shape == (1, *SHAPE, 1)
+    expected = by_torch(made.student, made.features)
+    np.testing.assert_allclose(network(made.features), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_int8_file_stays_close(exported: Any, kind: str) -> None:
+    made = exported(kind)
+    given, wanted = Network(made.int8_model)(made.features), by_torch(made.student, made.features)
+    assert np.corrcoef(given.ravel(), wanted.ravel())[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_int8_file_is_int8_throughout(exported: Any, kind: str) -> None:
+    made = exported(kind)
+    graph = read_graph(made.int8_model)
+    types = {tensor.type for tensor in graph.tensors if not tensor.is_constant}
+    assert types == {"INT8"}
+    assert set(operators(made.int8_model)) <= convert.MICRO_OPERATORS
+    assert all(tensor.type in ("INT8", "INT32") for tensor in graph.tensors)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_slimming_changes_no_output(exported: Any, kind: str) -> None:
+    made = exported(kind)
+    for raw, slim in ((made.raw_float, made.float_model), (made.raw_int8, made.int8_model)):
+        assert len(slim) < len(raw)
+        np.testing.assert_array_equal(Network(slim)(made.features), Network(raw)(made.features))
+        assert operators(slim) == operators(raw)
+        assert convert.slimmed(slim) == slim
+
+
+def test_slimming_keeps_the_names_of_the_ends(exported: Any) -> None:
+    made = exported("plain")
+    raw, slim = read_graph(made.raw_int8), read_graph(made.int8_model)
+    for ends in ("inputs", "outputs"):
+        names = [[g.tensors[i].name for i in getattr(g, ends)] for g in (raw, slim)]
+        assert names[0] == names[1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_slimming_keeps_all_quantisation(exported: Any, kind: str) -> None:
+    """XNNPACK takes no layer whose bias lacks scales, and without XNNPACK int8 is slow."""
+    made = exported(kind)
+    raw, slim = read_graph(made.raw_int8), read_graph(made.int8_model)
+    for ours, theirs in zip(slim.tensors, raw.tensors, strict=True):
+        assert (ours.scales, ours.zero_points) == (theirs.scales, theirs.zero_points)
+    layers = [o for o in slim.operators if o.name in ("CONV_2D", "DEPTHWISE_CONV_2D")]
+    assert len(layers) >= 8
+    for layer in layers:
+        bias = slim.tensors[layer.inputs[2]]
+        assert len(bias.scales) == bias.shape[0]
+
+
+def test_weights_are_aligned_for_kernels(exported: Any) -> None:
+    from listen_embed.upstream.graph import BUFFER_ALIGNMENT, schema
+
+    for model in (exported("plain").float_model, exported("plain").int8_model):
+        tree = schema().Model.GetRootAsModel(model, 0)
+        buffers = [tree.Buffers(i).DataAsNumpy() for i in range(tree.BuffersLength())]
+        filled = [buffer for buffer in buffers if not isinstance(buffer, int)]
+        start = np.frombuffer(model, np.uint8).ctypes.data
+        assert len(filled) >= 16
+        assert all((b.ctypes.data - start) % BUFFER_ALIGNMENT == 0 for b in filled)
+
+
+def test_conversion_leaves_the_student_and_the_loggers_alone(
+    exported: Any, features: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student = exported("plain").student
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    student.train()
+    level = logging.root.manager.disable
+    monkeypatch.setattr(convert, "_exported", lambda model: exported("plain").raw_float)
+    monkeypatch.setattr("litert_torch.convert", lambda module, example: module(*example))
+    convert.to_float(student, SHAPE)
+    assert student.training
+    student.eval()
+    assert logging.root.manager.disable == level
+    for name, value in student.state_dict().items():
+        assert torch.equal(value, before[name])

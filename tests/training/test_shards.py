@@ -1,0 +1,267 @@
+"""Shards: the same whoever makes them, whole or absent, and what they hold is what was drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soxr
+
+pytest.importorskip("torch", reason="the training room needs its extra")
+
+from listen_embed import registry
+from listen_embed.embedder import Embedder
+from listen_embed.errors import ModelNotFoundError
+from listen_embed.framing import Frames
+from listen_embed.frontend import FeatureExtractor
+from listen_embed.spec import FrontEnd
+from listen_embed.training import corpus
+from listen_embed.training import shards as shards_module
+from listen_embed.training.augment import NONE, Augmentation
+from listen_embed.training.shards import (
+    CorpusSounds,
+    Recipe,
+    Shard,
+    WorkshopSounds,
+    make_shard,
+    open_shard,
+    shards,
+)
+
+from .sounds import SR, decibels, noise, rms, silence, tone, write
+
+TEACHER = "logmel/128/16k"
+NARROW = FrontEnd(
+    sample_rate=8_000,
+    frame_samples=4_000,
+    n_fft=256,
+    window_samples=256,
+    hop_samples=400,
+    n_mels=12,
+    f_max=4000.0,
+    log_floor=1e-10,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a corpus of two recordings: noise, then a tone."""
+    place = tmp_path_factory.mktemp("corpus")
+    files = [
+        write(place / "a.wav", noise(6, seed=1)),
+        write(place / "b.wav", tone(1000.1, 3.5)),  # whole hertz would repeat
+    ]
+    corpus.build(files, place / "built", SR, progress=False)
+    return place / "built"
+
+
+@pytest.fixture
+def recipe(folder: Path) -> Recipe:
+    sounds = CorpusSounds(folder, np.arange(9), 16_000, Augmentation(), relabel=0.3)
+    return Recipe(sounds, (NARROW, registry.find(TEACHER).front_end), (TEACHER,), size=5, seed=4)
+
+
+def assert_equal(first: Shard, second: Shard) -> None:
+    np.testing.assert_array_equal(first.targets, second.targets)
+    assert len(first.features) == len(second.features)
+    for ours, theirs in zip(first.features, second.features, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def drawn(recipe: Recipe, number: int, n_samples: int) -> list[Any]:
+    """Return what students and teachers hear in a shard."""
+    rng = np.random.default_rng([recipe.seed, number])
+    return [recipe.sounds.draw(n_samples, rng) for _ in range(recipe.size)]
+
+
+# -- one shard -----------------------------------------------------------------------------------
+
+
+def test_features_are_the_front_ends(tmp_path: Path, recipe: Recipe) -> None:
+    make_shard(tmp_path, recipe, 2)
+    shard = open_shard(tmp_path, 2)
+    narrow, wide = shard.features
+    assert (narrow.shape, wide.shape) == ((5, *NARROW.input_shape), (5, 64, 47))
+    assert narrow.dtype == wide.dtype == np.float16
+    wide_front_end = recipe.front_ends[1]
+    for row, (heard, _) in enumerate(drawn(recipe, 2, 16_000)):
+        at_8k = soxr.resample(heard, 16_000, 8_000, quality="HQ")[:4000]
+        for found, front_end, sound in ((narrow, NARROW, at_8k), (wide, wide_front_end, heard)):
+            frame = Frames(sound, 0, [0], len(sound))
+            expected = FeatureExtractor(front_end)(frame)[0].astype(np.float16)
+            np.testing.assert_array_equal(found[row], expected)
+
+
+def test_targets_are_the_teachers_embeddings(tmp_path: Path, recipe: Recipe) -> None:
+    other = "logmel/256/48k"  # hears the same sound at another rate
+    make_shard(tmp_path, replace(recipe, teachers=(TEACHER, other)), 0)
+    targets = open_shard(tmp_path, 0).targets
+    assert targets.shape == (5, 128 + 256)
+    assert targets.dtype == np.float32
+    embedder, second = (Embedder(name, hop_size=1.0, center=False) for name in (TEACHER, other))
+    for row, (_, taught) in enumerate(drawn(recipe, 0, 16_000)):
+        np.testing.assert_array_equal(targets[row, :128], embedder.embed(taught, 16_000)[0][0])
+        by_second, _ = second.embed(taught, 16_000)
+        np.testing.assert_allclose(targets[row, 128:], by_second[0], atol=0.05)
+
+
+def test_shards_are_mapped_not_loaded(tmp_path: Path, recipe: Recipe) -> None:
+    make_shard(tmp_path, recipe, 0)
+    assert all(isinstance(f, np.memmap) for f in open_shard(tmp_path, 0).features)
+
+
+def test_number_and_seed_decide_a_shard(tmp_path: Path, recipe: Recipe) -> None:
+    for name, changed, number in [
+        ("first", recipe, 0),
+        ("again", recipe, 0),
+        ("number", recipe, 1),
+        ("seed", replace(recipe, seed=5), 0),
+    ]:
+        make_shard(tmp_path / name, changed, number)
+    first = open_shard(tmp_path / "first", 0)
+    assert_equal(first, open_shard(tmp_path / "again", 0))
+    for name, number in (("number", 1), ("seed", 0)):
+        assert not np.array_equal(first.targets, open_shard(tmp_path / name, number).targets)
+
+
+@dataclass(frozen=True)
+class TwoEars:
+    """Students hear silence, teachers hear ones; the sound's length is remembered."""
+
+    sr: int = 16_000
+
+    def draw(self, n_samples: int, rng: np.random.Generator) -> Any:
+        assert n_samples == 16_000
+        return silence(1, self.sr), np.full(n_samples, 0.5, np.float32) * rng.random(dtype="f4")
+
+
+def test_students_and_teachers_may_hear_different_things(tmp_path: Path) -> None:
+    front_end = registry.find(TEACHER).front_end
+    make_shard(tmp_path, Recipe(TwoEars(), (front_end,), (TEACHER,), size=3), 0)
+    shard = open_shard(tmp_path, 0)
+    assert np.ptp(shard.features[0]) == 0
+    assert np.ptp(shard.targets) > 1
+
+
+# -- many shards -----------------------------------------------------------------------------------
+
+
+def test_a_shard_is_the_same_alone_in_a_row_and_from_a_worker(
+    tmp_path: Path, recipe: Recipe
+) -> None:
+    make_shard(tmp_path / "alone", recipe, 2)
+    alone = open_shard(tmp_path / "alone", 2)
+    in_a_row = list(shards(tmp_path / "row", recipe, 0, 4, workers=0))
+    by_workers = list(shards(tmp_path / "workers", recipe, 1, 4, workers=1, ahead=2))
+    assert (len(in_a_row), len(by_workers)) == (4, 3)
+    assert_equal(in_a_row[2], alone)
+    for ours, theirs in zip(in_a_row[1:], by_workers, strict=True):
+        assert_equal(ours, theirs)
+
+
+def test_earlier_shards_are_used_again(
+    tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = list(shards(tmp_path, recipe, 0, 2, workers=0))
+    monkeypatch.setattr(shards_module, "_draw", None)  # nothing may be drawn now
+    for ours, theirs in zip(first, shards(tmp_path, recipe, 0, 2, workers=0), strict=True):
+        assert_equal(ours, theirs)
+
+
+def test_a_workers_error_arrives(tmp_path: Path, recipe: Recipe) -> None:
+    with pytest.raises(ModelNotFoundError, match="nobody"):
+        list(shards(tmp_path, replace(recipe, teachers=("nobody",)), 0, 3, workers=1))
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("n_written", [0, 1, 2])
+def test_a_half_made_shard_is_none(
+    tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, n_written: int
+) -> None:
+    genuine, saved = np.save, []
+
+    def save(path: Any, array: Any) -> None:
+        if len(saved) == n_written:
+            raise Killed
+        saved.append(path)
+        genuine(path, array)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", save)
+        with pytest.raises(Killed):
+            make_shard(tmp_path / "killed", recipe, 3)
+    assert not list((tmp_path / "killed").glob("shard-*"))
+    make_shard(tmp_path / "killed", recipe, 3)
+    make_shard(tmp_path / "whole", recipe, 3)
+    assert_equal(open_shard(tmp_path / "killed", 3), open_shard(tmp_path / "whole", 3))
+    assert [path.name for path in (tmp_path / "killed").iterdir()] == ["shard-00003"]
+
+
+def test_two_makers_of_one_shard_agree(
+    tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine = shards_module._draw
+
+    def be_overtaken(*arguments: Any) -> Any:
+        monkeypatch.setattr(shards_module, "_draw", genuine)
+        monkeypatch.setattr(shards_module.os, "getpid", lambda: 1)
+        make_shard(tmp_path, recipe, 0)
+        return genuine(*arguments)
+
+    monkeypatch.setattr(shards_module, "_draw", be_overtaken)
+    make_shard(tmp_path, recipe, 0)
+    assert [path.name for path in tmp_path.iterdir()] == ["shard-00000"]
+
+
+# -- where sounds come from --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("relabel", "hertz"), [(0.0, 1000), (1.0, 2000)])
+def test_relabelled_crops_fill_the_upper_band(folder: Path, relabel: float, hertz: int) -> None:
+    only_the_tone = np.array([6, 7, 8])
+    sounds = CorpusSounds(folder, only_the_tone, 16_000, NONE, relabel)
+    for seed in range(5):
+        heard, taught = sounds.draw(16_000, np.random.default_rng(seed))
+        assert heard is taught
+        assert np.abs(np.fft.rfft(heard)).argmax() == hertz
+        assert rms(heard) == pytest.approx(0.1, rel=0.02)
+
+
+def test_crops_keep_their_rate_where_it_is_the_corpus_own(folder: Path) -> None:
+    sounds = CorpusSounds(folder, np.array([7]), SR, NONE, relabel=0.5)
+    heard, _ = sounds.draw(SR, np.random.default_rng(0))
+    assert np.abs(np.fft.rfft(heard)).argmax() == 1000
+
+
+def test_workshop_teachers_hear_the_machine_alone_at_one_level(folder: Path) -> None:
+    background = CorpusSounds(folder, np.arange(6), SR, NONE)
+    for synthetic in (0.0, 1.0):
+        sounds = WorkshopSounds(background, synthetic, noise=1.0, snr_db=(6.0, 6.0))
+        assert sounds.sr == SR
+        for seed in range(5):
+            heard, taught = sounds.draw(SR, np.random.default_rng(seed))
+            assert heard.dtype == taught.dtype == np.float32
+            assert rms(taught) == pytest.approx(0.1, rel=1e-3)
+            gain = np.dot(heard, taught) / np.dot(taught, taught)
+            assert -31.5 < decibels(gain) < 11.5
+            added = heard / gain - taught
+            assert decibels(rms(taught) / rms(added)) == pytest.approx(6, abs=0.5)
+
+
+def test_workshop_without_noise_is_the_machine_louder_or_softer(folder: Path) -> None:
+    background = CorpusSounds(folder, np.arange(6), SR, NONE)
+    sounds = WorkshopSounds(background, noise=0.0)
+    gains = []
+    for seed in range(20):
+        heard, taught = sounds.draw(SR, np.random.default_rng(seed))
+        gains.append(decibels(rms(heard) / rms(taught)))
+        np.testing.assert_allclose(heard, taught * 10 ** (gains[-1] / 20), atol=1e-6)
+    assert min(gains) > -30.01
+    assert max(gains) < 10.01
+    assert np.ptp(gains) > 20
