@@ -41,5 +41,12 @@ check: $(VENV)/.all ## ruff, mypy and the architecture
 wheel: $(VENV)/.all ## build the wheel into dist/
 	$(BIN)/python -m build --wheel
 
+students: $(VENV)/.all ## train the models of weights/ again (hours): make students RECORDINGS=folder
+	$(BIN)/python -m listen_embed.training.students $(RECORDINGS)
+
+benchmarks: $(VENV)/.all ## quality and speed tables: make benchmarks DATA=folder
+	$(BIN)/python benchmarks/probe.py $(DATA)
+	$(BIN)/python benchmarks/speed.py --readme README.md
+
 clean: ## remove everything that make made
 	rm -rf $(VENV) .demo build dist *.egg-info

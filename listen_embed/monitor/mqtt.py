@@ -310,7 +310,7 @@ class MqttSource:
         self.limit_s = number(given, "backlog", 0.1, 3600) if live else float("inf")
         self._stall_s = number(given, "stall", 0.1, 86400)
         self._once, self._replays = given["once"] == "1", given["replay"] == "1"
-        self._asked = 0.0
+        self._asked = self._heard = 0.0
         self._kept = ("", 0)
         self._said: paho.MQTTMessageInfo | None = None
         self._backlog = Backlog(2 * self.limit_s if live else _CAN_WAIT_S)
@@ -323,6 +323,7 @@ class MqttSource:
         self._ask()
 
     def _received(self, _: Any, __: Any, message: paho.MQTTMessage) -> None:
+        self._heard = time.monotonic()
         item = framed(bytes(message.payload))
         if isinstance(item, Notice):
             self._backlog.add(item)
@@ -336,8 +337,8 @@ class MqttSource:
 
     def _remind(self) -> None:
         """Say again what stands: the sensor may have missed it while it was cut off, and wait."""
-        is_due = time.monotonic() - self._asked > _ASK_AGAIN_S
-        if self._replays and is_due and self._connection.up:
+        is_quiet = time.monotonic() - max(self._asked, self._heard) > _ASK_AGAIN_S
+        if self._replays and is_quiet and self._connection.up:
             if self._kept[0] == self._order.clock:
                 self._control("keep", self._kept[1])
             self._ask()
@@ -390,7 +391,7 @@ class Order:
         self._patience_s, self._ask = patience_s, ask
         self._early: dict[int, Block] = {}
         self._missing_since: float | None = None
-        self._asked = self._went_on = 0.0
+        self._asked = self._heard_old = 0.0
         self._is_replaying = False
 
     def resume(self, place: Place) -> None:
@@ -402,6 +403,8 @@ class Order:
         if block.clock != self.clock:  # the sensor counts anew
             self.clock, self.expected, self._ended = block.clock, 0, False
             self._early, self._missing_since = {}, None
+        if self._early and block.first < max(self._early):
+            self._heard_old = time.monotonic()  # an answer, or a repetition that delays it
         if self._ended or (block.end <= self.expected and not block.ends):
             return
         self._hold(block)
@@ -410,7 +413,6 @@ class Order:
             if candidate.end > self.expected or candidate.ends:
                 self.expected = max(self.expected, candidate.end)
                 self._ended = candidate.ends
-                self._went_on = time.monotonic()
                 yield candidate
         self._is_replaying = self._is_replaying and bool(self._early)
 
@@ -437,7 +439,7 @@ class Order:
 
     def _ask_if_due(self, now: float) -> None:
         """Ask, but not while what was asked for is coming in: each answer may be a minute long."""
-        since = max(self._asked, self._went_on) if self._is_replaying else self._asked
+        since = max(self._asked, self._heard_old) if self._is_replaying else self._asked
         if now - since > _ASK_AGAIN_S:
             self._asked, self._is_replaying = now, True
             self._ask()

@@ -1,6 +1,6 @@
 """The students that ship in ``weights/``: how each was made, and the command that makes them again.
 
-    python -m listen_embed.training.students RECORDINGS --run training-runs [NAME ...]
+    python -m listen_embed.training.students RECORDINGS [NAME ...] --run training-runs
 
 RECORDINGS is a folder of openly licensed audio (weights/README.md lists ours). Everything is seeded; with one
 thread on one kind of CPU the files come out bit-equal, elsewhere within the tolerance on their cards.
@@ -10,24 +10,37 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import nn
 
 from listen_embed import registry, store
 from listen_embed.spec import FrontEnd
-from listen_embed.training import corpus, pruning
+from listen_embed.training import convert, corpus, export, pruning, quantize, report
 from listen_embed.training.augment import Augmentation
 from listen_embed.training.distill import Progress, Settings, distil, fit_linear
-from listen_embed.training.network import Architecture, Block, Student, from_efficientat
-from listen_embed.training.quantize import folded
+from listen_embed.training.export import Identity, Trained
+from listen_embed.training.network import (
+    Architecture,
+    Block,
+    Student,
+    Transformer,
+    TransformerShape,
+    from_efficientat,
+)
 from listen_embed.training.reduction import Reduction, fit_pca, keep_all
 from listen_embed.training.shards import CorpusSounds, Recipe, Shard, WorkshopSounds, shards
 from listen_embed.upstream import torch_zip
 
+# What of a model folder travels in the wheel, or proves it.
+SHIPPED = ("model.toml", "model.tflite", "README.md", "golden.npz", "report.png", "report.json")
 CORPUS_RATE = 16_000
 TEACHER = "teacher/384/mn04"
 # Shard 0 is held out: it measures progress and prunes, and no step is taken on it.
@@ -73,31 +86,33 @@ class Plan:
 
     Parameters
     ----------
-    model_type, emb_dim, variant
-        Its name.
-    front_end : int
-        Which of the recipe's front ends it takes.
+    identity : Identity
+        Its name, licence and origin.
+    front_end : FrontEnd
+        What it takes; one of its material's.
+    material : {"general", "workshop"}
+        What it learns from.
+    n_shards : int
+        Shards of that material that exist; a longer training goes through them again.
     start : callable
-        Gives the untrained student from the held-out shard's features.
-    settings : Settings
+        Gives the untrained student from features of the held-out shard.
+    settings, int8 : Settings
+        Of the distillation, and of the fine-tuning for int8 after it.
     """
 
-    model_type: str
-    emb_dim: int
-    variant: str
-    front_end: int
-    start: Callable[[torch.Tensor], Student]
+    identity: Identity
+    front_end: FrontEnd
+    material: Literal["general", "workshop"]
+    n_shards: int
+    start: Callable[[torch.Tensor], nn.Module]
     settings: Settings
-
-    @property
-    def name(self) -> str:
-        """``model_type/emb_dim/variant``."""
-        return f"{self.model_type}/{self.emb_dim}/{self.variant}"
+    int8: Settings
 
     @property
     def slug(self) -> str:
         """The name as a folder's name."""
-        return self.name.replace("/", "-")
+        identity = self.identity
+        return f"{identity.model_type}-{identity.emb_dim}-{identity.variant}"
 
 
 def teacher_network(work: Path) -> Student:
@@ -111,108 +126,239 @@ def teacher_network(work: Path) -> Student:
     return from_efficientat(torch_zip.read_state_dict(path))
 
 
-def general_recipe(folder: Path, chosen: np.ndarray) -> Recipe:
-    """Return the training material of all general students: everyday sound, mn04 as teacher."""
-    sounds = CorpusSounds(folder, chosen, 32_000, Augmentation(), relabel=0.2)
-    return Recipe(sounds, (registry.find(TEACHER).front_end, NANO_FRONT_END), (TEACHER,), 2048, 1)
+def recipes(folder: Path, chosen: NDArray[np.int64]) -> dict[str, Recipe]:
+    """Return the training material by name, from crops of the corpus in a folder.
 
-
-def workshop_recipe(folder: Path, chosen: np.ndarray) -> Recipe:
-    """Return the training material of the machine student: machines in noise.
-
-    The teacher is the log-mel statistics of the machine alone: on steady machine sound no network
-    beats them, but noise blurs them, and that is what the student learns to undo.
+    "general" is everyday sound with mn04 as teacher. "workshop" is machines in noise; its teacher is the
+    log-mel statistics of the machine alone: on steady machine sound no network beats them, but noise
+    blurs them, and that is what the student learns to undo.
     """
+    everyday = CorpusSounds(folder, chosen, 32_000, Augmentation(), relabel=0.2)
     how = Augmentation(mix=0.2, noise=0.3, gain=0.0, silence=0.0)
-    sounds = WorkshopSounds(CorpusSounds(folder, chosen, 48_000, how, relabel=0.6))
-    return Recipe(sounds, (WORKSHOP_FRONT_END,), ("logmel/256/48k",), 2048, 2)
+    machines = WorkshopSounds(CorpusSounds(folder, chosen, 48_000, how, relabel=0.6))
+    teacher_front_end = registry.find(TEACHER).front_end
+    return {
+        "general": Recipe(everyday, (teacher_front_end, NANO_FRONT_END), (TEACHER,), 2048, 1),
+        "workshop": Recipe(machines, (WORKSHOP_FRONT_END,), ("logmel/256/48k",), 2048, 2),
+    }
 
 
-def general_plans(work: Path) -> list[Plan]:
-    """Return the plans of the general students."""
+def plans(work: Path) -> list[Plan]:
+    """Return the plans of all shipped students; `work` holds mn04's published file."""
+    from_mn04 = "distilled from EfficientAT mn04 (Schmid et al., MIT) by listen-embed"
+    mn04 = registry.find(TEACHER).front_end
 
-    def slimmed(hidden: float, squeeze: float, last: float, emb_dim: int) -> Callable[[torch.Tensor], Student]:
+    def slimmed(emb_dim: int, **shares: float) -> Callable[[torch.Tensor], nn.Module]:
         return lambda features: pruning.slim(
-            teacher_network(work), features, hidden=hidden, squeeze=squeeze, last=last, emb_dim=emb_dim
+            teacher_network(work), features, emb_dim=emb_dim, **shares
         )
 
     return [
         Plan(
-            model_type="sea", emb_dim=64, variant="general", front_end=0,
-            start=slimmed(0.36, 0.08, 0.4, 64), settings=Settings(n_shards=86, learning_rate=1e-3),
+            identity=_ours("sea", 64, "general", from_mn04, default=10),
+            front_end=mn04,
+            material="general",
+            n_shards=86,
+            start=slimmed(64, hidden=0.36, squeeze=0.08, last=0.4),
+            settings=Settings(n_shards=86, learning_rate=1e-3),
+            int8=Settings(n_shards=10, learning_rate=2e-4),
         ),
         Plan(
-            model_type="sea", emb_dim=128, variant="general", front_end=0,
-            start=slimmed(0.75, 0.2, 0.75, 128), settings=Settings(n_shards=86, learning_rate=1e-3),
+            identity=_ours("sea", 128, "general", from_mn04, default=9),
+            front_end=mn04,
+            material="general",
+            n_shards=86,
+            start=slimmed(128, hidden=0.75, squeeze=0.2, last=0.75),
+            settings=Settings(n_shards=86, learning_rate=1e-3),
+            int8=Settings(n_shards=10, learning_rate=2e-4),
         ),
         Plan(
-            model_type="pruned", emb_dim=384, variant="mn04", front_end=0,
-            start=slimmed(0.95, 0.6, 1.0, 0), settings=Settings(n_shards=40, learning_rate=5e-4),
+            identity=_ours("pruned", 384, "mn04", from_mn04),
+            front_end=mn04,
+            material="general",
+            n_shards=86,
+            start=slimmed(0, hidden=0.95, squeeze=0.6, last=1.0),
+            settings=Settings(n_shards=40, learning_rate=5e-4),
+            int8=Settings(n_shards=10, learning_rate=2e-4),
         ),
         Plan(
-            model_type="sea", emb_dim=32, variant="nano", front_end=1,
-            start=lambda features: _nano(), settings=Settings(n_shards=86, learning_rate=5e-3),
+            identity=_ours("sea", 32, "nano", from_mn04, default=8),
+            front_end=NANO_FRONT_END,
+            material="general",
+            n_shards=86,
+            start=lambda features: _nano(),
+            settings=Settings(n_shards=86, learning_rate=5e-3),
+            int8=Settings(n_shards=20, learning_rate=5e-4),
         ),
-    ]  # fmt: skip
+        Plan(
+            identity=_ours("listen", 64, "workshop", "log-mel statistics of clean machines, by listen-embed", default=10),
+            front_end=WORKSHOP_FRONT_END,
+            material="workshop",
+            n_shards=23,
+            start=lambda features: _workshop(),
+            settings=Settings(n_shards=92, learning_rate=2e-3),
+            int8=Settings(n_shards=23, learning_rate=3e-4),
+        ),
+    ]
+
+
+def _ours(model_type: str, emb_dim: int, variant: str, source: str, default: int = 0) -> Identity:
+    return Identity(
+        model_type=model_type,
+        emb_dim=emb_dim,
+        variant=variant,
+        licence="MIT",
+        source=source,
+        default=default,
+    )
 
 
 def _nano() -> Student:
     torch.manual_seed(0)
-    widths = ((2, 16, 24), (1, 24, 32), (2, 32, 48), (1, 48, 48), (2, 48, 64))
-    blocks = tuple(Block(3, stride, n_in, n_out, 0, "relu", False) for stride, n_in, n_out in widths)
+    table = ((2, 16, 24), (1, 24, 32), (2, 32, 48), (1, 48, 48), (2, 48, 64))
+    blocks = tuple(Block(3, stride, n_in, n_out, 0, "relu", False) for stride, n_in, n_out in table)
     return Student(Architecture(16, blocks, 80, 32, "relu"))
 
 
-def train(plan: Plan, recipe: Recipe, material: Path, run: Path, workers: int) -> tuple[Student, Reduction, list[Progress]]:
-    """Return a plan's trained student, what its dimensions mean, and how training went."""
-    held_out = next(iter(shards(material, recipe, 0, 1, workers)))
-    reduction = _reduction(plan, recipe, material, workers)
-    start = plan.start(_some_features(held_out, plan.front_end))
-    if start.architecture.emb_dim and plan.front_end == 0:
-        first = next(iter(shards(material, recipe, _FIRST_SHARD, _FIRST_SHARD + 1, workers)))
-        fit_linear(start, first.features[plan.front_end], reduction(first.targets))
-    if plan.front_end == 0:
-        # mn04's norms fit AudioSet; statistics of our batches in their place would undo what it knows.
-        start = folded(start)
+def _workshop() -> Transformer:
+    torch.manual_seed(0)
+    return Transformer(TransformerShape(n_bands=128, width=48, heads=4, hidden=48, layers=2, emb_dim=64))
 
-    def from_number(number: int) -> Iterator[Shard]:
-        last = _FIRST_SHARD + plan.settings.n_shards
-        return shards(material, recipe, _FIRST_SHARD + number, last, workers)
 
-    few = Shard(tuple(f[:512] for f in held_out.features), held_out.targets[:512])
-    student, history = distil(
-        start, from_number, few, reduction, plan.settings, run / plan.slug, front_end=plan.front_end
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """Where students are made.
+
+    Parameters
+    ----------
+    run : Path
+        Folder of everything intermediate.
+    recipes : dict of str to Recipe
+    workers : int
+        Processes that prepare material.
+    """
+
+    run: Path
+    recipes: dict[str, Recipe]
+    workers: int
+
+    def shards(self, plan: Plan, first: int, last: int) -> Iterator[Shard]:
+        """Yield shards of a plan's material by number; past the last one they come again."""
+        recipe, folder = self.recipes[plan.material], self.run / plan.material
+        while first < last:
+            begin = _FIRST_SHARD + (first - _FIRST_SHARD) % plan.n_shards if first else 0
+            end = min(begin + last - first, _FIRST_SHARD + plan.n_shards)
+            yield from shards(folder, recipe, begin, end, self.workers)
+            first += end - begin
+
+    def held_out(self, plan: Plan) -> Shard:
+        """Return shard 0, which nothing is trained on."""
+        return next(self.shards(plan, 0, 1))
+
+    def front_end(self, plan: Plan) -> int:
+        """Return which of the shards' features a plan's student takes."""
+        return self.recipes[plan.material].front_ends.index(plan.front_end)
+
+
+def make(plan: Plan, place: Workplace, weights: Path) -> None:
+    """Train a plan's student, fine-tune it for int8, and write its model folder and its shipped part."""
+    held_out, which = place.held_out(plan), place.front_end(plan)
+    reduction = _reduction(plan, place)
+    start = _start(plan, place, held_out, reduction)
+    student, history = _train(start, plan, plan.settings, place, reduction, place.run / plan.slug)
+    rounding, more = _train(
+        quantize.prepare(student), plan, plan.int8, place, reduction, place.run / f"{plan.slug}-int8"
     )
+    student = quantize.finish(rounding)
+    shape = plan.front_end.input_shape
+    float_model = convert.to_float(student, (shape[0], shape[1]))
+    typical = np.asarray(held_out.features[which][512:1024], np.float32)
+    trained = Trained(float_model, convert.to_int8(float_model, typical), _settings(plan, place))
+    folder = place.run / "models" / plan.slug
+    folder.parent.mkdir(exist_ok=True)
+    export.write_folder(folder, plan.identity, plan.front_end, trained)
+    report.write(folder, trained, held_out, reduction, [*history, *more], which)
+    ship(folder, weights / plan.slug)
+
+
+def ship(folder: Path, target: Path) -> None:
+    """Copy what travels in the wheel or proves it: no float model, no C files."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in SHIPPED:
+        shutil.copyfile(folder / name, target / name)
+
+
+def _train(
+    start: nn.Module, plan: Plan, settings: Settings, place: Workplace, reduction: Reduction, folder: Path
+) -> tuple[nn.Module, list[Progress]]:
+    held_out = place.held_out(plan)
+    few = Shard(tuple(f[:512] for f in held_out.features), held_out.targets[:512])
+    last = _FIRST_SHARD + settings.n_shards
+    return distil(
+        start,
+        lambda number: place.shards(plan, _FIRST_SHARD + number, last),
+        few,
+        reduction,
+        settings,
+        folder,
+        front_end=place.front_end(plan),
+    )
+
+
+def _start(plan: Plan, place: Workplace, held_out: Shard, reduction: Reduction) -> nn.Module:
+    which = place.front_end(plan)
+    some = torch.from_numpy(np.asarray(held_out.features[which][:512], np.float32))[:, None]
+    student = plan.start(some)
+    if plan.front_end != registry.find(TEACHER).front_end:
+        return student
     assert isinstance(student, Student)
-    return student, reduction, history
+    if student.architecture.emb_dim:
+        first = next(place.shards(plan, _FIRST_SHARD, _FIRST_SHARD + 1))
+        fit_linear(student, first.features[which], reduction(first.targets))
+    # mn04's norms fit AudioSet; statistics of our batches in their place would undo what it knows.
+    return quantize.folded(student)
 
 
-def _reduction(plan: Plan, recipe: Recipe, material: Path, workers: int) -> Reduction:
-    made = shards(material, recipe, 0, _PCA_SHARDS, workers)
-    targets = np.concatenate([shard.targets for shard in made])
-    return keep_all(targets) if plan.emb_dim == targets.shape[1] else fit_pca(targets, plan.emb_dim)
+def _reduction(plan: Plan, place: Workplace) -> Reduction:
+    targets = np.concatenate([shard.targets for shard in place.shards(plan, 0, 1)])
+    more = [shard.targets for shard in place.shards(plan, _FIRST_SHARD, _PCA_SHARDS)]
+    targets = np.concatenate([targets, *more])
+    emb_dim = plan.identity.emb_dim
+    return keep_all(targets) if emb_dim == targets.shape[1] else fit_pca(targets, emb_dim)
 
 
-def _some_features(shard: Shard, front_end: int, n: int = 512) -> torch.Tensor:
-    return torch.from_numpy(np.asarray(shard.features[front_end][:n], np.float32))[:, None]
+def _settings(plan: Plan, place: Workplace) -> dict[str, Any]:
+    """Return what the model card says about the training."""
+    recipe = place.recipes[plan.material]
+    return {
+        "teachers": ", ".join(recipe.teachers),
+        "material": f"{plan.n_shards} shards of {recipe.size} crops ({plan.material}), seed {recipe.seed}",
+        "distillation": plan.settings,
+        "fine-tuning for int8": plan.int8,
+        "made by": f"`python -m listen_embed.training.students RECORDINGS {plan.slug}`",
+    }
 
 
 def main() -> None:
-    """Train the students that are named, or all."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Make the students that are named, or all."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("recordings", type=Path)
-    parser.add_argument("names", nargs="*", help="slugs, such as sea-64-general; all by default")
+    parser.add_argument("names", nargs="*", help="such as sea-64-general; all by default")
     parser.add_argument("--run", type=Path, default=Path("training-runs"))
+    parser.add_argument("--weights", type=Path, default=Path("weights"))
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare material")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
     torch.set_num_threads(args.threads)
-    built = corpus.build(corpus.find_recordings([args.recordings]), args.run / "corpus", CORPUS_RATE)
-    recipe = general_recipe(args.run / "corpus", np.arange(len(built)))
-    for plan in general_plans(args.run):
+    files = corpus.find_recordings([args.recordings])
+    built = corpus.build(files, args.run / "corpus", CORPUS_RATE)
+    place = Workplace(args.run, recipes(args.run / "corpus", np.arange(len(built))), args.workers)
+    for plan in plans(args.run):
         if not args.names or plan.slug in args.names:
-            train(plan, recipe, args.run / "general", args.run, args.workers)
+            make(plan, place, args.weights)
 
 
 if __name__ == "__main__":
