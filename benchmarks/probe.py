@@ -1,11 +1,12 @@
-"""How good are the embeddings? Frozen features, a linear probe, real recordings, log-mel statistics beside.
+"""How good are the embeddings? Frozen features, a linear probe, log-mel statistics beside.
 
     python benchmarks/probe.py DATA [--models NAME ...] [--out docs] [--cache FOLDER]
 
-DATA is a folder with ``esc50-16k``, ``us8k-part``, ``cnc-onsite`` and ``uav-propeller`` (docs/DATA.md says where
-they come from, and their licences). No shipped model was trained on any of them. A clip's embedding is the
-mean (or the mean and the standard deviation) of its one-second frames; the probe is logistic regression on
-standardised features, its regularisation chosen inside the training folds.
+DATA is a folder with ``esc50-16k``, ``us8k-part``, ``cnc-onsite`` and ``uav-propeller``
+(docs/DATA.md says where they come from, and their licences). No shipped model was trained on any of
+them. A clip's embedding is the mean (or the mean and the standard deviation) of its one-second
+frames; the probe is logistic regression on standardised features, its regularisation chosen inside
+the training folds.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import csv
 import hashlib
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +67,7 @@ class Embeddings:
         self._cache = cache
 
     def of(self, dataset: str, prepare: Callable[..., Array] | None = None, tag: str = "") -> Clips:
-        """Return a data set's clips; `prepare` changes the sound first and `tag` names that change."""
+        """Return a data set's clips; `prepare` changes the sound first, `tag` names the change."""
         rows = read_meta(self.data / dataset)
         key = hashlib.sha256(f"{self.embedder.digest} {dataset} {tag}".encode()).hexdigest()[:24]
         path = self._cache / f"{key}.npy"
@@ -80,7 +81,11 @@ class Embeddings:
         return Clips(both[:, : both.shape[1] // 2], both, rows)
 
     def _compute(
-        self, dataset: str, rows: list[dict[str, str]], prepare: Callable[..., Array] | None, tag: str
+        self,
+        dataset: str,
+        rows: list[dict[str, str]],
+        prepare: Callable[..., Array] | None,
+        tag: str,
     ) -> Array:
         pooled = []
         for index, row in enumerate(tqdm(rows, f"{self.name} {dataset} {tag}", leave=False)):
@@ -136,7 +141,10 @@ def few_shot(clips: Clips, n_clips: int) -> float:
     for draw in range(1 if n_clips == 20 else N_DRAWS):
         rng = np.random.default_rng(draw)
         chosen = np.concatenate(
-            [rng.permutation(np.flatnonzero(is_train & (y == label)))[:n_clips] for label in np.unique(y)]
+            [
+                rng.permutation(np.flatnonzero(is_train & (y == label)))[:n_clips]
+                for label in np.unique(y)
+            ]
         )
         fitted = probe(1.0).fit(clips.mean[chosen], y[chosen])
         scores.append(f1_score(y[test], fitted.predict(clips.mean[test]), average="macro"))
@@ -278,9 +286,13 @@ def draw(path: Path, costs: dict[str, Row], scores: dict[str, Row], x: str, labe
     for axes, task in zip(figure.subplots(1, 2), ("ESC-50", "CNC 5 clips"), strict=True):
         for name, row in scores.items():
             at = max(costs[name][x], 0.05 if x == "kB" else 1e-3)
-            ours = name.split("/")[-1] in ("general", "nano", "workshop") or name == "pruned/384/mn04"
+            ours = (
+                name.split("/")[-1] in ("general", "nano", "workshop") or name == "pruned/384/mn04"
+            )
             axes.scatter(at, row[task], s=60, color="tab:red" if ours else "tab:gray")
-            axes.annotate(name, (at, row[task]), xytext=(5, 4), textcoords="offset points", fontsize=8)
+            axes.annotate(
+                name, (at, row[task]), xytext=(5, 4), textcoords="offset points", fontsize=8
+            )
         axes.set(xscale="log", xlabel=label, ylabel=task, title=task)
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
@@ -308,22 +320,24 @@ def report(models: list[Embeddings], out: Path) -> None:
 
 TEXT = """# Benchmarks
 
-Written by `python benchmarks/probe.py DATA`. Frozen embeddings, the mean over one-second frames, standardised
-features, logistic regression with the regularisation chosen inside the training folds. No model of ours saw any
-of these recordings: they were trained on other audio (weights/README.md). LISTEN's `cnc` was made by the people
-who recorded the CNC set. Every table has the log-mel statistics beside the networks: on steady machine sound they
-are hard to beat, and their means alone harder still.
+Written by `python benchmarks/probe.py DATA`. Frozen embeddings, the mean over one-second frames,
+standardised features, logistic regression with the regularisation chosen inside the training folds.
+No model of ours saw any of these recordings: they were trained on other audio (weights/README.md).
+LISTEN's `cnc` was made by the people who recorded the CNC set. Every table has the log-mel
+statistics beside the networks: on steady machine sound they are hard to beat, and their means alone
+harder still.
 
 {general}
 
-CNC: macro-F1 on cnc-onsite's test clips after 1, 5 or 20 training clips a class. UAV: 16 fault configurations of
-uav-propeller (accuracy over recording-disjoint folds), and the AUC of telling broken propellers by the distance to
-the nearest normal flight; levels are normalised, and machine noise of us8k-part is mixed in.
+CNC: macro-F1 on cnc-onsite's test clips after 1, 5 or 20 training clips a class. UAV: 16 fault
+configurations of uav-propeller (accuracy over recording-disjoint folds), and the AUC of telling
+broken propellers by the distance to the nearest normal flight; levels are normalised, and machine
+noise of us8k-part is mixed in.
 
 {machines}
 
-Times are of one machine and moment: compare them with each other, not with other tables. Multiply-accumulates are
-per second of audio without overlap.
+Times are of one machine and moment: compare them with each other, not with other tables.
+Multiply-accumulates are per second of audio without overlap.
 
 {costs}
 
@@ -334,7 +348,9 @@ per second of audio without overlap.
 
 def main() -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
     parser.add_argument("--models", nargs="+", help="all baselines and shipped models by default")
     parser.add_argument("--out", type=Path, default=Path("docs"))
@@ -342,7 +358,10 @@ def main() -> None:
     args = parser.parse_args()
     shipped = [spec.name for spec in listen_embed.registry.models() if spec.file is not None]
     warnings.simplefilter("ignore", listen_embed.ListenEmbedWarning)
-    report([Embeddings(args.data, name, args.cache) for name in args.models or (*BASELINES, *shipped)], args.out)
+    report(
+        [Embeddings(args.data, name, args.cache) for name in args.models or (*BASELINES, *shipped)],
+        args.out,
+    )
 
 
 if __name__ == "__main__":

@@ -2,13 +2,14 @@
 
     python benchmarks/speed.py [--models NAME ...] [--readme README.md]
 
-For each model, on one minute of noise at the model's own rate, hop 0.1 s, two threads: milliseconds per frame in the
-front end and in the network, seconds of audio per second, the time of a fresh process to its first embedding, and
-that process's peak memory. Absolute times belong to the machine and the moment; the table for the README holds ratios
-to sea/64/sonyc-ust, which every figure in it was measured beside.
+For each model, on one minute of noise at the model's own rate, hop 0.1 s, two threads: milliseconds
+per frame in the front end and in the network, seconds of audio per second, the time of a fresh
+process to its first embedding, and that process's peak memory. Absolute times belong to the machine
+and the moment; the table for the README holds ratios to sea/64/sonyc-ust, which every figure in it
+was measured beside.
 
-The L3 files weigh 18 MB; where they cannot be downloaded, --seeded-l3 builds a network of the same shape with random
-weights, which takes the same time.
+The L3 files weigh 18 MB; where they cannot be downloaded, --seeded-l3 builds a network of the same
+shape with random weights, which takes the same time.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from listen_embed import Embedder, registry, upstream
 REFERENCE = "sea/64/sonyc-ust"
 L3 = "teacher/512/l3-env-mel256"
 DEFAULT = (
-    "logmel/128/16k", "logmel/256/48k", REFERENCE, "listen/64/cnc", "teacher/384/mn04", "teacher/1024/yamnet", L3,
+    "logmel/128/16k", "logmel/256/48k", REFERENCE, "listen/64/cnc", "teacher/384/mn04",
+    "teacher/1024/yamnet", L3,
 )  # fmt: skip
 _FRESH = """
 import json, resource, sys, time
@@ -69,7 +71,8 @@ def measure(name: str, seconds: int) -> Measured:
     embedder = Embedder(name)
     front_end = embedder.spec.front_end
     sr = front_end.sample_rate
-    sound = np.random.default_rng(0).standard_normal(seconds * sr).astype(np.float32) * np.float32(0.1)
+    noise = np.random.default_rng(0).standard_normal(seconds * sr).astype(np.float32)
+    sound = noise * np.float32(0.1)
     embedder.embed(sound[: 3 * sr], sr)
     passes = [_one_pass(embedder, sound) for _ in range(3)]
     total_s, network_s, n_frames = min(passes)
@@ -105,22 +108,28 @@ def _one_pass(embedder: Embedder, sound: np.ndarray) -> tuple[float, float, int]
 
 def _fresh_process(name: str, sr: int, seconds: int = 20) -> tuple[float, float]:
     command = [sys.executable, "-c", _FRESH, name, str(sr), str(seconds)]
-    runs = [json.loads(subprocess.run(command, capture_output=True, check=True).stdout) for _ in range(3)]
+    runs = [
+        json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+        for _ in range(3)
+    ]
     return min(first for first, _ in runs), max(peak for _, peak in runs)
 
 
 def seeded_l3(folder: Path) -> str:
     """Build an L3 of the published shape with random weights; return its model folder."""
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from tests.upstream.seeded_l3 import write_seeded_l3
-
     from listen_embed.training.export import Identity, _write_model
+    from tests.upstream.seeded_l3 import write_seeded_l3
 
     spec = registry.find(L3)
     published = folder / "seeded.h5.gz"
     write_seeded_l3(published, "openl3_mel256")
-    model = upstream.convert(published, "keras_l3", input_shape=spec.front_end.input_shape, emb_dim=512)
-    identity = Identity(model_type="seeded", emb_dim=512, variant="l3", licence="none", source="random")
+    model = upstream.convert(
+        published, "keras_l3", input_shape=spec.front_end.input_shape, emb_dim=512
+    )
+    identity = Identity(
+        model_type="seeded", emb_dim=512, variant="l3", licence="none", source="random"
+    )
     target = folder / "l3"
     target.mkdir()
     _write_model(target, identity, spec.front_end, model)
@@ -129,7 +138,10 @@ def seeded_l3(folder: Path) -> str:
 
 def as_text(rows: list[Measured]) -> str:
     """Return the absolute figures of this run."""
-    lines = [f"{'model':28} {'front end':>10} {'network':>9} {'in network':>11} {'x real time':>12} {'first':>7} {'peak':>8}"]
+    lines = [
+        f"{'model':28} {'front end':>10} {'network':>9} {'in network':>11} "
+        f"{'x real time':>12} {'first':>7} {'peak':>8}"
+    ]
     for row in rows:
         share = row.network_ms / row.frame_ms
         lines.append(
@@ -142,18 +154,23 @@ def as_text(rows: list[Measured]) -> str:
 def as_ratios(rows: list[Measured]) -> str:
     """Return the README's table: time of a frame relative to sea/64/sonyc-ust, and memory."""
     (reference,) = [row for row in rows if row.name == REFERENCE]
-    lines = ["| model | time of a frame | of it in the network | peak memory |", "|---|--:|--:|--:|"]
+    lines = [
+        "| model | time of a frame | of it in the network | peak memory |",
+        "|---|--:|--:|--:|",
+    ]
     for row in rows:
         lines.append(
-            f"| {row.name} | {row.frame_ms / reference.frame_ms:.2f} | {row.network_ms / row.frame_ms:.0%} "
-            f"| {row.peak_mb:.0f} MB |"
+            f"| {row.name} | {row.frame_ms / reference.frame_ms:.2f} "
+            f"| {row.network_ms / row.frame_ms:.0%} | {row.peak_mb:.0f} MB |"
         )
     return "\n".join(lines)
 
 
 def main() -> None:
     """Measure and print; with --readme, replace the table between its markers."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--models", nargs="+")
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--seeded-l3", action="store_true")

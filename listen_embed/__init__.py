@@ -1,8 +1,8 @@
 """Sound in, embeddings out, on anything from a microcontroller to a cluster.
 
-The public names are loaded when they are first used, so importing the package costs next to nothing:
-`get_embedding`, `Embedder` and `Stream` for sound in memory, `process_file` and `embed_files` for
-files, `registry` for what there is, `heads` for small learners, and the errors.
+The public names are loaded when they are first used, so importing the package costs next to
+nothing: `get_embedding`, `Embedder` and `Stream` for sound in memory, `process_file` and
+`embed_files` for files, `registry` for what there is, `heads` for small learners, and the errors.
 """
 
 from __future__ import annotations

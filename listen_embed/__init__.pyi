@@ -19,10 +19,10 @@ __all__ = [
     "ModelSpec",
     "Stream",
     "embed_files",
-    "get_embedding",
-    "process_file",
     "errors",
+    "get_embedding",
     "heads",
+    "process_file",
     "registry",
 ]
 __version__: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Iterator
@@ -65,8 +64,8 @@ def to_mono(audio: ArrayLike) -> Samples:
     Parameters
     ----------
     audio : array_like, (n,) or (n, channels)
-        float16, float32 or float64, nominally in [-1, 1]; int16 and int32 are divided by full scale.
-        Channels are averaged.
+        float16, float32 or float64, nominally in [-1, 1]; int16 and int32 are divided by full
+        scale. Channels are averaged.
 
     Returns
     -------
@@ -182,7 +181,9 @@ def _soxr_latency(sr_in: int, sr_out: int) -> float:
     return worst + len(block) / sr_in
 
 
-def read_blocks(path: str | os.PathLike[str], seconds: float = 10.0) -> Iterator[tuple[Samples, int]]:
+def read_blocks(
+    path: str | os.PathLike[str], seconds: float = 10.0
+) -> Iterator[tuple[Samples, int]]:
     """Yield a sound file as (mono float32 block, sr), in constant memory.
 
     Raises

@@ -13,6 +13,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -32,7 +33,7 @@ from listen_embed.progress import Progress, Unseen
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
-    from multiprocessing.synchronize import Event
+    from multiprocessing.connection import Connection
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -44,6 +45,7 @@ _Reply = tuple[Result | ListenEmbedError, list[str]]
 
 # Tasks under way, waiting, or waiting to be taken, for each process: enough to keep it busy.
 _IN_FLIGHT = 2
+_LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,23 +161,25 @@ def _in_processes(
     from concurrent.futures import ProcessPoolExecutor
 
     context = multiprocessing.get_context("spawn")
-    stop = context.Event()
-    theirs = dataclasses.replace(options, threads=options.threads or 1, hush=True)
-    pool = ProcessPoolExecutor(jobs, context, _begin, (theirs, stop))
+    # Closing our end tells the workers to stop, and so does our death.
+    theirs, ours = context.Pipe(duplex=False)
+    options = dataclasses.replace(options, threads=options.threads or 1, hush=True)
+    pool = ProcessPoolExecutor(jobs, context, _begin, (options, theirs))
     under_way: deque[tuple[Task, Future[_Reply[Result]]]] = deque()
-    try:
-        for task in tasks:
-            if len(under_way) >= _IN_FLIGHT * jobs:
+    with theirs, ours:
+        try:
+            for task in tasks:
+                if len(under_way) >= _IN_FLIGHT * jobs:
+                    yield _taken(*under_way.popleft())
+                under_way.append((task, _submit(pool, work, task)))
+            while under_way:
                 yield _taken(*under_way.popleft())
-            under_way.append((task, _submit(pool, work, task)))
-        while under_way:
-            yield _taken(*under_way.popleft())
-    except BaseException:
-        stop.set()
-        raise
-    finally:
-        # Workers that were stopped are waited for, too: they tidy up after themselves.
-        pool.shutdown(wait=True, cancel_futures=True)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            # Workers that were stopped are waited for, too: they tidy up after themselves.
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _submit(
@@ -210,16 +214,32 @@ class _Worker:
     """What a worker process keeps between tasks."""
 
     options: Options
-    stop: Event
     embedder: Embedder | None = None
     is_busy = False
+    is_stopped = False
 
 
-def _begin(options: Options, stop: Event) -> None:
+def _begin(options: Options, stop: Connection) -> None:
     _Worker.options = options
-    _Worker.stop = stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
+    threading.Thread(target=_await_stop, args=(stop,), daemon=True).start()
+
+
+def _await_stop(stop: Connection) -> None:
+    """End the task at hand when the other end is closed, and an orphaned process altogether."""
+    import multiprocessing
+
+    stop.poll(None)
+    _Worker.is_stopped = True
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+    else:
+        _thread.interrupt_main(signal.SIGTERM)
+    parent = multiprocessing.parent_process()
+    while _Worker.is_busy or (parent is not None and parent.is_alive()):
+        time.sleep(_LOOK_SECONDS)
+    os._exit(1)
 
 
 def _leave(number: int, frame: object) -> None:
@@ -229,23 +249,15 @@ def _leave(number: int, frame: object) -> None:
     """
     if _Worker.is_busy:
         sys.exit(128 + number)
-    if not _Worker.stop.is_set():
+    if not _Worker.is_stopped:
         os._exit(128 + number)
-
-
-def _leave_when_stopped() -> None:
-    _Worker.stop.wait()
-    if hasattr(signal, "pthread_kill"):
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
-    else:
-        _thread.interrupt_main(signal.SIGTERM)
 
 
 def _reply(work: Work[Task, Result], task: Task) -> _Reply[Result]:
     _Worker.is_busy = True
     try:
         # Tasks that were handed over before the stop still come after it.
-        if _Worker.stop.is_set():
+        if _Worker.is_stopped:
             sys.exit()
         return _attempt_with_warnings(work, task)
     finally:
@@ -256,7 +268,6 @@ def _attempt_with_warnings(work: Work[Task, Result], task: Task) -> _Reply[Resul
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ListenEmbedWarning)
         if _Worker.embedder is None:
-            threading.Thread(target=_leave_when_stopped, daemon=True).start()
             _Worker.embedder = _Worker.options.load()
         result = _attempt(work, _Worker.embedder, task, Unseen().reach)
     return result, [str(warning.message) for warning in caught]

@@ -1,4 +1,4 @@
-"""Sound in, embeddings and timestamps out: audio -> framing -> front end -> network, joined once."""
+"""Sound in, embeddings and timestamps out: audio -> framing -> front end -> network."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
@@ -15,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from listen_embed import audio as audio_
 from listen_embed import registry, store
-from listen_embed.errors import InputError, ListenEmbedError, ListenEmbedWarning
-from listen_embed.framing import Framer, Frames, count_frames, hop_in_samples
+from listen_embed.errors import InputError, ListenEmbedWarning
+from listen_embed.framing import Framer, Frames, hop_in_samples
 from listen_embed.frontend import FeatureExtractor, statistics
 from listen_embed.runtime import Network
 from listen_embed.spec import ModelSpec
@@ -40,8 +39,8 @@ class Embedder:
     Parameters
     ----------
     model_type : str or path, optional
-        A model's type (``"sea"``), whole name (``"sea/64/sonyc-ust"``) or folder; None is the default
-        model, which needs no network connection.
+        A model's type (``"sea"``), whole name (``"sea/64/sonyc-ust"``) or folder; None is the
+        default model, which needs no network connection.
     emb_dim : int, optional
         Width of the embedding; None takes the type's default.
     variant : str, optional
@@ -150,20 +149,20 @@ class Embedder:
         return _joined(self.iter_file(path), self.spec.emb_dim)
 
     def iter_file(self, path: PathLike) -> Iterator[Embedded]:
-        """Yield the embeddings and timestamps of a sound file piece by piece, in constant memory."""
+        """Yield embeddings and timestamps of a sound file piece by piece, in constant memory."""
         blocks = audio_.read_blocks(path, _BLOCK_SECONDS)
         first, sr = next(blocks)
         stream = self.stream(sr)
         yield from _watched(stream, _chain(first, blocks), str(path))
 
     def embed_features(self, features: NDArray[np.float32]) -> Embedding:
-        """Return float32 (T, emb_dim) of network inputs (T, ...) that the front end gave already."""
+        """Return float32 (T, emb_dim) of network inputs (T, ...) that the front end gave."""
         return _apply(self._network, features)
 
     def stream(
         self, sr: int, *, hop_size: float | None = None, center: bool | None = None
     ) -> Stream:
-        """Return a stream of this model for sound arriving at `sr` Hz; None keeps this embedder's."""
+        """Return a stream of this model for sound at `sr` Hz; None keeps this embedder's."""
         hop = self.hop_size if hop_size is None else audio_.check_hop(hop_size)
         return Stream(
             self.spec,
@@ -193,9 +192,7 @@ class Stream:
     def reset(self) -> None:
         """Forget the sound so far and start at time 0."""
         front_end = self.spec.front_end
-        self._converter = audio_.rate_converter(
-            self.sr, front_end.sample_rate, front_end.resampler
-        )
+        self._converter = audio_.rate_converter(self.sr, front_end.sample_rate, front_end.resampler)
         self._framer.reset()
         self._extractor.reset()
         self._has_ended = False
@@ -359,7 +356,7 @@ def _check_threads(threads: Any) -> int:
 
 
 def _check_fits(network: Network, spec: ModelSpec) -> None:
-    """A model folder may hold anything; better an error here than a wrong number later."""
+    """Raise if a model folder's parts do not fit; better here than a wrong number later."""
     n_given = int(np.prod(spec.front_end.input_shape))
     n_taken = int(np.prod(network.input_shape))
     if n_given != n_taken or network.output_size != spec.emb_dim:
@@ -377,9 +374,7 @@ def _chain(
         yield block
 
 
-def _watched(
-    stream: Stream, blocks: Iterable[audio_.Samples], what: str
-) -> Iterator[Embedded]:
+def _watched(stream: Stream, blocks: Iterable[audio_.Samples], what: str) -> Iterator[Embedded]:
     """Push all blocks, end the stream, and warn of results that are defined but hardly wanted."""
     n_samples, is_silent = 0, True
     for block in blocks:
@@ -391,7 +386,9 @@ def _watched(
     if is_silent:
         _warn(f"{what} is silent: its embedding is that of digital silence")
     if seconds < frame:
-        _warn(f"{what} lasts {seconds:.3f} s, less than one frame of {frame:.3f} s; zeros fill it up")
+        _warn(
+            f"{what} lasts {seconds:.3f} s, less than one frame of {frame:.3f} s; zeros fill it up"
+        )
 
 
 def _warn(message: str) -> None:

@@ -1,7 +1,7 @@
 """Cut a signal into frames: centre, pad, cut, timestamp, in exact arithmetic.
 
-Whole clips and streams go through the same :class:`Framer`, so their frames agree to the sample. A hop
-is an exact fraction of samples; frame ``i`` starts at ``round(i * hop)`` and its timestamp is
+Whole clips and streams go through the same :class:`Framer`, so their frames agree to the sample. A
+hop is an exact fraction of samples; frame ``i`` starts at ``round(i * hop)`` and its timestamp is
 ``start / sample_rate``, so nothing drifts over days of audio.
 """
 

@@ -1,8 +1,9 @@
-"""Frames of samples -> what a network takes, from a :class:`~listen_embed.spec.FrontEnd`; numpy only.
+"""Frames of samples -> what a network takes, by a :class:`~listen_embed.spec.FrontEnd`; numpy only.
 
-A log-mel column depends on its own samples alone, except near the ends of a frame, where padding begins.
-So where the front end does not rescale each frame first and hops are whole columns, overlapping frames
-share their inner columns, within a call and from call to call; the result is the same, the work a fraction.
+A log-mel column depends on its own samples alone, except near the ends of a frame, where padding
+begins. So where the front end does not rescale each frame first and hops are whole columns,
+overlapping frames share their inner columns, within a call and from call to call; the result is the
+same, the work a fraction.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ class FeatureExtractor:
         return columns
 
     def _run_of_columns(self, frames: Frames, first: int, n_run: int) -> Array:
-        """Return `n_run` columns from position `first` on, reusing those kept from the last call."""
+        """Return `n_run` columns from position `first` on, reusing those of the last call."""
         hop = self.front_end.hop_samples
         skipped, misaligned = divmod(first - self._kept_position, hop)
         usable = skipped >= 0 and not misaligned
@@ -130,7 +131,7 @@ class FeatureExtractor:
         return self._spectrum(segments)
 
     def _spectrum(self, segments: Array) -> Array:
-        """Return the logarithm of the band energies of windowless segments (..., window_samples)."""
+        """Return the log band energies of windowless segments (..., window_samples)."""
         front_end = self.front_end
         windowed = segments * window_of(front_end)
         spectrum = np.fft.rfft(windowed, n=front_end.n_fft, axis=-1)
@@ -173,8 +174,8 @@ def window_of(front_end: FrontEnd) -> Array:
 def mel_matrix(front_end: FrontEnd) -> Array:
     """Return the filter bank, float32 (n_fft // 2 + 1, n_mels).
 
-    ``"htk"`` and ``"slaney"`` triangles are straight in Hz (librosa.filters.mel); ``"kaldi"`` ones are
-    straight in mel and leave the Nyquist bin out (torchaudio.compliance.kaldi.get_mel_banks).
+    ``"htk"`` and ``"slaney"`` triangles are straight in Hz (librosa.filters.mel); ``"kaldi"`` ones
+    are straight in mel and leave the Nyquist bin out (torchaudio.compliance.kaldi.get_mel_banks).
     """
     hz_of_bin = front_end.sample_rate / front_end.n_fft
     bins: NDArray[np.float64] = np.arange(front_end.n_fft // 2 + 1, dtype=np.float64) * hz_of_bin
@@ -235,8 +236,8 @@ def _edges_in_bins(front_end: FrontEnd) -> NDArray[np.float64]:
 def _mel_bands(spectrum: Array, front_end: FrontEnd) -> Array:
     """Return ``spectrum @ mel_matrix(front_end)`` (..., n_mels), by the two slopes of each band.
 
-    Each row's sum has the same order whatever rows stand beside it, so a stream equals its clip to the
-    last bit, and no pool of BLAS threads wakes up for a product this small.
+    Each row's sum has the same order whatever rows stand beside it, so a stream equals its clip to
+    the last bit, and no pool of BLAS threads wakes up for a product this small.
     """
     slopes = _slopes(front_end)
     rising = np.add.reduceat(spectrum * slopes.rise, slopes.first_bins, axis=-1)

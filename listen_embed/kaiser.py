@@ -1,10 +1,12 @@
-"""resampy's ``kaiser_best`` as a bank of filters: block by block, and without compiling anything first.
+"""resampy's ``kaiser_best`` as a bank of filters: block by block, nothing to compile first.
 
-resampy interpolates its filter anew for every output sample, in a loop that numba compiles for a second at first
-use. Between two given rates the same few interpolations come back in cycles, so they are made once, from
-resampy's own table, and applied to whole cycles. The result is resampy's, to rounding.
+resampy interpolates its filter anew for every output sample, in a loop that numba compiles for a
+second at first use. Between two given rates the same few interpolations come back in cycles, so
+they are made once, from resampy's own table, and applied to whole cycles. The result is resampy's,
+to rounding.
 
-Source: resampy 0.4.3, ``core.py`` and ``interpn.py``; J. O. Smith, "Digital audio resampling", 2002.
+Source: resampy 0.4.3, ``core.py`` and ``interpn.py``; J. O. Smith, "Digital audio resampling",
+2002.
 """
 
 from __future__ import annotations
@@ -103,7 +105,7 @@ class _Bank:
     @property
     def n_after(self) -> int:
         """Inputs from a cycle's first on that it looks at."""
-        return int(self.first[-1]) + self.taps.shape[1]
+        return int(self.first[-1]) + int(self.taps.shape[1])
 
 
 @lru_cache(maxsize=8)

@@ -103,9 +103,7 @@ class _Request:
         self.variant = variant
 
     @classmethod
-    def parse(
-        cls, model_type: str | None, emb_dim: int | None, variant: str | None
-    ) -> _Request:
+    def parse(cls, model_type: str | None, emb_dim: int | None, variant: str | None) -> _Request:
         """Take a whole name apart; its parts after the type may stand in either order.
 
         A variant's name alone, such as ``"mn04"``, is enough too.
@@ -119,9 +117,7 @@ class _Request:
         if len(numbers) > 1:
             raise InputError(f"the name {model_type!r} has {len(numbers)} widths; a model has one")
         words = [part for part in parts if not part.isdecimal()]
-        in_name = cls(
-            first, numbers[0] if numbers else None, "/".join(words) if words else None
-        )
+        in_name = cls(first, numbers[0] if numbers else None, "/".join(words) if words else None)
         in_name._must_agree(model_type, "emb_dim", in_name.emb_dim, emb_dim)
         in_name._must_agree(model_type, "variant", in_name.variant, variant)
         in_name.emb_dim = emb_dim if in_name.emb_dim is None else in_name.emb_dim

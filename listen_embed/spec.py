@@ -45,7 +45,8 @@ class FrontEnd:
     frame_samples : int
         Samples that one embedding sees.
     resampler : {"soxr", "kaiser_best"}
-        The published L3 family was trained through resampy's ``kaiser_best``; all else uses soxr HQ.
+        The published L3 family was trained through resampy's ``kaiser_best``; all else uses soxr
+        HQ.
     features : {"log-mel", "waveform"}
         ``"waveform"`` hands the frame's samples to the network as they are.
     normalise : {"none", "rms-std"}
@@ -212,14 +213,14 @@ class FrontEnd:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Download:
-    """A published file: its addresses, its digest, and how it becomes a .tflite.
+    r"""A published file: its addresses, its digest, and how it becomes a .tflite.
 
     Parameters
     ----------
     urls : tuple of str
         Tried in this order.
     sha256, git_blob : str
-        One of them is set. A git blob id is ``sha1(b"blob <size>\\0" + content)``, hexadecimal.
+        One of them is set. A git blob id is ``sha1(b"blob <size>\0" + content)``, hexadecimal.
     size_bytes : int
         Upper bound on the file's size; reading stops there.
     converter : str

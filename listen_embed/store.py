@@ -1,4 +1,4 @@
-"""A model's .tflite: in the wheel or a model folder, else cached, else downloaded, verified, converted.
+"""A model's .tflite: in the wheel or a folder, else cached, else downloaded, verified, converted.
 
 Environment
 -----------

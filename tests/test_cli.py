@@ -177,6 +177,18 @@ def test_several_processes_end_together(tmp_path: Path, number: int, code: int) 
     assert list(names_in(out)) == []
 
 
+def test_orphaned_processes_tidy_up_and_end(tmp_path: Path) -> None:
+    sounds = [write_long_sound(tmp_path / f"{i}.flac", 20) for i in range(3)]
+    out = tmp_path / "out"
+    out.mkdir()
+    arguments: list[str | Path] = [*sounds, "-o", out, "--hop", "0.004", "--jobs", "2"]
+    # They share standard error, so it ends only when all of them have.
+    done = interrupt_in_the_middle(out, arguments, signal.SIGKILL, n_begun=2)
+    assert done.returncode == -signal.SIGKILL
+    assert "Traceback" not in done.stderr
+    assert list(names_in(out)) == []
+
+
 def test_what_was_done_before_ctrl_c_stays(tmp_path: Path) -> None:
     first = write_sound(tmp_path / "a.wav")
     second = write_long_sound(tmp_path / "b.flac", 20)

@@ -93,7 +93,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         help="anomaly score of an alarm: 3 is one normal frame in a thousand (3)",
     )
     add("--heartbeat", type=float, default=10.0, help="seconds of sound between heart-beats (10)")
-    add("--checkpoint", type=float, default=5.0, help="seconds of sound between checkpoints (5)")
+    add("--checkpoint", type=float, default=10.0, help="seconds of sound between checkpoints (10)")
     add("--drain", type=float, default=10.0, help="seconds to deliver what is left at the end (10)")
     add("--keep-days", type=float, default=30.0, help="how long delivered events are kept (30)")
     add("--threads", type=int, default=1, help="threads of the model (1)")

@@ -79,10 +79,13 @@ class Ear:
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """How often things are noted, in seconds of sound."""
+    """How often things are noted, in seconds of sound.
+
+    Equal times for heart-beats and checkpoints share one write to the disk.
+    """
 
     heartbeat_s: float = 10.0
-    checkpoint_s: float = 5.0
+    checkpoint_s: float = 10.0
     trace_s: float = 1.0
 
 

@@ -48,7 +48,7 @@ class Options:
     debounce_s: float = 1.0
     threshold: float = 3.0
     heartbeat_s: float = 10.0
-    checkpoint_s: float = 5.0
+    checkpoint_s: float = 10.0
     mqtt: Sequence[str] = ()
     sparkplug: Sequence[str] = ()
     jsonl: Sequence[str] = ()

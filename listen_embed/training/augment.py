@@ -1,8 +1,8 @@
 """Random but realistic changes to a crop, drawn afresh whenever one is needed.
 
-The teacher hears the changed crop too, so its embedding is a true target, whatever was done: mixing with
-another crop, filtering by a room and a microphone, speed, coloured noise, gain, silence. Real audio is
-scarce; what happens to it on the way to a microphone is not.
+The teacher hears the changed crop too, so its embedding is a true target, whatever was done: mixing
+with another crop, filtering by a room and a microphone, speed, coloured noise, gain, silence. Real
+audio is scarce; what happens to it on the way to a microphone is not.
 """
 
 from __future__ import annotations
@@ -51,9 +51,7 @@ class Augmentation:
         return max(1.0, self.speed_range[1])
 
 
-NONE = Augmentation(
-    mix=0, speed=0, equalise=0, reverb=0, band_limit=0, noise=0, gain=0, silence=0
-)
+NONE = Augmentation(mix=0, speed=0, equalise=0, reverb=0, band_limit=0, noise=0, gain=0, silence=0)
 
 
 def augment(
@@ -101,6 +99,7 @@ def coloured_noise(n_samples: int, slope: float, rng: np.random.Generator) -> Ar
     spectrum = np.fft.rfft(rng.standard_normal(n_samples, dtype=np.float32))
     shape = np.arange(1, len(spectrum) + 1, dtype=np.float32) ** np.float32(-slope / 2)
     noise = np.fft.irfft(spectrum * shape, n_samples)
+    noise -= noise.mean()  # an offset cannot be heard, but would count as level
     return (noise / (np.std(noise) + 1e-12)).astype(np.float32)
 
 
@@ -108,7 +107,8 @@ def _at_speed(crop: Array, n_samples: int, rng: np.random.Generator, how: Augmen
     if rng.random() >= how.speed:
         return crop[:n_samples]
     positions = np.arange(n_samples) * rng.uniform(*how.speed_range)
-    return np.interp(positions, np.arange(len(crop)), crop).astype(np.float32)
+    changed: Array = np.interp(positions, np.arange(len(crop)), crop).astype(np.float32)
+    return changed
 
 
 def _filtered(sound: Array, sr: int, rng: np.random.Generator, how: Augmentation) -> Array:
@@ -143,7 +143,8 @@ def _band_limits(frequencies: NDArray[np.float64], rng: np.random.Generator) -> 
     high = frequencies[-1] * 10 ** rng.uniform(-0.8, 0.0)
     low_cut = frequencies**2 / (frequencies**2 + low**2)
     high_cut = 1 / np.sqrt(1 + (frequencies / high) ** 8)
-    return (low_cut * high_cut).astype(np.float32)
+    gains: NDArray[np.float32] = (low_cut * high_cut).astype(np.float32)
+    return gains
 
 
 def _room(n_samples: int, sr: int, rng: np.random.Generator) -> NDArray[np.complex64]:

@@ -9,7 +9,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from listen_embed.errors import InputError
 from listen_embed.training import specialize
 
 if TYPE_CHECKING:
@@ -24,8 +23,8 @@ def register(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "specialize",
         help="make a small model of your own recordings",
-        description="Make a small model of your own recordings. Ctrl-C and the same command again go "
-        "on where it stopped.",
+        description="Make a small model of your own recordings. Ctrl-C and the same command again "
+        "go on where it stopped.",
     )
     parser.add_argument("recordings", nargs="+", type=Path, help="sound files, or folders of them")
     parser.add_argument("--out", required=True, type=Path, help="the model folder to write")
@@ -42,8 +41,8 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument("--emb-dim", type=int, default=_DEFAULTS.emb_dim, help="width (default 64)")
     group.add_argument(
-        "--budget", dest="budget_bytes", type=parse_bytes, default=_DEFAULTS.budget_bytes, metavar="SIZE",
-        help="largest int8 .tflite, such as 64kB (the default) or 200kB",
+        "--budget", dest="budget_bytes", type=parse_bytes, default=_DEFAULTS.budget_bytes,
+        metavar="SIZE", help="largest int8 .tflite, such as 64kB (the default) or 200kB",
     )  # fmt: skip
     group.add_argument(
         "--student", choices=("grown", "pruned"), default=_DEFAULTS.student,
@@ -56,16 +55,24 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
 def _add_how(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how, stage by stage")
     group.add_argument(
-        "--sampling", choices=("random", "relevance", "diversity", "both"), default=_DEFAULTS.sampling
+        "--sampling",
+        choices=("random", "relevance", "diversity", "both"),
+        default=_DEFAULTS.sampling,
     )
     group.add_argument("--crops", dest="n_crops", type=int, default=0, help="how many; 0 for all")
-    group.add_argument("--shards", dest="n_shards", type=int, default=_DEFAULTS.n_shards, help="length")
-    group.add_argument("--shard-size", type=int, default=_DEFAULTS.shard_size, help="crops in a shard")
+    group.add_argument(
+        "--shards", dest="n_shards", type=int, default=_DEFAULTS.n_shards, help="length"
+    )
+    group.add_argument(
+        "--shard-size", type=int, default=_DEFAULTS.shard_size, help="crops in a shard"
+    )
     group.add_argument("--no-augment", dest="augment", action="store_false")
     group.add_argument("--loss", choices=("mse", "cosine", "mse+cosine"), default=_DEFAULTS.loss)
     group.add_argument("--learning-rate", type=float, default=_DEFAULTS.learning_rate)
     group.add_argument("--sparsity", type=float, default=0.0, help="share of zero weights (EdgeL3)")
-    group.add_argument("--int8-shards", type=int, default=_DEFAULTS.int8_shards, help="fine-tuning for int8")
+    group.add_argument(
+        "--int8-shards", type=int, default=_DEFAULTS.int8_shards, help="fine-tuning for int8"
+    )
     group.add_argument("--seed", type=int, default=0)
     group.add_argument("--workers", type=int, default=1, help="processes that prepare crops")
     group.add_argument("--threads", type=int, default=1, help="threads of the training")
@@ -88,10 +95,12 @@ def parse_bytes(text: str) -> int:
 
     Raises
     ------
-    InputError
-        Not a number with an optional unit.
+    argparse.ArgumentTypeError
+        Not a number with an optional unit; argparse prints what it says.
     """
-    match = re.fullmatch(r"\s*([0-9.]+)\s*([A-Za-z]*)\s*", text)
+    match = re.fullmatch(r"\s*([0-9]+\.?[0-9]*|\.[0-9]+)\s*([A-Za-z]*)\s*", text)
     if match is None or match[2].lower() not in _UNITS:
-        raise InputError(f"{text!r} is no size; write for example 64kB, 0.2MB or 65536")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no size; write for example 64kB, 0.2MB or 65536"
+        )
     return round(float(match[1]) * _UNITS[match[2].lower()])

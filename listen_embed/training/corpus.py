@@ -1,7 +1,7 @@
 """A folder of recordings, any hours long, as crops on disk: decoded once, then memory-mapped.
 
-Recordings stream through: silence and repeats are left out, the rest goes as int16 into one file, and
-every second of it gets a loudness. Nothing in memory grows with the hours but a small index.
+Recordings stream through: silence and repeats are left out, the rest goes as int16 into one file,
+and every second of it gets a loudness. Nothing in memory grows with the hours but a small index.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,7 +126,8 @@ def build(recordings: list[Path], folder: Path, sr: int, progress: bool = True) 
             "scale that can be decoded; see the warnings above"
         )
     temporary = folder / ".index.npz"
-    np.savez(temporary, sr=sr, fingerprint=fingerprint, **index)
+    facts: dict[str, Any] = {"sr": sr, "fingerprint": fingerprint, **index}
+    np.savez(temporary, **facts)
     # No index must ever stand beside audio that it does not describe.
     (folder / "index.npz").unlink(missing_ok=True)
     os.replace(decoded, folder / "audio.i16")

@@ -1,10 +1,11 @@
 """Distillation: a student learns to give the teachers' reduced embeddings, shard after shard.
 
-The loss is SEA's regression onto the reduced embedding; "mse+cosine" adds the angle. A checkpoint after
-every shard holds all state, so a run that was cut off continues as if nothing had happened.
+The loss is SEA's regression onto the reduced embedding; "mse+cosine" adds the angle. A checkpoint
+after every shard holds all state, so a run that was cut off continues as if nothing had happened.
 
-Source: SEA (Srivastava et al., ICASSP 2021), section 2; AdamW with warm-up and cosine decay in its place of
-Adam with plateaus, and an average of the weights over time, both of which reach the same loss sooner.
+Source: SEA (Srivastava et al., ICASSP 2021), section 2; AdamW with warm-up and cosine decay in its
+place of Adam with plateaus, and an average of the weights over time, both of which reach the same
+loss sooner.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ class Progress:
     shard : int
         Shards so far.
     loss, error, cosine : float
-        Training loss; on held-out crops, squared error over variance, and mean cosine to the target.
+        Training loss; on held-out crops, squared error over variance, and mean cosine to the
+        target.
     """
 
     shard: int
@@ -124,7 +126,10 @@ def distil(
     run = _Run(student, settings, folder)
     run.resume()
     bar = tqdm(
-        total=settings.n_shards, initial=len(run.history), desc="distilling", unit="shard",
+        total=settings.n_shards,
+        initial=len(run.history),
+        desc="distilling",
+        unit="shard",
         disable=not progress,
     )
     with bar:
@@ -143,16 +148,25 @@ def distil(
 
 
 @torch.no_grad()
-def evaluate(student: nn.Module, features: Any, targets: Any, batch: int = 256) -> tuple[float, float]:
+def evaluate(
+    student: nn.Module, features: Any, targets: Any, batch: int = 256
+) -> tuple[float, float]:
     """Return squared error over variance, and mean cosine, of a student on crops."""
-    student.eval()
-    device = next(student.parameters()).device
-    pieces = [
-        student(_as_input(features[i : i + batch], device)).cpu() for i in range(0, len(features), batch)
-    ]
-    given, wanted = torch.cat(pieces), torch.from_numpy(np.asarray(targets))
+    given, wanted = _embedded(student, features, batch), torch.from_numpy(np.asarray(targets))
     error = (given - wanted).pow(2).sum() / (wanted - wanted.mean(0)).pow(2).sum()
     return float(error), float(torch.cosine_similarity(given, wanted).mean())
+
+
+def _embedded(student: nn.Module, features: Any, batch: int) -> Tensor:
+    """Return a student's embeddings in evaluation; it is left in the mode it was found in."""
+    device = next(student.parameters()).device
+    was_training = student.training
+    student.eval()
+    try:
+        inputs = (features[i : i + batch] for i in range(0, len(features), batch))
+        return torch.cat([student(_as_input(part, device)).cpu() for part in inputs])
+    finally:
+        student.train(was_training)
 
 
 @torch.no_grad()
@@ -163,15 +177,15 @@ def fit_linear(student: Student, features: Any, targets: NDArray[np.float32]) ->
     """
     device = next(student.parameters()).device
     student.eval()
-    pooled = torch.cat(
-        [student.pooled(_as_input(features[i : i + 256], device)) for i in range(0, len(features), 256)]
-    ).double()
+    batches = (_as_input(features[i : i + 256], device) for i in range(0, len(features), 256))
+    pooled = torch.cat([student.pooled(batch) for batch in batches]).double()
     wanted = torch.from_numpy(np.asarray(targets)).double()
     mean = pooled.mean(0)
     centred = pooled - mean
     gram = centred.T @ centred
     ridge = 0.01 * gram.diagonal().mean() * torch.eye(len(gram), dtype=torch.float64)
     weights = torch.linalg.solve(gram + ridge, centred.T @ (wanted - wanted.mean(0)))
+    assert isinstance(student.to_embedding, nn.Linear)
     student.to_embedding.weight.copy_(weights.T)
     student.to_embedding.bias.copy_(wanted.mean(0) - mean @ weights)
 
@@ -182,7 +196,8 @@ class _Run:
     def __init__(self, student: nn.Module, settings: Settings, folder: Path) -> None:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         # Channels last is twice as fast on a CPU for narrow depthwise networks.
-        self.student = copy.deepcopy(student).to(device, memory_format=torch.channels_last)
+        channels_last = {"memory_format": torch.channels_last}
+        self.student = copy.deepcopy(student).to(device, **channels_last)  # type: ignore[call-overload]
         self.averaged = copy.deepcopy(self.student)
         self.optimizer = torch.optim.AdamW(
             _decayed(self.student, settings.weight_decay), lr=settings.learning_rate
@@ -209,7 +224,7 @@ class _Run:
             wanted = torch.from_numpy(targets[rows]).to(self._device)
             loss = loss_of(given, wanted, self.settings.loss)
             self.optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.student.parameters(), 5.0)
             self.optimizer.step()
             self._clear_pruned()
@@ -255,7 +270,10 @@ class _Run:
         temporary = self._checkpoint.with_suffix(".tmp")
         torch.save(state, temporary)
         os.replace(temporary, self._checkpoint)
-        self._log.write_text(json.dumps([asdict(row) for row in self.history], indent=1))
+        temporary = self._log.with_suffix(".tmp")
+        rows = [asdict(row) for row in self.history]
+        temporary.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        os.replace(temporary, self._log)
 
     def resume(self) -> None:
         """Take up the run that the folder holds, if any."""

@@ -101,7 +101,8 @@ def write_folder(folder: Path, identity: Identity, front_end: FrontEnd, trained:
 
 def check_place(folder: Path) -> None:
     """Raise `InputError` where a model folder must not be written."""
-    if folder.exists() and not (folder.is_dir() and (folder / CARD).exists()) and not _is_empty(folder):
+    is_ours = folder.is_dir() and (folder / CARD).exists()
+    if folder.exists() and not is_ours and not _is_empty(folder):
         raise InputError(f"{folder} exists and is no model folder; choose another place")
 
 
@@ -141,7 +142,7 @@ def _to_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def golden_sound() -> NDArray[np.int16]:
-    """Return a second and a half of sound that has everything: a sweep, clicks, noise and a pause."""
+    """Return a second and a half of sound: a sweep, clicks, noise and a pause."""
     n = GOLDEN_RATE * 3 // 2
     time = np.arange(n) / GOLDEN_RATE
     sweep = 0.3 * np.sin(2 * np.pi * (100 * time + 2500 * time**2))
@@ -156,7 +157,11 @@ def write_golden(folder: Path) -> None:
     sound = golden_sound()
     embedding, timestamps = Embedder(folder, hop_size=0.5, threads=1).embed(sound, GOLDEN_RATE)
     np.savez_compressed(
-        folder / "golden.npz", audio=sound, sr=GOLDEN_RATE, embedding=embedding, timestamps=timestamps
+        folder / "golden.npz",
+        audio=sound,
+        sr=GOLDEN_RATE,
+        embedding=embedding,
+        timestamps=timestamps,
     )
 
 

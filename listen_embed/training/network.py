@@ -1,17 +1,18 @@
-"""The students: one family of networks, described by an `Architecture` and sized from a byte budget.
+"""The students: a family of networks, described by an `Architecture`, sized from a byte budget.
 
-A student is a MobileNetV3 over log-mels: a stem, inverted residuals with squeeze-excitation, a last 1x1
-convolution, the mean over frequency and time, and a linear layer to the embedding. EfficientAT's mn04
-is of the same family, so a student may start as a channel-pruned copy of it.
+A student is a MobileNetV3 over log-mels: a stem, inverted residuals with squeeze-excitation, a last
+1x1 convolution, the mean over frequency and time, and a linear layer to the embedding.
+EfficientAT's mn04 is of the same family, so a student may start as a channel-pruned copy of it.
 
-Source: Howard et al., "Searching for MobileNetV3", ICCV 2019; Schmid et al., ICASSP 2023 (arXiv 2211.04772).
+Source: Howard et al., "Searching for MobileNetV3", ICCV 2019; Schmid et al., ICASSP 2023 (arXiv
+2211.04772).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -89,6 +90,11 @@ class ConvNorm(nn.Sequential):
             layers.append(_ACTIVATIONS[act]())
         super().__init__(*layers)
 
+    @property
+    def convolution(self) -> nn.Conv2d:
+        """The first of the three."""
+        return cast(nn.Conv2d, self[0])
+
 
 class ChannelMean(nn.Module):
     """The mean over frequency and time; a module, so that rounding can be attached to it."""
@@ -121,9 +127,7 @@ class InvertedResidual(nn.Module):
     def __init__(self, n_in: int, block: Block) -> None:
         super().__init__()
         act = block.activation
-        self.expand = (
-            ConvNorm(n_in, block.hidden, 1, 1, 1, act) if block.expands else nn.Identity()
-        )
+        self.expand = ConvNorm(n_in, block.hidden, 1, 1, 1, act) if block.expands else nn.Identity()
         self.depthwise = ConvNorm(
             block.hidden, block.hidden, block.kernel, block.stride, block.hidden, act
         )
@@ -134,7 +138,7 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, out, F / stride, T / stride)."""
-        y = self.project(self.excite(self.depthwise(self.expand(x))))
+        y: Tensor = self.project(self.excite(self.depthwise(self.expand(x))))
         return x + y if self.adds_input else y
 
 
@@ -163,6 +167,11 @@ class Student(nn.Module):
             else nn.Identity()
         )
 
+    @property
+    def residuals(self) -> list[InvertedResidual]:
+        """The blocks in order."""
+        return [block for block in self.blocks if isinstance(block, InvertedResidual)]
+
     def pooled(self, x: Tensor) -> Tensor:
         """Return the channel means (B, last) of log-mels (B, 1, F, T)."""
         return self.mean(self.last(self.blocks(self.stem(self.input(x)))))  # type: ignore[no-any-return]
@@ -190,9 +199,9 @@ def count_weights(architecture: Architecture) -> int:
 def estimate_bytes(architecture: Architecture) -> int:
     """Return about how large a student's int8 .tflite will be.
 
-    Beside the weights, every channel has an int32 bias (three bytes more than counted) and the scales
-    of its weights and its bias, all layers of one width share a list of zero points, and every
-    operator with its tensors takes some 272 bytes.
+    Beside the weights, every channel has an int32 bias (three bytes more than counted) and the
+    scales of its weights and its bias, all layers of one width share a list of zero points, and
+    every operator with its tensors takes some 272 bytes.
     """
     widths = [architecture.stem, architecture.last, architecture.emb_dim]
     operators = 6
@@ -229,8 +238,8 @@ def fit_budget(budget_bytes: int, emb_dim: int) -> Architecture:
             return architecture
     least = estimate_bytes(grown(_MULTIPLIERS[-1], emb_dim))
     raise InputError(
-        f"a budget of {budget_bytes} bytes is too small: {emb_dim} dimensions need at least {least}; "
-        "raise the budget or lower the dimension"
+        f"a budget of {budget_bytes} bytes is too small: {emb_dim} dimensions need at least "
+        f"{least}; raise the budget or lower the dimension"
     )
 
 
@@ -259,7 +268,7 @@ def from_efficientat(tensors: Mapping[str, NDArray[Any]]) -> Student:
     last = len(tensors[f"features.{len(_KERNELS) + 1}.0.weight"])
     student = Student(Architecture(stem, blocks, last, 0))
     _load_conv(student.stem, tensors, "features.0")
-    for i, block in enumerate(student.blocks, start=1):
+    for i, block in enumerate(student.residuals, start=1):
         _load_block(block, tensors, f"features.{i}.block")
     _load_conv(student.last, tensors, f"features.{len(_KERNELS) + 1}")
     return student.eval()
@@ -267,7 +276,11 @@ def from_efficientat(tensors: Mapping[str, NDArray[Any]]) -> Student:
 
 def _stages(tensors: Mapping[str, NDArray[Any]], prefix: str) -> list[str]:
     """Return the names of a block's parts in order: expand?, depthwise, excitation?, project."""
-    parts = {key.removeprefix(f"{prefix}.").split(".")[0] for key in tensors if key.startswith(f"{prefix}.")}
+    parts = {
+        key.removeprefix(f"{prefix}.").split(".")[0]
+        for key in tensors
+        if key.startswith(f"{prefix}.")
+    }
     return [f"{prefix}.{part}" for part in sorted(parts, key=int)]
 
 
@@ -288,18 +301,17 @@ def _published_block(tensors: Mapping[str, NDArray[Any]], index: int) -> Block:
     )
 
 
-def _load_block(
-    block: InvertedResidual, tensors: Mapping[str, NDArray[Any]], prefix: str
-) -> None:
+def _load_block(block: InvertedResidual, tensors: Mapping[str, NDArray[Any]], prefix: str) -> None:
     stages = _stages(tensors, prefix)
     excitation = [s for s in stages if f"{s}.conc_se_layers.0.fc1.weight" in tensors]
     convolutions = [s for s in stages if s not in excitation]
     targets = [block.depthwise, block.project]
-    if len(convolutions) == 3:
+    if isinstance(block.expand, ConvNorm):
         targets.insert(0, block.expand)
     for module, name in zip(targets, convolutions, strict=True):
         _load_conv(module, tensors, name)
     for name in excitation:
+        assert isinstance(block.excite, SqueezeExcite)
         for ours, theirs in ((block.excite.reduce, "fc1"), (block.excite.expand, "fc2")):
             _copy(ours.weight, tensors[f"{name}.conc_se_layers.0.{theirs}.weight"])
             _copy(ours.bias, tensors[f"{name}.conc_se_layers.0.{theirs}.bias"])
@@ -341,10 +353,10 @@ class TransformerShape:
 class Transformer(nn.Module):
     """A transformer in LISTEN's manner, for machines: small, and no positions in time.
 
-    LISTEN cuts the log-mel into square patches and forgets where they were; a steady machine is known
-    by its fine spectrum, so here a token is a whole column. Batch-norm stands where LISTEN has
-    layer-norm: it folds into the next matrix, which int8 can do and layer-norm hardly. Two means
-    over time are pooled, of the tokens and of their positive parts: level and spread.
+    LISTEN cuts the log-mel into square patches and forgets where they were; a steady machine is
+    known by its fine spectrum, so here a token is a whole column. Batch-norm stands where LISTEN
+    has layer-norm: it folds into the next matrix, which int8 can do and layer-norm hardly. Two
+    means over time are pooled, of the tokens and of their positive parts: level and spread.
 
     Source: Han et al. 2026 (LISTEN), with the changes above.
     """
@@ -385,11 +397,13 @@ class _Layer(nn.Module):
         weights = torch.softmax(q @ k.transpose(2, 3), dim=-1)
         attended = (weights @ v).transpose(1, 2).flatten(2)
         x = x + self.joined(attended)
-        return x + self.narrowed(self.relu(self.widened(x)))
+        narrowed: Tensor = self.narrowed(self.relu(self.widened(x)))
+        return x + narrowed
 
     def _split(self, x: Tensor) -> Tensor:
         """Return (B, heads, T, width / heads) of (B, T, width)."""
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        heads: Tensor = x.unflatten(2, (self.heads, -1))  # type: ignore[no-untyped-call]
+        return heads.transpose(1, 2)
 
 
 class NormLinear(nn.Module):
@@ -410,9 +424,10 @@ class NormLinear(nn.Module):
     def fold(self) -> None:
         """Put the norm, as it is in evaluation, into the linear layer."""
         norm = self.norm
-        assert isinstance(norm, nn.BatchNorm1d) and norm.running_var is not None
+        assert isinstance(norm, nn.BatchNorm1d)
+        assert norm.running_mean is not None and norm.running_var is not None
         scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
         shift = norm.bias - norm.running_mean * scale
-        self.linear.bias += self.linear.weight @ shift
+        self.linear.bias.add_(self.linear.weight @ shift)
         self.linear.weight *= scale
         self.norm = nn.Identity()

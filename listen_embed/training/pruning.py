@@ -1,4 +1,4 @@
-"""Smaller networks from larger ones: whole channels (faster on any hardware), or single weights (sparse).
+"""Smaller networks from larger ones: whole channels (faster anywhere), or single weights (sparse).
 
 Each function returns a new student; nothing mutates. What a channel is worth is measured on real
 features: the mean square of what it carries, times the squared weights that read it.
@@ -9,8 +9,10 @@ Source of the magnitude schedule: EdgeL3 (Kumari et al., PAISE 2019), layer-wise
 from __future__ import annotations
 
 import copy
+import heapq
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +22,11 @@ from listen_embed.training.network import (
     Architecture,
     ConvNorm,
     InvertedResidual,
+    SqueezeExcite,
     Student,
     estimate_bytes,
 )
+from listen_embed.training.quantize import folded
 
 _MULTIPLE = 8  # channels come in eights, as vector units like them
 
@@ -44,36 +48,186 @@ def slim(
     features : Tensor, float32 (N, 1, n_bands, n_steps)
         What usefulness is measured on.
     hidden, squeeze, last : float
-        Shares in (0, 1] of the expanded channels, of the squeezed ones inside the excitation, and of
-        the last convolution's; rounded up to eights. A block that does not expand keeps its
+        Shares in (0, 1] of the expanded channels, of the squeezed ones inside the excitation, and
+        of the last convolution's; rounded up to eights. A block that does not expand keeps its
         channels, which the block before gives.
     emb_dim : int
         Width of a new linear layer at the end (zeros; fit or train it), 0 for none.
     """
     usefulness = _measure(student, features)
-    smaller = Student(
-        slim_architecture(
-            student.architecture, hidden=hidden, squeeze=squeeze, last=last, emb_dim=emb_dim
-        )
+    kept = _Kept(
+        hidden=[
+            _best(of_block, _n_kept(len(of_block), hidden if block.expands else 1.0))
+            for of_block, block in zip(usefulness.hidden, student.architecture.blocks, strict=True)
+        ],
+        squeeze=[
+            None if of_block is None else _best(of_block, _n_kept(len(of_block), squeeze))
+            for of_block in usefulness.squeeze
+        ],
+        last=_best(usefulness.last, _n_kept(len(usefulness.last), last)),
     )
+    return _slimmed(student, kept, emb_dim)
+
+
+def slim_to_budget(
+    student: Student, features: Tensor, budget_bytes: int, *, last: float, emb_dim: int
+) -> Student:
+    """Return a student that fits a budget, its channels taken where they are missed least.
+
+    Eight channels at a time go from the block where that changes the pooled channels least for
+    the bytes it saves, until the budget is met: early blocks, small and sensitive, keep theirs.
+
+    Parameters
+    ----------
+    student, features, last, emb_dim
+        As for `slim`.
+    budget_bytes : int
+        Of the int8 .tflite.
+
+    Raises
+    ------
+    InputError
+        Even eight channels everywhere are too many.
+    """
+    search = _Search(student, features, last, emb_dim)
+    while estimate_bytes(search.architecture()) > budget_bytes:
+        search.take_one()
+    return _slimmed(student, search.kept(), emb_dim)
+
+
+class _Kept:
+    """Indices of the channels that stay."""
+
+    def __init__(self, hidden: list[Tensor], squeeze: list[Tensor | None], last: Tensor) -> None:
+        self.hidden, self.squeeze, self.last = hidden, squeeze, last
+
+
+def _slimmed(student: Student, kept: _Kept, emb_dim: int) -> Student:
+    """Return a student with the kept channels only, and a linear layer of zeros if `emb_dim`."""
+    old = student.architecture
+    blocks = tuple(
+        replace(block, hidden=len(hidden), squeeze=0 if squeeze is None else len(squeeze))
+        for block, hidden, squeeze in zip(old.blocks, kept.hidden, kept.squeeze, strict=True)
+    )
+    architecture = replace(old, blocks=blocks, last=len(kept.last), emb_dim=emb_dim)
+    smaller = Student(architecture)
+    if isinstance(student.stem[1], nn.Identity):
+        smaller = cast(Student, folded(smaller))
     _copy_conv(smaller.stem, student.stem, slice(None), slice(None))
-    for new, old, of_hidden, of_squeeze in zip(
-        smaller.blocks, student.blocks, usefulness.hidden, usefulness.squeeze, strict=True
+    for new, from_block, hidden, squeeze in zip(
+        smaller.residuals, student.residuals, kept.hidden, kept.squeeze, strict=True
     ):
-        share = hidden if isinstance(old.expand, ConvNorm) else 1.0
-        kept = None if of_squeeze is None else _best(of_squeeze, squeeze)
-        _copy_block(new, old, _best(of_hidden, share), kept)
-    _copy_conv(smaller.last, student.last, _best(usefulness.last, last), slice(None))
-    if emb_dim:
+        _copy_block(new, from_block, hidden, squeeze)
+    _copy_conv(smaller.last, student.last, kept.last, slice(None))
+    if isinstance(smaller.to_embedding, nn.Linear):
         nn.init.zeros_(smaller.to_embedding.weight)
         nn.init.zeros_(smaller.to_embedding.bias)
     return smaller
 
 
+class _Search:
+    """A student that loses channels eight at a time, least missed first.
+
+    What a cut costs changes little by cuts elsewhere, so costs are kept in a heap and only the one
+    on top is measured again before it is believed.
+    """
+
+    _N_CROPS = 96
+
+    def __init__(self, student: Student, features: Tensor, last: float, emb_dim: int) -> None:
+        self._student = copy.deepcopy(student).eval()
+        self._features = features[: self._N_CROPS]
+        self._emb_dim = emb_dim
+        usefulness = _measure(student, features)
+        places = {("hidden", i): u for i, u in enumerate(usefulness.hidden)}
+        places |= {("squeeze", i): u for i, u in enumerate(usefulness.squeeze) if u is not None}
+        self._order = {place: u.argsort(descending=True) for place, u in places.items()}
+        self._n = {place: len(order) for place, order in self._order.items()}
+        self._last = _best(usefulness.last, _n_kept(len(usefulness.last), last))
+        with torch.no_grad():
+            self._wanted = self._student.pooled(self._features)
+        self._error = 0.0
+        self._heap = [(0.0, place) for place in self._order if self._can_lose(place)]
+
+    def architecture(self) -> Architecture:
+        """Return the present shape."""
+        blocks = tuple(
+            replace(
+                block,
+                hidden=self._n[("hidden", i)],
+                squeeze=self._n.get(("squeeze", i), 0),
+            )
+            for i, block in enumerate(self._student.architecture.blocks)
+        )
+        return replace(
+            self._student.architecture,
+            blocks=blocks, last=len(self._last), emb_dim=self._emb_dim,
+        )  # fmt: skip
+
+    def kept(self) -> _Kept:
+        """Return the channels that are left, in their old order."""
+        n_blocks = len(self._student.blocks)
+        left = {
+            place: order[: self._n[place]].sort().values for place, order in self._order.items()
+        }
+        return _Kept(
+            [left[("hidden", i)] for i in range(n_blocks)],
+            [left.get(("squeeze", i)) for i in range(n_blocks)],
+            self._last,
+        )
+
+    def take_one(self) -> None:
+        """Take eight channels where that costs least for the bytes it saves."""
+        while self._heap:
+            _, place = heapq.heappop(self._heap)
+            error, price = self._price(place)
+            if self._heap and price > self._heap[0][0]:
+                heapq.heappush(self._heap, (price, place))
+                continue
+            self._cut(place, _MULTIPLE)
+            self._error = error
+            if self._can_lose(place):
+                heapq.heappush(self._heap, (price, place))
+            return
+        raise InputError("the budget is too small even for eight channels in every block")
+
+    def _can_lose(self, place: tuple[str, int]) -> bool:
+        kind, i = place
+        expands = self._student.architecture.blocks[i].expands
+        return self._n[place] > _MULTIPLE and (kind == "squeeze" or expands)
+
+    @torch.no_grad()
+    def _price(self, place: tuple[str, int]) -> tuple[float, float]:
+        """Return the error after the next cut here, and what it adds for each byte saved."""
+        before = estimate_bytes(self.architecture())
+        weight = self._reader(place)
+        saved = weight.clone()
+        self._cut(place, _MULTIPLE)
+        given = self._student.pooled(self._features)
+        error = float((given - self._wanted).pow(2).sum() / self._wanted.var(0).sum())
+        saved_bytes = before - estimate_bytes(self.architecture())
+        weight.copy_(saved)
+        self._n[place] += _MULTIPLE
+        return error, (error - self._error) / saved_bytes
+
+    @torch.no_grad()
+    def _cut(self, place: tuple[str, int], n: int) -> None:
+        """Take the least useful channels away, by zeros where they are read."""
+        self._n[place] -= n
+        gone = self._order[place][self._n[place] :]
+        self._reader(place)[:, gone] = 0
+
+    def _reader(self, place: tuple[str, int]) -> Tensor:
+        kind, i = place
+        block = self._student.residuals[i]
+        if kind == "hidden":
+            return block.project.convolution.weight.detach()[:, :, 0, 0]
+        assert isinstance(block.excite, SqueezeExcite)
+        return block.excite.expand.weight.detach()
+
+
 class _Usefulness:
-    def __init__(
-        self, hidden: list[Tensor], squeeze: list[Tensor | None], last: Tensor
-    ) -> None:
+    def __init__(self, hidden: list[Tensor], squeeze: list[Tensor | None], last: Tensor) -> None:
         self.hidden, self.squeeze, self.last = hidden, squeeze, last
 
 
@@ -87,16 +241,17 @@ def _measure(student: Student, features: Tensor) -> _Usefulness:
         value = inputs[0]
         carried[module] = value.pow(2).mean([d for d in range(value.ndim) if d != 1])
 
-    watched = [block.project for block in student.blocks]
-    watched += [block.excite.expand for block in student.blocks if block.squeezes]
-    for module in watched:
-        module.register_forward_pre_hook(remember)
+    for block in student.residuals:
+        block.project.register_forward_pre_hook(remember)
+        if isinstance(block.excite, SqueezeExcite):
+            block.excite.expand.register_forward_pre_hook(remember)
     pooled = student.pooled(features)
-    hidden, squeeze = [], []
-    for block in student.blocks:
-        readers = block.project[0].weight[:, :, 0, 0]
+    hidden: list[Tensor] = []
+    squeeze: list[Tensor | None] = []
+    for block in student.residuals:
+        readers = block.project.convolution.weight[:, :, 0, 0]
         hidden.append(carried[block.project] * readers.pow(2).sum(0))
-        if block.squeezes:
+        if isinstance(block.excite, SqueezeExcite):
             gates = block.excite.expand
             # expand reads relu(reduce(.)): what it carries is what its weights see
             squeeze.append(carried[gates] * gates.weight.pow(2).sum(0))
@@ -105,9 +260,9 @@ def _measure(student: Student, features: Tensor) -> _Usefulness:
     return _Usefulness(hidden, squeeze, pooled.var(0))
 
 
-def _best(usefulness: Tensor, share: float) -> Tensor:
+def _best(usefulness: Tensor, n: int) -> Tensor:
     """Return the indices of the most useful channels, in their old order."""
-    return usefulness.topk(_n_kept(len(usefulness), share)).indices.sort().values
+    return usefulness.topk(n).indices.sort().values
 
 
 def _copy_block(
@@ -119,6 +274,7 @@ def _copy_block(
     _copy_conv(new.project, old.project, slice(None), hidden)
     if squeeze is None:
         return
+    assert isinstance(new.excite, SqueezeExcite) and isinstance(old.excite, SqueezeExcite)
     with torch.no_grad():
         new.excite.reduce.weight.copy_(old.excite.reduce.weight[squeeze][:, hidden])
         new.excite.reduce.bias.copy_(old.excite.reduce.bias[squeeze])
@@ -131,6 +287,9 @@ def _copy_conv(
 ) -> None:
     with torch.no_grad():
         new[0].weight.copy_(old[0].weight[outputs][:, inputs])  # type: ignore[index]
+        if isinstance(old[1], nn.Identity):  # type: ignore[index]
+            new[0].bias.copy_(old[0].bias[outputs])  # type: ignore[index]
+            return
         for part in ("weight", "bias", "running_mean", "running_var"):
             getattr(new[1], part).copy_(getattr(old[1], part)[outputs])  # type: ignore[index]
 
@@ -145,12 +304,12 @@ def fit_shares(architecture: Architecture, budget_bytes: int, emb_dim: int) -> d
     """
     for share in (0.95, 0.9, 0.8, 0.75, 0.65, 0.6, 0.5, 0.4, 0.36, 0.3, 0.25):
         shares = {"hidden": share, "squeeze": share / 3, "last": max(share, 0.4)}
-        if estimate_bytes(slim_architecture(architecture, emb_dim=emb_dim, **shares)) <= budget_bytes:
+        needed = estimate_bytes(slim_architecture(architecture, emb_dim=emb_dim, **shares))
+        if needed <= budget_bytes:
             return shares
-    least = estimate_bytes(slim_architecture(architecture, emb_dim=emb_dim, **shares))
     raise InputError(
-        f"a budget of {budget_bytes} bytes is too small for a pruned student, which needs {least}; "
-        "raise the budget, or let a student grow from scratch"
+        f"a budget of {budget_bytes} bytes is too small for a pruned student, which needs "
+        f"{needed}; raise the budget, or let a student grow from scratch"
     )
 
 
@@ -199,8 +358,8 @@ def prune_magnitude(student: nn.Module, sparsity: Sequence[float]) -> nn.Module:
 def schedule(n_layers: int, target: float) -> list[float]:
     """Return layer-wise sparsities that rise from 0 at the first layer, as EdgeL3's do.
 
-    EdgeL3's best row is 0, 85, 85, 85, 75, 95, 98, 98 %: nothing from the first layer, whose loss hurts
-    most, and ever more from the wide late ones.
+    EdgeL3's best row is 0, 85, 85, 85, 75, 95, 98, 98 %: nothing from the first layer, whose loss
+    hurts most, and ever more from the wide late ones.
     """
     edgel3 = [0.0, 0.85, 0.85, 0.85, 0.75, 0.95, 0.98, 0.98]
     positions = [i * (len(edgel3) - 1) / max(1, n_layers - 1) for i in range(n_layers)]

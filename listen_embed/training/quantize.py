@@ -1,10 +1,11 @@
 """Quantisation-aware fine-tuning: a student feels the int8 steps while it can still adapt to them.
 
-Weights are rounded per output channel, activations per tensor, just where the int8 .tflite rounds them; ranges
-follow the averages of each crop's extremes, as the quantiser's calibration does. Gradients pass straight through.
+Weights are rounded per output channel, activations per tensor, just where the int8 .tflite rounds
+them; ranges follow the averages of each crop's extremes, as the quantiser's calibration does.
+Gradients pass straight through.
 
-Source: Jacob et al., "Quantization and training of neural networks for integer-arithmetic-only inference",
-CVPR 2018.
+Source: Jacob et al., "Quantization and training of neural networks for integer-arithmetic-only
+inference", CVPR 2018.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class RoundedActivation(nn.Module):
         return torch.fake_quantize_per_tensor_affine(output, scale, zero, _LOW, _HIGH)
 
     def _follow(self, rows: Tensor) -> None:
-        """Move towards the crops' mean extremes; a range always holds 0, which int8 must represent."""
+        """Move towards the crops' mean extremes; a range always holds 0, which int8 must have."""
         low, high = rows.amin(1).mean().clamp(max=0), rows.amax(1).mean().clamp(min=0)
         is_new = bool(self.high == self.low)
         self.low.lerp_(low, 1.0 if is_new else _MOMENTUM)
@@ -60,7 +61,8 @@ class RoundedConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolution with rounded weights."""
-        return self._conv_forward(x, _rounded_weight(self.weight), self.bias)
+        y: Tensor = self._conv_forward(x, _rounded_weight(self.weight), self.bias)
+        return y
 
 
 class RoundedLinear(nn.Linear):
@@ -94,7 +96,7 @@ def folded(student: nn.Module) -> nn.Module:
     plain = copy.deepcopy(student).eval()
     for block in [module for module in plain.modules() if isinstance(module, ConvNorm)]:
         if isinstance(block[1], nn.BatchNorm2d):
-            block[0] = fuse_conv_bn_eval(block[0], block[1])
+            block[0] = fuse_conv_bn_eval(block.convolution, block[1])
             block[1] = nn.Identity()
     for pair in [module for module in plain.modules() if isinstance(module, NormLinear)]:
         pair.fold()
@@ -115,7 +117,7 @@ def prepare(student: nn.Module) -> nn.Module:
 
 
 def finish(rounding: nn.Module) -> nn.Module:
-    """Return the fine-tuned network without the rounding, to be converted and quantised for real."""
+    """Return the fine-tuned network without the rounding, to be quantised for real."""
     plain = copy.deepcopy(rounding).eval()
     for module in list(plain.modules()):
         module.__class__ = _PLAIN.get(type(module), type(module))
@@ -126,7 +128,7 @@ def finish(rounding: nn.Module) -> nn.Module:
 
 
 def _is_rounded(name: str, module: nn.Module) -> bool:
-    """Whether the .tflite stores what this module gives; a ReLU is fused into what comes before it."""
+    """Whether the .tflite stores what this module gives; a ReLU is part of what precedes it."""
     if isinstance(module, InvertedResidual):
         return module.adds_input
     if isinstance(module, nn.Linear):

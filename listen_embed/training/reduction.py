@@ -6,6 +6,7 @@ Source: SEA (Srivastava et al., ICASSP 2021), where PCA wins over UMAP.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +36,7 @@ class Reduction:
 
     def __call__(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return targets, float32 (N, d), of teacher embeddings (N, D)."""
-        reduced: NDArray[np.float32] = (embeddings - self.mean) @ self.matrix
+        reduced: NDArray[np.float32] = np.matmul(embeddings - self.mean, self.matrix)
         return reduced / np.float32(self.scale)
 
 
@@ -54,26 +55,31 @@ def fit_pca(
     emb_dim : int
         Components to keep, at most min(N, D).
     widths : tuple of int, optional
-        Widths of the teachers that stand side by side; each then counts for the same total variance.
+        Widths of the teachers that stand side by side; each then counts for the same total
+        variance.
     spread : bool
         Rotate the components at random (always by the same rotation), so that every dimension has
-        about the same variance. Angles and distances stay as they are; but one int8 scale then serves
-        all dimensions, and standardising them, as most probes do, does not blow up the faint ones.
+        about the same variance. Angles and distances stay as they are; but one int8 scale then
+        serves all dimensions, and standardising them, as most probes do, does not blow up the faint
+        ones.
 
     Raises
     ------
     InputError
-        More components than embeddings or dimensions.
+        More components than embeddings or dimensions, widths that do not add up to D, or embeddings
+        that are all the same.
     """
     n_rows, n_columns = embeddings.shape
+    widths = widths or (n_columns,)
     if not 1 <= emb_dim <= min(n_rows, n_columns):
         raise InputError(
             f"emb_dim is {emb_dim}; from {n_rows} embeddings of width {n_columns} it can be "
             f"1 to {min(n_rows, n_columns)}"
         )
+    _check_variety(embeddings, widths)
     mean = embeddings.mean(axis=0, dtype=np.float64)
     centred = embeddings - mean
-    weights = _teacher_weights(centred, widths or (n_columns,))
+    weights = _teacher_weights(centred, widths)
     covariance = (centred * weights).T @ (centred * weights) / n_rows
     variances, components = np.linalg.eigh(covariance)
     variances, components = np.maximum(variances[::-1], 0), components[:, ::-1]
@@ -91,13 +97,23 @@ def keep_all(embeddings: NDArray[np.float32]) -> Reduction:
     return Reduction(np.zeros(width, np.float32), one, np.ones(width), 1.0)
 
 
-def _teacher_weights(
-    centred: NDArray[np.float64], widths: tuple[int, ...]
-) -> NDArray[np.float64]:
+def _check_variety(embeddings: NDArray[np.float32], widths: tuple[int, ...]) -> None:
+    n_rows, n_columns = embeddings.shape
+    if sum(widths) != n_columns or min(widths) < 1:
+        raise InputError(
+            f"widths are {widths}, {sum(widths)} together, but the embeddings are {n_columns} "
+            "wide; give the width of each teacher in their order"
+        )
+    if np.array_equal(embeddings, np.broadcast_to(embeddings[0], embeddings.shape)):
+        raise InputError(
+            f"all {n_rows} embeddings are the same, so they have no components; give sounds that "
+            "the teacher can tell apart"
+        )
+
+
+def _teacher_weights(centred: NDArray[np.float64], widths: tuple[int, ...]) -> NDArray[np.float64]:
     bounds = np.cumsum((0, *widths))
-    totals = [
-        centred[:, a:b].var(axis=0).sum() for a, b in zip(bounds[:-1], bounds[1:], strict=True)
-    ]
+    totals = [centred[:, a:b].var(axis=0).sum() for a, b in pairwise(bounds)]
     return np.repeat(1 / np.sqrt(np.maximum(totals, 1e-12)), widths)
 
 
@@ -111,5 +127,5 @@ def _rotation(size: int) -> NDArray[np.float64]:
 def _with_fixed_signs(components: NDArray[np.float64]) -> NDArray[np.float64]:
     """Make each component's largest entry positive: the sign is arbitrary, files should not be."""
     largest = np.abs(components).argmax(axis=0)
-    signs = np.sign(components[largest, np.arange(components.shape[1])])
+    signs: NDArray[np.float64] = np.sign(components[largest, np.arange(components.shape[1])])
     return components * signs

@@ -1,4 +1,4 @@
-"""Pictures of a training run: how it went, what the reduction kept, how close float and int8 come."""
+"""Pictures of a training run: how it went, what the reduction kept, how close int8 comes."""
 
 from __future__ import annotations
 
@@ -136,10 +136,11 @@ def _draw_angles(axes: Any, figures: Figures) -> None:
 
 def _draw_table(axes: Any, figures: Figures) -> None:
     axes.axis("off")
+    cosines = (figures.cosine_float, figures.cosine_int8)
     rows = [
         ("size", f"{figures.float_bytes:,} B", f"{figures.int8_bytes:,} B"),
         ("time of a frame", f"{figures.float_ms:.2f} ms", f"{figures.int8_ms:.2f} ms"),
-        ("cosine to the teacher", *(f"{np.mean(c):.3f}" for c in (figures.cosine_float, figures.cosine_int8))),
+        ("cosine to the teacher", *(f"{np.mean(cosine):.3f}" for cosine in cosines)),
         ("cosine float to int8", "", f"{figures.float_to_int8:.4f}"),
         ("multiply-accumulates", "", f"{figures.macs:,}"),
         ("tensor arena", "", f"{figures.arena_bytes:,} B"),
@@ -160,4 +161,5 @@ def _run(model: bytes, features: NDArray[np.float32]) -> tuple[NDArray[np.float3
 
 def _cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return (a * b).sum(axis=1) / np.maximum(norms, 1e-12)
+    cosine: NDArray[np.float32] = (a * b).sum(axis=1) / np.maximum(norms, 1e-12)
+    return cosine

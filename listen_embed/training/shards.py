@@ -1,12 +1,15 @@
-"""Training material as numbered shards: crops, changed at random, as the students and the teachers see them.
+"""Training material as numbered shards: crops, changed at random, as student and teacher see them.
 
-Shard ``k`` depends on the recipe and on ``k`` alone, so worker processes make shards ahead, a resumed run
-gets the same ones, and several students can learn from one set. A shard is a folder of .npy files that
-appears whole or not at all.
+Shard ``k`` depends on the recipe and on ``k`` alone, so worker processes make shards ahead, a
+resumed run gets the same ones, and several students can learn from one set. A shard is a folder of
+.npy files that appears whole or not at all.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,13 +17,14 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from listen_embed.audio import rate_converter
 from listen_embed.embedder import Embedder
+from listen_embed.errors import InputError
 from listen_embed.framing import Frames
 from listen_embed.frontend import FeatureExtractor
 from listen_embed.spec import FrontEnd
@@ -28,15 +32,18 @@ from listen_embed.training import corpus as corpus_
 from listen_embed.training.augment import Augmentation, add_at_snr, augment
 from listen_embed.training.synthesis import machine
 
-
 Samples = NDArray[np.float32]
 Pair = tuple[Samples, Samples]
 
+_RECIPE = "recipe.json"  # beside the shards: what they were made by
+
 
 class Sounds(Protocol):
-    """Where training sound comes from; picklable, so that workers can have one each."""
+    """Where training sound comes from: a dataclass, so that workers can have a copy each."""
 
-    sr: int
+    @property
+    def sr(self) -> int:
+        """Rate in Hz."""
 
     def draw(self, n_samples: int, rng: np.random.Generator) -> Pair:
         """Return what the students hear and what the teachers hear, float32 (n_samples,) each.
@@ -129,13 +136,15 @@ class WorkshopSounds:
         return heard * np.float32(gain), taught
 
 
-_opened: dict[Path, corpus_.Corpus] = {}
+_opened: dict[Path, tuple[int, corpus_.Corpus]] = {}
 
 
 def _open(folder: Path) -> corpus_.Corpus:
-    if folder not in _opened:
-        _opened[folder] = corpus_.open_corpus(folder)
-    return _opened[folder]
+    """Return a corpus, opened once, and again if it was built anew."""
+    built_at = (folder / "index.npz").stat().st_mtime_ns
+    if folder not in _opened or _opened[folder][0] != built_at:
+        _opened[folder] = built_at, corpus_.open_corpus(folder)
+    return _opened[folder][1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +200,13 @@ def shards(
     """Yield shards `first` up to but not including `last`, made by worker processes ahead of need.
 
     Shards that an earlier run left are used again.
+
+    Raises
+    ------
+    InputError
+        The folder holds shards of another recipe.
     """
+    _check_recipe(folder, recipe)
     if workers == 0:
         for number in range(first, last):
             make_shard(folder, recipe, number)
@@ -210,6 +225,64 @@ def shards(
         finally:
             for _, future in waiting:
                 future.cancel()
+
+
+def _check_recipe(folder: Path, recipe: Recipe) -> None:
+    """Note the recipe in a folder that has none yet, or see that it is the same."""
+    path = folder / _RECIPE
+    ours = json.loads(json.dumps(_described(recipe)))
+    if path.exists():
+        theirs = json.loads(path.read_text(encoding="utf-8"))
+        if changes := list(_changes(theirs, ours)):
+            raise InputError(
+                f"{folder} holds shards of another recipe: {'; '.join(changes[:4])}; choose "
+                "another folder, or delete this one"
+            )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{_RECIPE}.{os.getpid()}")
+    temporary.write_text(json.dumps(ours, indent=1), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _described(value: Any) -> Any:
+    """Return what decides a recipe's sounds as plain values, the same wherever its folders lie."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: _described(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"kind": type(value).__name__, **fields}
+    if isinstance(value, tuple | list):
+        return [_described(item) for item in value]
+    if isinstance(value, Path):
+        return _corpus_digest(value)
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {value.shape} sha256:{_digest(value)}"
+    if isinstance(value, np.generic):
+        return value.item()
+    return value if isinstance(value, str | int | float | None) else repr(value)
+
+
+def _corpus_digest(folder: Path) -> str:
+    """Return what tells a corpus from others; the levels of its crops hardly agree by accident."""
+    if not (folder / "index.npz").exists():
+        return folder.name
+    corpus = _open(folder)
+    return f"{corpus.sr} Hz sha256:{_digest(corpus.starts, corpus.loudness_db, corpus.bounds)}"
+
+
+def _digest(*arrays: NDArray[Any]) -> str:
+    content = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _changes(theirs: Any, ours: Any, name: str = "") -> Iterator[str]:
+    """Yield where two descriptions differ, in words."""
+    if isinstance(theirs, list) and isinstance(ours, list):
+        theirs, ours = dict(enumerate(theirs)), dict(enumerate(ours))
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        for key in sorted(theirs.keys() | ours.keys()):
+            yield from _changes(theirs.get(key), ours.get(key), f"{name}.{key}".lstrip("."))
+    elif theirs != ours:
+        yield f"{name} is {theirs!r:.60} there and {ours!r:.60} here"
 
 
 def make_shard(folder: Path, recipe: Recipe, number: int) -> None:
@@ -268,7 +341,7 @@ def _resampled(sound: Samples, sr_in: int, sr_out: int, n_samples: int) -> Sampl
 
 
 class _Features:
-    """Front ends applied to batches of sounds; what a student and its teacher share is computed once."""
+    """Front ends applied to batches of sounds; what student and teacher share is computed once."""
 
     def __init__(self, sr: int) -> None:
         self._sr = sr

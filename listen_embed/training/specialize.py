@@ -1,7 +1,7 @@
 """Any folder of recordings, any teacher -> a small model of your own, in one call.
 
-The stages run in order, each leaves its result in ``<out>.work``, and a call with the same settings goes on
-where the last one was cut off.
+The stages run in order, each leaves its result in ``<out>.work``, and a call with the same settings
+goes on where the last one was cut off.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from listen_embed.training import convert, corpus, export, pruning, quantize, re
 from listen_embed.training.augment import NONE, Augmentation
 from listen_embed.training.corpus import Corpus
 from listen_embed.training.distill import Loss, Progress, Settings, distil, fit_linear
-from listen_embed.training.network import Student, estimate_bytes, fit_budget
+from listen_embed.training.network import Student, fit_budget
 from listen_embed.training.reduction import Reduction, fit_pca
 from listen_embed.training.shards import CorpusSounds, Recipe, Shard, shards
 from listen_embed.training.students import NANO_FRONT_END, TEACHER, teacher_network
@@ -134,7 +134,8 @@ def specialize(
     reduction = _reduction(material, options)
     student, history = _train(start_shape, material, reduction, options, work, progress)
     models = _convert(student, material)
-    settings = dataclasses.asdict(options) | {"recordings": len(material.corpus.bounds) - 1} | {
+    settings = dataclasses.asdict(options) | {
+        "stretches of sound": len(material.corpus.bounds) - 1,
         "hours": round(len(material.corpus.samples) / material.corpus.sr / 3600, 3),
         "made with": f"listen-embed {listen_embed.__version__}",
     }
@@ -195,7 +196,8 @@ class _Material:
 
 def _work_folder(out: Path, options: Options, files: list[Path]) -> Path:
     """Return the folder of intermediate results; other settings or recordings start afresh."""
-    asked = json.dumps([dataclasses.asdict(options), [str(file) for file in files]], sort_keys=True)
+    facts = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    asked = json.dumps([dataclasses.asdict(options), facts], sort_keys=True)
     key = hashlib.sha256(asked.encode()).hexdigest()[:12]
     work = out.with_name(f"{out.name}.work") / key
     work.mkdir(parents=True, exist_ok=True)
@@ -213,9 +215,7 @@ def _front_end(options: Options) -> FrontEnd:
     return front_end
 
 
-def _choose(
-    built: Corpus, options: Options, work: Path, progress: bool
-) -> NDArray[np.int64]:
+def _choose(built: Corpus, options: Options, work: Path, progress: bool) -> NDArray[np.int64]:
     n = min(options.n_crops or len(built), len(built))
     needs = options.sampling in ("diversity", "both") and n < len(built)
     embeddings = _crop_embeddings(built, options.teachers[0], work, progress) if needs else None
@@ -251,10 +251,14 @@ def _shape_of_student(options: Options, work: Path) -> Any:
     """Return a way to start, or raise `InputError` if nothing fits the budget."""
     if options.student == "grown":
         return fit_budget(options.budget_bytes, options.emb_dim)
-    return pruning.fit_shares(teacher_network(work).architecture, options.budget_bytes, options.emb_dim)
+    return pruning.fit_shares(
+        teacher_network(work).architecture, options.budget_bytes, options.emb_dim
+    )
 
 
-def _start(shape: Any, material: _Material, reduction: Reduction, options: Options, work: Path) -> nn.Module:
+def _start(
+    shape: Any, material: _Material, reduction: Reduction, options: Options, work: Path
+) -> nn.Module:
     torch.manual_seed(options.seed)
     if options.student == "grown":
         return Student(shape)
@@ -262,7 +266,8 @@ def _start(shape: Any, material: _Material, reduction: Reduction, options: Optio
     student = pruning.slim(teacher_network(work), features, emb_dim=options.emb_dim, **shape)
     first = next(material.shards(_FIRST, _FIRST + 1))
     fit_linear(student, first.features[0], reduction(first.targets))
-    return quantize.folded(student)  # its norms fit AudioSet; batches of other sound would undo them
+    # Its norms fit AudioSet; statistics of our batches in their place would undo what it knows.
+    return quantize.folded(student)
 
 
 def _train(
@@ -276,7 +281,9 @@ def _train(
     """Distil, prune weights if asked for, and fine-tune for int8."""
     few = Shard(tuple(f[:512] for f in material.held_out.features), material.held_out.targets[:512])
 
-    def run(student: nn.Module, name: str, n_shards: int, rate: float) -> tuple[nn.Module, list[Progress]]:
+    def run(
+        student: nn.Module, name: str, n_shards: int, rate: float
+    ) -> tuple[nn.Module, list[Progress]]:
         settings = Settings(
             n_shards=n_shards,
             learning_rate=rate,
@@ -301,7 +308,9 @@ def _train(
         n_layers = sum(isinstance(m, nn.Conv2d) for m in student.modules())
         shares = pruning.schedule(n_layers, options.sparsity)
         student = pruning.prune_magnitude(quantize.folded(student), shares)
-        student, more = run(student, "sparse", max(1, options.n_shards // 3), options.learning_rate / 3)
+        student, more = run(
+            student, "sparse", max(1, options.n_shards // 3), options.learning_rate / 3
+        )
         history = history + more
     if options.int8_shards:
         rounding = quantize.prepare(student)

@@ -2,8 +2,9 @@
 
     python -m listen_embed.training.students RECORDINGS [NAME ...] --run training-runs
 
-RECORDINGS is a folder of openly licensed audio (weights/README.md lists ours). Everything is seeded; with one
-thread on one kind of CPU the files come out bit-equal, elsewhere within the tolerance on their cards.
+RECORDINGS is a folder of openly licensed audio (weights/README.md lists ours). Everything is
+seeded; with one thread on one kind of CPU the files come out bit-equal, elsewhere within the
+tolerance on their cards.
 """
 
 from __future__ import annotations
@@ -129,9 +130,9 @@ def teacher_network(work: Path) -> Student:
 def recipes(folder: Path, chosen: NDArray[np.int64]) -> dict[str, Recipe]:
     """Return the training material by name, from crops of the corpus in a folder.
 
-    "general" is everyday sound with mn04 as teacher. "workshop" is machines in noise; its teacher is the
-    log-mel statistics of the machine alone: on steady machine sound no network beats them, but noise
-    blurs them, and that is what the student learns to undo.
+    "general" is everyday sound with mn04 as teacher. "workshop" is machines in noise; its teacher
+    is the log-mel statistics of the machine alone: on steady machine sound no network beats them,
+    but noise blurs them, and that is what the student learns to undo.
     """
     everyday = CorpusSounds(folder, chosen, 32_000, Augmentation(), relabel=0.2)
     how = Augmentation(mix=0.2, noise=0.3, gain=0.0, silence=0.0)
@@ -153,24 +154,29 @@ def plans(work: Path) -> list[Plan]:
             teacher_network(work), features, emb_dim=emb_dim, **shares
         )
 
+    def within(budget_bytes: int, last: float, emb_dim: int) -> Callable[[torch.Tensor], nn.Module]:
+        return lambda features: pruning.slim_to_budget(
+            teacher_network(work), features, budget_bytes, last=last, emb_dim=emb_dim
+        )
+
     return [
         Plan(
             identity=_ours("sea", 64, "general", from_mn04, default=10),
             front_end=mn04,
             material="general",
             n_shards=86,
-            start=slimmed(64, hidden=0.36, squeeze=0.08, last=0.4),
-            settings=Settings(n_shards=86, learning_rate=1e-3),
-            int8=Settings(n_shards=10, learning_rate=2e-4),
+            start=within(199_000, 0.4, 64),
+            settings=Settings(n_shards=20, learning_rate=5e-4),
+            int8=Settings(n_shards=36, learning_rate=5e-4),
         ),
         Plan(
             identity=_ours("sea", 128, "general", from_mn04, default=9),
             front_end=mn04,
             material="general",
             n_shards=86,
-            start=slimmed(128, hidden=0.75, squeeze=0.2, last=0.75),
-            settings=Settings(n_shards=86, learning_rate=1e-3),
-            int8=Settings(n_shards=10, learning_rate=2e-4),
+            start=within(398_000, 0.75, 128),
+            settings=Settings(n_shards=20, learning_rate=5e-4),
+            int8=Settings(n_shards=36, learning_rate=5e-4),
         ),
         Plan(
             identity=_ours("pruned", 384, "mn04", from_mn04),
@@ -191,7 +197,13 @@ def plans(work: Path) -> list[Plan]:
             int8=Settings(n_shards=20, learning_rate=5e-4),
         ),
         Plan(
-            identity=_ours("listen", 64, "workshop", "log-mel statistics of clean machines, by listen-embed", default=10),
+            identity=_ours(
+                "listen",
+                64,
+                "workshop",
+                "log-mel statistics of clean machines, by listen-embed",
+                default=10,
+            ),
             front_end=WORKSHOP_FRONT_END,
             material="workshop",
             n_shards=23,
@@ -222,7 +234,9 @@ def _nano() -> Student:
 
 def _workshop() -> Transformer:
     torch.manual_seed(0)
-    return Transformer(TransformerShape(n_bands=128, width=48, heads=4, hidden=48, layers=2, emb_dim=64))
+    return Transformer(
+        TransformerShape(n_bands=128, width=48, heads=4, hidden=48, layers=2, emb_dim=64)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,13 +275,18 @@ class Workplace:
 
 
 def make(plan: Plan, place: Workplace, weights: Path) -> None:
-    """Train a plan's student, fine-tune it for int8, and write its model folder and its shipped part."""
+    """Train a plan's student, fine-tune it for int8, write its model folder and what ships."""
     held_out, which = place.held_out(plan), place.front_end(plan)
     reduction = _reduction(plan, place)
     start = _start(plan, place, held_out, reduction)
     student, history = _train(start, plan, plan.settings, place, reduction, place.run / plan.slug)
     rounding, more = _train(
-        quantize.prepare(student), plan, plan.int8, place, reduction, place.run / f"{plan.slug}-int8"
+        quantize.prepare(student),
+        plan,
+        plan.int8,
+        place,
+        reduction,
+        place.run / f"{plan.slug}-int8",
     )
     student = quantize.finish(rounding)
     shape = plan.front_end.input_shape
@@ -289,7 +308,12 @@ def ship(folder: Path, target: Path) -> None:
 
 
 def _train(
-    start: nn.Module, plan: Plan, settings: Settings, place: Workplace, reduction: Reduction, folder: Path
+    start: nn.Module,
+    plan: Plan,
+    settings: Settings,
+    place: Workplace,
+    reduction: Reduction,
+    folder: Path,
 ) -> tuple[nn.Module, list[Progress]]:
     held_out = place.held_out(plan)
     few = Shard(tuple(f[:512] for f in held_out.features), held_out.targets[:512])
@@ -330,9 +354,10 @@ def _reduction(plan: Plan, place: Workplace) -> Reduction:
 def _settings(plan: Plan, place: Workplace) -> dict[str, Any]:
     """Return what the model card says about the training."""
     recipe = place.recipes[plan.material]
+    material = f"{plan.n_shards} shards of {recipe.size} crops ({plan.material})"
     return {
         "teachers": ", ".join(recipe.teachers),
-        "material": f"{plan.n_shards} shards of {recipe.size} crops ({plan.material}), seed {recipe.seed}",
+        "material": f"{material}, seed {recipe.seed}",
         "distillation": plan.settings,
         "fine-tuning for int8": plan.int8,
         "made by": f"`python -m listen_embed.training.students RECORDINGS {plan.slug}`",

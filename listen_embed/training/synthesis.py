@@ -1,8 +1,8 @@
-"""Machines that never ran: rotating sounds with their faults, for training where recordings are scarce.
+"""Machines that never ran: rotating sounds with their faults, where recordings are scarce.
 
-A machine is a shaft with harmonics, perhaps gears or blades with sidebands, bearings that click, flow noise, a
-housing that resonates, and a speed that wanders. Ranges are wide on purpose: a student should meet every
-spectrum that a real machine may have, not any particular one.
+A machine is a shaft with harmonics, perhaps gears or blades with sidebands, bearings that click,
+flow noise, a housing that resonates, and a speed that wanders. Ranges are wide on purpose: a
+student should meet every spectrum that a real machine may have, not any particular one.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def _shaft_phase(n_samples: int, sr: int, rng: np.random.Generator) -> NDArray[n
     """Return the shaft's angle: 5 to 500 turns a second, wandering by up to 3 %."""
     turns = 10 ** rng.uniform(0.7, 2.7)
     time = np.arange(n_samples) / sr
-    wander = 1 + 0.03 * rng.random() * np.sin(2 * np.pi * rng.uniform(0.1, 2) * time + rng.uniform(0, 6))
+    depth, pace, start = 0.03 * rng.random(), rng.uniform(0.1, 2), rng.uniform(0, 6)
+    wander = 1 + depth * np.sin(2 * np.pi * pace * time + start)
     angle: NDArray[np.float64] = 2 * np.pi * np.cumsum(turns * wander) / sr
     return angle
 
@@ -75,14 +76,14 @@ def _harmonics(phase: NDArray[np.float64], sr: int, rng: np.random.Generator) ->
 
 
 def _gears(phase: NDArray[np.float64], rng: np.random.Generator) -> Samples:
-    """Return a mesh or blade tone with sidebands: `teeth` times the shaft, modulated by its turns."""
+    """Return a mesh or blade tone: `teeth` times the shaft, with sidebands of its turns."""
     teeth, depth = rng.integers(5, 60), rng.uniform(0, 0.8)
     tone = np.sin(teeth * phase) * (1 + depth * np.sin(phase + rng.uniform(0, 6)))
     return tone.astype(np.float32)
 
 
 def _impacts(phase: NDArray[np.float64], sr: int, rng: np.random.Generator) -> Samples:
-    """Return a damaged bearing or tooth: a ringing click at an uneven multiple of the shaft's turns."""
+    """Return a damaged bearing or tooth: ringing clicks at an uneven multiple of the turns."""
     clicks = np.diff(np.floor(phase / (2 * np.pi) * rng.uniform(0.4, 12)), prepend=0) > 0
     strengths = clicks * rng.uniform(0.5, 1.5, len(phase))
     n_ring = int(0.02 * sr)

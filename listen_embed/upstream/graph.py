@@ -74,7 +74,7 @@ class _AlignedBuffer:
     def __init__(self, data: Any) -> None:
         self.data = None if data is None else bytes(data)
 
-    def Pack(self, builder: Any) -> Any:  # noqa: N802 (the name that ModelT calls)
+    def Pack(self, builder: Any) -> Any:
         table = schema()
         vector = None
         if self.data is not None:

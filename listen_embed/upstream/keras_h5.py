@@ -110,7 +110,7 @@ class _Reader:
         self._bytes_left = max_bytes
 
     def layers(self, file: Any) -> list[Layer]:
-        root = self._child(file, "model_weights") if "model_weights" in file.keys() else file
+        root = self._child(file, "model_weights") if "model_weights" in file else file
         layers = [self._layer(root, name) for name in self._names(root, "layer_names")]
         return [layer for layer in layers if layer.arrays]
 

@@ -306,13 +306,13 @@ class Subscriber:
         self.client.reconnect_delay_set(1, 1)
         self.client.on_connect = self._connected
         self.client.on_message = self._heard
+        subscribed = threading.Event()
+        self.client.on_subscribe = lambda *_: subscribed.set()
         lasting = Properties(PacketTypes.CONNECT)
         lasting.SessionExpiryInterval = 3600
         self.client.connect("127.0.0.1", broker.port, clean_start=False, properties=lasting)
         self.client.loop_start()
-        self._subscribed = threading.Event()
-        self.client.on_subscribe = lambda *_: self._subscribed.set()
-        assert self._subscribed.wait(10)
+        assert subscribed.wait(10)
 
     def _connected(self, client: paho.Client, *_: object) -> None:
         client.subscribe(f"{self._topic}/#", qos=1)

@@ -15,7 +15,8 @@ from .seeded_l3 import write_seeded_l3
 
 
 def test_unknown_converter_lists_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(ConversionError, match="'onnx'.*efficientat, keras_l3, listen, listen_head"):
+    expected = r"'onnx'.*efficientat, keras_l3, listen, listen_head"
+    with pytest.raises(ConversionError, match=expected):
         upstream.convert(tmp_path / "a", "onnx", input_shape=(8, 8), emb_dim=8)
 
 

@@ -55,7 +55,7 @@ def test_array_checks_kind_shape_and_values() -> None:
         layer.array("gamma", (1,))
     with pytest.raises(ConversionError, match=r"conv2d_3: kernel .* \(2, 3\), expected \(3, 2\)"):
         layer.array("kernel", (3, 2))
-    with pytest.raises(ConversionError, match="conv2d_3: bias .* not finite"):
+    with pytest.raises(ConversionError, match=r"conv2d_3: bias .* not finite"):
         layer.array("bias", (1,))
 
 
