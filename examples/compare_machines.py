@@ -13,14 +13,14 @@ from listen_embed.heads import Anomaly
 
 normal, *others = sys.argv[1:]
 
-# Without centring no frame begins in the silence before the recording.
-embedder = listen_embed.Embedder(hop_size=0.05, center=False)
+# Steady sound is what log-mel statistics tell best; uncentred frames hold no silence before it.
+embedder = listen_embed.Embedder("logmel", hop_size=0.05, center=False)
 embedding, _ = embedder.embed_file(normal)
 first, second = np.array_split(embedding, 2)
 anomaly = Anomaly("knn", model=embedder.spec.name, digest=embedder.digest).learn(first)
 usual = float(np.median(anomaly.score(second)))
 
 print(f"score 1: as far from the first half of {normal} as its own second half")
-for path, embedding, _ in listen_embed.embed_files(others, hop_size=0.05, center=False):
+for path, embedding, _ in listen_embed.embed_files(others, "logmel", hop_size=0.05, center=False):
     score = float(np.median(anomaly.score(embedding))) / usual
     print(f"{path}: score {score:.1f}{'  <- listen to this one' if score > 5 else ''}")

@@ -1,6 +1,6 @@
 """Embed a folder on all cores into one table of means, whatever some of its files may hold.
 
-python examples/embed_folder.py FOLDER TABLE.npz
+Usage: python embed_folder.py FOLDER TABLE.npz
 """
 
 import sys

@@ -1,7 +1,7 @@
 """Teach a classifier one second of every sound, and let it name the rest of them.
 
-python examples/few_shot.py SOUND...
-cd examples/audio && python ../few_shot.py motor.flac fan.flac chirps.flac speech.flac
+Usage: python few_shot.py SOUND...
+For example, in examples/audio: motor.flac motor-fault.flac fan.flac speech.flac
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Embed sound as it arrives, 50 ms at a time, as a microphone would give it.
 
-python examples/streaming.py RECORDING
+Usage: python streaming.py RECORDING
 """
 
 import sys
@@ -22,9 +22,8 @@ with soundfile.SoundFile(path) as microphone:
         embedding, timestamps = stream.push(block)  # often none, sometimes several
         for vector, timestamp in zip(embedding, timestamps, strict=True):
             change = 0.0 if before is None else float(np.sqrt(np.mean((vector - before) ** 2)))
-            print(
-                f"{number * 0.05:5.2f} s heard: embedding of {timestamp:4.1f} s, {change:5.2f} new"
-            )
+            heard = (number + 1) / 20
+            print(f"{heard:5.2f} s heard: embedding of {timestamp:4.1f} s, {change:5.2f} new")
             before = vector
 
 embedding, timestamps = stream.push(np.zeros(0, np.float32), last=True)

@@ -19,6 +19,7 @@ from listen_embed.errors import MissingExtraError
 from listen_embed.files import package_version
 
 from .program import (
+    COMMAND,
     names_in,
     peak_memory_mb,
     run,
@@ -67,7 +68,7 @@ def test_a_file_may_be_called_like_a_command(
     os.rename(write_sound(Path("models.wav")), "models")
     for arguments in (["./models"], ["embed", "models"], ["--", "models"]):
         assert cli.main(arguments) == 0
-        assert "16 embeddings" in capsys.readouterr().out
+        assert capsys.readouterr().out.startswith("models: ")
 
 
 # ---- rooms -----------------------------------------------------------------------------
@@ -157,7 +158,9 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path, format: str) -> None
     long = write_long_sound(tmp_path / "long.flac", 20)
     target = tmp_path / f"emb.{format}"
     target.write_bytes(b"old")
-    done = interrupt_in_the_middle(tmp_path, [long, "-o", target, "--hop", "0.004"], signal.SIGINT)
+    done = interrupt_in_the_middle(
+        tmp_path, [long, "-o", target, "-m", "logmel", "--hop", "0.004"], signal.SIGINT
+    )
     assert done.returncode == 130
     assert (done.stdout, done.stderr) == ("", "")
     assert list(names_in(tmp_path)) == [target.name, "long.flac"]
@@ -170,7 +173,7 @@ def test_several_processes_end_together(tmp_path: Path, number: int, code: int) 
     out = tmp_path / "out"
     out.mkdir()
     done = interrupt_in_the_middle(
-        out, [*sounds, "-o", out, "--hop", "0.004", "--jobs", "2"], number, n_begun=2
+        out, [*sounds, "-o", out, "-m", "logmel", "--hop", "0.004", "-j", "2"], number, n_begun=2
     )
     assert done.returncode == code
     assert (done.stdout, done.stderr) == ("", "")
@@ -181,7 +184,8 @@ def test_orphaned_processes_tidy_up_and_end(tmp_path: Path) -> None:
     sounds = [write_long_sound(tmp_path / f"{i}.flac", 20) for i in range(3)]
     out = tmp_path / "out"
     out.mkdir()
-    arguments: list[str | Path] = [*sounds, "-o", out, "--hop", "0.004", "--jobs", "2"]
+    arguments: list[str | Path] = [*sounds, "-o", out, "-m", "logmel"]
+    arguments += ["--hop", "0.004", "--jobs", "2"]
     # They share standard error, so it ends only when all of them have.
     done = interrupt_in_the_middle(out, arguments, signal.SIGKILL, n_begun=2)
     assert done.returncode == -signal.SIGKILL
@@ -193,7 +197,8 @@ def test_what_was_done_before_ctrl_c_stays(tmp_path: Path) -> None:
     first = write_sound(tmp_path / "a.wav")
     second = write_long_sound(tmp_path / "b.flac", 20)
     out = tmp_path / "out"
-    program = start(first, second, "-o", out, "--hop", "0.004", stderr=subprocess.PIPE)
+    options = ("-m", "logmel", "--hop", "0.004")
+    program = start(first, second, "-o", out, *options, stderr=subprocess.PIPE)
     while not (out / "a.npz").exists() or not list(out.glob(".*.part")):
         assert program.poll() is None
         time.sleep(0.01)
@@ -245,9 +250,9 @@ def test_a_full_disk_behind_a_file(tmp_path: Path, format: str) -> None:
     sound = write_sound(tmp_path / "a.wav", 30.0)
     target = tmp_path / f"emb.{format}"
     target.write_bytes(b"old")
-    limited = ["sh", "-c", 'ulimit -f 40; exec "$@"', "sh", sys.executable]
+    limited = ["sh", "-c", 'ulimit -f 40; exec "$@"', "sh", *COMMAND]
     done = subprocess.run(
-        [*limited, "-m", "listen_embed.cli", sound, "-o", target],
+        [*limited, sound, "-o", target, "-m", "logmel"],
         capture_output=True,
         text=True,
         timeout=60,
@@ -275,7 +280,7 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
 
 def test_the_program_embeds(tmp_path: Path) -> None:
     write_sound(tmp_path / "a.wav")
-    done = run("a.wav", "--out", "emb.npy", cwd=tmp_path)
+    done = run("a.wav", "--out", "emb.npy", "--model", "logmel", cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert np.load(tmp_path / "emb.npy").shape == (16, 128)
     assert run("nope.wav", cwd=tmp_path).returncode == 1
@@ -295,7 +300,10 @@ _HEAVY = (
         (["--help"], (*_HEAVY, "numpy", "soundfile", "listen_embed.monitor")),
         (["--version"], (*_HEAVY, "soundfile", "listen_embed.monitor", "listen_embed.training")),
         (["models"], (*_HEAVY, "soundfile", "listen_embed.monitor", "listen_embed.training")),
-        (["a.wav", "-o", "a.npy"], (*_HEAVY, "listen_embed.monitor", "listen_embed.training")),
+        (
+            ["a.wav", "-o", "a.npy", "-m", "logmel"],
+            (*_HEAVY, "listen_embed.monitor", "listen_embed.training"),
+        ),
     ],
 )
 def test_only_what_is_needed_is_imported(
@@ -318,5 +326,6 @@ def test_an_hour_needs_no_more_memory_than_a_minute(tmp_path: Path) -> None:
     peaks = []
     for minutes in (1, 60):
         long = write_long_sound(tmp_path / f"{minutes}.flac", minutes)
-        peaks.append(peak_memory_mb(long, "-o", tmp_path / "a.npz", "-p", tmp_path / "a.png"))
+        outputs = ("-o", tmp_path / "a.npz", "-p", tmp_path / "a.png")
+        peaks.append(peak_memory_mb(long, *outputs, "-m", "logmel"))
     assert peaks[1] < peaks[0] + 15, peaks

@@ -132,11 +132,11 @@ def _changed_fields(front_end: FrontEnd) -> dict[str, Any]:
 
 
 def _to_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return tables of plain values as TOML; JSON's strings and numbers are TOML's too."""
+    """Return tables of plain values as TOML; JSON's numbers and unescaped strings are TOML's too."""
     lines = []
     for name, table in tables.items():
         lines.append(f"[{name}]")
-        lines += [f"{key} = {json.dumps(value)}" for key, value in table.items()]
+        lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in table.items()]
         lines.append("")
     return "\n".join(lines)
 

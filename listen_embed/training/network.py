@@ -368,12 +368,14 @@ class Transformer(nn.Module):
         self.to_tokens = nn.Linear(shape.n_bands, shape.width)
         self.layers = nn.Sequential(*(_Layer(shape) for _ in range(shape.layers)))
         self.to_embedding = nn.Linear(2 * shape.width, shape.emb_dim)
+        self.short_cut = nn.Linear(shape.n_bands, shape.emb_dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return embeddings (B, emb_dim) of log-mels (B, 1, n_bands, n_steps)."""
-        tokens = self.layers(self.to_tokens(self.input(x)[:, 0].transpose(1, 2)))
+        columns = self.input(x)[:, 0].transpose(1, 2)
+        tokens = self.layers(self.to_tokens(columns))
         pooled = torch.cat([tokens.mean(1), torch.relu(tokens).mean(1)], dim=1)
-        return self.to_embedding(pooled)  # type: ignore[no-any-return]
+        return self.to_embedding(pooled) + self.short_cut(columns.mean(1))  # type: ignore[no-any-return]
 
 
 class _Layer(nn.Module):

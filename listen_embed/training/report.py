@@ -80,7 +80,9 @@ def write(
         "variance_kept": reduction.variance_kept.tolist(),
         "history": [asdict(row) for row in history],
     }
-    (folder / "report.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+    temporary = folder / ".report.json"
+    temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    temporary.replace(folder / "report.json")
     draw(folder / "report.png", figures, reduction, history, str(folder.name))
     return figures
 

@@ -235,7 +235,7 @@ def _nano() -> Student:
 def _workshop() -> Transformer:
     torch.manual_seed(0)
     return Transformer(
-        TransformerShape(n_bands=128, width=48, heads=4, hidden=48, layers=2, emb_dim=64)
+        TransformerShape(n_bands=128, width=40, heads=4, hidden=48, layers=2, emb_dim=64)
     )
 
 

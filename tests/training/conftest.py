@@ -1,9 +1,10 @@
-"""Tiny students, and their .tflite files, made once for all tests that look at them."""
+"""Tiny students, their .tflite files and a model folder, made once for all that look at them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from listen_embed.training.network import Student
+    from listen_embed.training.specialize import Options
+
+from .sounds import write
 
 SHAPE = (24, 18)
 
@@ -95,3 +99,49 @@ def exported(
         return made[name]
 
     return export
+
+
+@dataclass(frozen=True)
+class Specialised:
+    """A model folder of a few machines, what stands beside it, and how it was made."""
+
+    recordings: Path
+    folder: Path
+    work: Path
+    options: Options
+
+
+@pytest.fixture(scope="session")
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of recordings: five machines of nine seconds, a broken file, and a note."""
+    from listen_embed.training.synthesis import machine
+
+    folder = tmp_path_factory.mktemp("machines")
+    for seed in range(5):
+        sound = machine(9 * 16_000, 16_000, np.random.default_rng(seed)).clip(-1, 1)
+        write(folder / f"shift {seed % 2}" / f"{seed}.wav", sound, 16_000)
+    (folder / "broken.flac").write_bytes(b"fLaC and nothing more")
+    (folder / "notes.txt").write_text("hall 3")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def specialised(machines: Path, tmp_path_factory: pytest.TempPathFactory) -> Specialised:
+    """Make a model of `machines` as a user would, small and hardly trained: it takes seconds."""
+    pytest.importorskip("litert_torch", reason="the training room needs its extra")
+    from listen_embed.training.specialize import Options, specialize
+
+    options = Options(
+        teachers=("logmel/128/16k",),
+        emb_dim=16,
+        budget_bytes=40_000,
+        n_shards=2,
+        shard_size=64,
+        int8_shards=1,
+        workers=0,
+        licence='CC BY 4.0, \\ "hall 3" \N{FACTORY}',
+    )
+    out = tmp_path_factory.mktemp("specialised") / "machines"
+    folder = specialize([machines], out, options, progress=False)
+    (work,) = out.with_name("machines.work").iterdir()
+    return Specialised(machines, folder, work, options)
