@@ -26,7 +26,7 @@ $(VENV)/.all: $(VENV)/.core
 
 demo: $(VENV)/.core ## set up, embed a sound file of examples/, draw it
 	@mkdir -p .demo
-	$(BIN)/listen-embed examples/audio/pump.flac --out .demo/pump.npy --plot .demo/pump.png --force
+	$(BIN)/listen-embed examples/audio/pump.flac --out .demo/pump.npy --plot .demo/pump.png
 	@echo "Wrote .demo/pump.npy and .demo/pump.png: waveform, log-mel, and the embedding over time."
 
 test: $(VENV)/.all ## set up, run all tests

@@ -159,11 +159,13 @@ def test_model_options(
         assert str(made["model"]) == Embedder(*model).spec.name  # type: ignore[arg-type]
 
 
-def test_a_published_model_is_fetched(
-    sound: Path, mirror: object, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_published_model_is_fetched_and_is_quiet(
+    sound: Path, mirror: object, capfd: pytest.CaptureFixture[str], jobs: str
 ) -> None:
-    assert main(["a.wav", "-o", "emb.npy", "-m", "listen"]) == 0
-    assert np.load("emb.npy").shape[1] == 64
+    write_sound(Path("b.wav"), 3.0)
+    assert main(["a.wav", "b.wav", "-o", "out/", "-f", "npy", "-m", "listen", "-j", jobs]) == 0
+    assert [np.load(f"out/{name}.npy").shape[1] for name in "ab"] == [64, 64]
     assert capfd.readouterr() == ("", "")
 
 

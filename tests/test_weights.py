@@ -1,4 +1,4 @@
-"""The models that travel in the wheel: complete, small, licensed, and still giving their golden vectors."""
+"""The models that travel in the wheel: complete, small, licensed, true to their golden vectors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from listen_embed.runtime import Network
 WEIGHTS = Path(__file__).parents[1] / "weights"
 FOLDERS = sorted(card.parent for card in WEIGHTS.glob("*/model.toml"))
 FILES = {"model.toml", "model.tflite", "README.md", "golden.npz", "report.png", "report.json"}
-# Kernels of other processors may round an int8 value to the neighbouring step, and so on from layer to layer.
+# Kernels of other processors may round an int8 value to the neighbouring step, and so on from
+# layer to layer.
 STEPS = 3
 
 folders = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

@@ -132,11 +132,12 @@ def _changed_fields(front_end: FrontEnd) -> dict[str, Any]:
 
 
 def _to_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return tables of plain values as TOML; JSON's numbers and unescaped strings are TOML's too."""
+    """Return tables of plain values as TOML; JSON's strings and numbers are TOML's too."""
     lines = []
     for name, table in tables.items():
         lines.append(f"[{name}]")
-        lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in table.items()]
+        for key, value in table.items():  # not in ASCII: TOML has no escaped surrogates
+            lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}")
         lines.append("")
     return "\n".join(lines)
 

@@ -127,7 +127,7 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def specialised(machines: Path, tmp_path_factory: pytest.TempPathFactory) -> Specialised:
-    """Make a model of `machines` as a user would, small and hardly trained: it takes seconds."""
+    """Make a model of `machines` as a user would, with little training: it takes seconds."""
     pytest.importorskip("litert_torch", reason="the training room needs its extra")
     from listen_embed.training.specialize import Options, specialize
 
@@ -136,7 +136,8 @@ def specialised(machines: Path, tmp_path_factory: pytest.TempPathFactory) -> Spe
         emb_dim=16,
         budget_bytes=40_000,
         n_shards=2,
-        shard_size=64,
+        shard_size=1024,
+        learning_rate=1e-2,
         int8_shards=1,
         workers=0,
         licence='CC BY 4.0, \\ "hall 3" \N{FACTORY}',

@@ -150,6 +150,14 @@ def test_silence_has_no_level_to_add_at() -> None:
     np.testing.assert_array_equal(add_at_snr(silence(1), crop, 0), silence(1))
 
 
+@pytest.mark.parametrize("slope", [-1.0, 0.0, 2.0, 3.0])
+def test_coloured_noise_has_no_offset(slope: float) -> None:
+    for seed in range(10):
+        sound = coloured_noise(N, slope, np.random.default_rng(seed))
+        assert abs(np.mean(sound, dtype=np.float64)) < 1e-5
+        assert rms(sound) == pytest.approx(1, abs=1e-3)
+
+
 @pytest.mark.parametrize("slope", [-1.0, 0.0, 1.0, 2.0])
 def test_coloured_noise_falls_with_its_slope(slope: float) -> None:
     rng = np.random.default_rng(1)

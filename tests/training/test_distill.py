@@ -190,6 +190,26 @@ def test_an_interruption_while_saving_loses_one_shard(
     assert_equal_states(resumed, whole)
 
 
+def test_an_interruption_while_writing_the_curve_leaves_the_last_one(
+    tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine = Path.write_text
+
+    def write_text(path: Path, text: str, **more: Any) -> int:
+        if len(json.loads(text)) == 3:
+            genuine(path, text[:20], **more)
+            raise Interrupted
+        return genuine(path, text, **more)
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(Path, "write_text", write_text)
+        train(tmp_path)
+    assert [row["shard"] for row in json.loads((tmp_path / "history.json").read_text())] == [1, 2]
+    _, history = train(tmp_path)
+    assert len(json.loads((tmp_path / "history.json").read_text())) == len(history) == N_SHARDS
+    assert {path.name for path in tmp_path.iterdir()} == {"history.json", "checkpoint.pt"}
+
+
 def test_a_finished_run_is_only_read(tmp_path: Path, train: Train) -> None:
     first, history = train(tmp_path)
     again, again_history = train(tmp_path, source=lambda first: iter([shard_of(5)] * (6 - first)))
@@ -253,6 +273,20 @@ def test_a_perfect_student_has_no_error(student: Student) -> None:
     constant = np.broadcast_to(own.mean(0), own.shape) + 0.01 * (own - own.mean(0))
     error, _ = evaluate(student, features, constant)
     assert error > 100
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_evaluating_leaves_a_student_in_its_mode(student: Student, training: bool) -> None:
+    student.train(training)
+    kept = copy.deepcopy(student.state_dict())
+    targets = np.zeros((SIZE, 3), np.float32) + np.arange(SIZE, dtype=np.float32)[:, None]
+    evaluate(student, HELD_OUT.features[0], targets)
+    assert {module.training for module in student.modules()} == {training}
+    for name, value in student.state_dict().items():
+        assert torch.equal(value, kept[name])  # it was in evaluation while it was asked
+    with pytest.raises(RuntimeError, match="channels_last"):
+        evaluate(student, HELD_OUT.features[0][:, 0, 0], targets)
+    assert student.training == training
 
 
 def test_fit_linear_asks_for_what_is_known(student: Student) -> None:

@@ -1,4 +1,4 @@
-"""Model folders: whole, readable by the package whatever their names are, and never half written."""
+"""Model folders: whole, readable whatever their names are, and never half written."""
 
 from __future__ import annotations
 
@@ -118,7 +118,13 @@ def test_the_card_tells_name_licence_sizes_and_settings(folder: Path, trained: T
 
 
 def test_strings_of_all_kinds_are_toml() -> None:
-    values = {"a": 'quo"te', "b": "back\\slash", "c": "line\nbreak\t\x1b", "d": "\N{FACTORY}", "e": ""}
+    values = {
+        "a": 'quo"te',
+        "b": "back\\slash",
+        "c": "line\nbreak\t\x1b",
+        "d": "\N{FACTORY}",
+        "e": "",
+    }
     numbers = {"i": -3, "f": 1e-10, "g": 4.5, "t": True}
     assert tomllib.loads(export._to_toml({"x": values, "y": numbers})) == {
         "x": values, "y": json.loads(json.dumps(numbers)),

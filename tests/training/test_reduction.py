@@ -137,6 +137,21 @@ def test_fewer_embeddings_than_components() -> None:
         fit_pca(cloud(5), 6)
 
 
+@pytest.mark.parametrize("widths", [(5, 5), (12, 1), (11,), (13, -1), (12, 0)])
+def test_widths_must_add_up(widths: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=f"widths are .* {sum(widths)} together, .* are 12 wide"):
+        fit_pca(cloud(), 4, widths=widths)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -3e4])
+def test_equal_embeddings_have_no_components(value: float) -> None:
+    constant = np.full((50, 12), value, np.float32) + np.arange(12, dtype=np.float32)
+    with pytest.raises(InputError, match="all 50 embeddings are the same"):
+        fit_pca(constant, 4)
+    constant[7, 3] += 1
+    assert np.isfinite(fit_pca(constant, 1)(constant)).all()
+
+
 def test_keep_all_changes_nothing() -> None:
     embeddings = cloud()
     reduction = keep_all(embeddings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ pytest.importorskip("torch", reason="the training room needs its extra")
 
 from listen_embed import registry
 from listen_embed.embedder import Embedder
-from listen_embed.errors import ModelNotFoundError
+from listen_embed.errors import InputError, ModelNotFoundError
 from listen_embed.framing import Frames
 from listen_embed.frontend import FeatureExtractor
 from listen_embed.spec import FrontEnd
@@ -169,6 +170,65 @@ def test_earlier_shards_are_used_again(
     monkeypatch.setattr(shards_module, "_draw", None)  # nothing may be drawn now
     for ours, theirs in zip(first, shards(tmp_path, recipe, 0, 2, workers=0), strict=True):
         assert_equal(ours, theirs)
+
+
+def test_shards_of_another_recipe_are_not_taken_for_ours(
+    tmp_path: Path, recipe: Recipe, folder: Path
+) -> None:
+    list(shards(tmp_path, recipe, 0, 1, workers=0))
+    list(shards(tmp_path, replace(recipe), 0, 1, workers=0))  # an equal one is the same one
+    sounds = recipe.sounds
+    assert isinstance(sounds, CorpusSounds)
+    narrower = replace(NARROW, n_mels=8)
+    for changed, message in [
+        (replace(recipe, seed=5), "seed is 4 there and 5 here"),
+        (replace(recipe, size=6), "size is 5 there and 6 here"),
+        (replace(recipe, teachers=("other",)), f"teachers.0 is '{TEACHER}' there and 'other'"),
+        (replace(recipe, front_ends=(narrower, recipe.front_ends[1])), "front_ends.0.n_mels is 12"),
+        (replace(recipe, front_ends=(NARROW,)), "front_ends.1 is {.* there and None here"),
+        (replace(recipe, sounds=replace(sounds, relabel=0.0)), "sounds.relabel is 0.3 there and"),
+        (replace(recipe, sounds=replace(sounds, how=NONE)), "sounds.how.equalise is 0.5 there"),
+        (replace(recipe, sounds=replace(sounds, chosen=np.arange(8))), "sounds.chosen is 'int64"),
+        (replace(recipe, sounds=TwoEars()), "sounds.kind is 'CorpusSounds' there and 'TwoEars'"),
+    ]:
+        with pytest.raises(InputError, match=f"another recipe: .*{message}.*choose another folder"):
+            list(shards(tmp_path, changed, 0, 1, workers=0))
+    assert [path.name for path in tmp_path.glob("shard-*")] == ["shard-00000"]
+
+
+def test_a_recipe_is_the_same_wherever_its_corpus_lies(
+    tmp_path: Path, recipe: Recipe, folder: Path
+) -> None:
+    list(shards(tmp_path / "shards", recipe, 0, 1, workers=0))
+    shutil.copytree(folder, tmp_path / "moved")
+    moved = replace(recipe, sounds=replace(recipe.sounds, folder=tmp_path / "moved"))
+    list(shards(tmp_path / "shards", moved, 0, 1, workers=0))
+    file = write(tmp_path / "c.wav", noise(9, seed=9))
+    corpus.build([file], tmp_path / "moved", SR, progress=False)
+    with pytest.raises(InputError, match=r"sounds\.folder is '8000 Hz sha256:"):
+        list(shards(tmp_path / "shards", moved, 0, 1, workers=0))
+
+
+def test_shards_from_before_recipes_were_noted_are_kept(
+    tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_shard(tmp_path, recipe, 0)
+    assert not (tmp_path / "recipe.json").exists()
+    monkeypatch.setattr(shards_module, "_draw", None)  # nothing may be drawn now
+    (shard,) = shards(tmp_path, recipe, 0, 1, workers=0)
+    assert shard.targets.shape == (5, 128)
+    assert {path.name for path in tmp_path.iterdir()} == {"shard-00000", "recipe.json"}
+    with pytest.raises(InputError, match="seed is 4 there and 5 here"):
+        list(shards(tmp_path, replace(recipe, seed=5), 0, 1, workers=0))
+
+
+def test_a_corpus_that_was_built_anew_is_opened_anew(tmp_path: Path) -> None:
+    sounds = CorpusSounds(tmp_path / "built", np.array([0]), SR, NONE)
+    for hertz in (1000.1, 500.1):
+        file = write(tmp_path / "a.wav", tone(hertz, 4))
+        corpus.build([file], tmp_path / "built", SR, progress=False)
+        heard, _ = sounds.draw(SR, np.random.default_rng(0))
+        assert np.abs(np.fft.rfft(heard)).argmax() == round(hertz)
 
 
 def test_a_workers_error_arrives(tmp_path: Path, recipe: Recipe) -> None:

@@ -1,0 +1,216 @@
+"""Quantisation-aware fine-tuning: it rounds as the int8 file does, and leaves no trace."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="the training room needs its extra")
+
+import torch
+from torch import nn
+
+from listen_embed.runtime import Network
+from listen_embed.training import quantize
+from listen_embed.training.network import (
+    Architecture,
+    Block,
+    Student,
+    Transformer,
+    TransformerShape,
+    fit_budget,
+)
+from listen_embed.training.quantize import RoundedActivation, finish, folded, prepare
+from listen_embed.training.shards import open_shard
+
+BLOCKS = (
+    Block(3, 1, 16, 16, 0, "relu", expands=False),
+    Block(5, 2, 24, 16, 8, "relu6"),
+    Block(3, 1, 32, 16, 8, "hardswish"),
+)
+MOBILE = Architecture(16, BLOCKS, 32, 6)
+SHAPE = TransformerShape(n_bands=24, width=16, heads=2, hidden=24, layers=2, emb_dim=6)
+
+
+@pytest.fixture(scope="module")
+def inputs(features: Any) -> Any:
+    return torch.from_numpy(features)[:, None]
+
+
+@pytest.fixture(scope="module")
+def students(student_of: Callable[..., Student], inputs: Any) -> dict[str, nn.Module]:
+    """Return a student of each kind, its norms fitted to the inputs and then moved a little."""
+    torch.manual_seed(3)
+    transformer = Transformer(SHAPE)
+    made = {"mobile": student_of(MOBILE), "transformer": transformer}
+    with torch.no_grad():
+        for _ in range(30):
+            transformer(inputs)
+        for student in made.values():
+            for module in student.modules():
+                if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                    module.weight.uniform_(0.5, 1.5)
+                    module.bias.normal_(0, 0.3)
+            student.eval()
+    return made
+
+
+@pytest.fixture(params=["mobile", "transformer"])
+def student(request: pytest.FixtureRequest, students: dict[str, nn.Module]) -> nn.Module:
+    return copy.deepcopy(students[request.param])
+
+
+def given(network: nn.Module, inputs: Any) -> Any:
+    with torch.no_grad():
+        return network.eval()(inputs)
+
+
+def settled(rounding: nn.Module, inputs: Any) -> nn.Module:
+    """Let the ranges find themselves; no weight changes."""
+    rounding.train()
+    with torch.no_grad():
+        for _ in range(3):
+            rounding(inputs)
+    return rounding.eval()
+
+
+# -- folding -------------------------------------------------------------------------------------
+
+
+def test_folded_is_the_same_network_without_norms(student: nn.Module, inputs: Any) -> None:
+    expected = given(student, inputs)
+    plain = folded(student)
+    assert not plain.training
+    assert not any(isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) for m in plain.modules())
+    assert any(isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) for m in student.modules())
+    torch.testing.assert_close(given(plain, inputs), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(given(student, inputs), expected, atol=0, rtol=0)
+
+
+def test_folding_twice_is_folding_once(students: dict[str, nn.Module], inputs: Any) -> None:
+    once = folded(students["mobile"])
+    torch.testing.assert_close(given(folded(once), inputs), given(once, inputs), atol=0, rtol=0)
+
+
+# -- preparing and finishing ---------------------------------------------------------------------
+
+
+def test_finish_undoes_prepare(student: nn.Module, inputs: Any) -> None:
+    plain = folded(student)
+    rounding = settled(prepare(student), inputs)
+    finished = finish(rounding)
+    assert finished.state_dict().keys() == plain.state_dict().keys()
+    for name, value in plain.state_dict().items():
+        assert torch.equal(finished.state_dict()[name], value), name
+    ours = [(name, type(module)) for name, module in finished.named_modules()]
+    assert ours == [(name, type(module)) for name, module in plain.named_modules()]
+    assert not any(module._forward_hooks for module in finished.modules())
+    assert torch.equal(given(finished, inputs), given(plain, inputs))
+    # and neither touches what came in
+    assert any(isinstance(module, RoundedActivation) for module in rounding.modules())
+    assert not any(isinstance(module, RoundedActivation) for module in student.modules())
+
+
+def test_rounding_costs_little_but_something(student: nn.Module, inputs: Any) -> None:
+    plain, rounding = given(student, inputs), given(settled(prepare(student), inputs), inputs)
+    error = (rounding - plain).pow(2).sum() / (plain - plain.mean(0)).pow(2).sum()
+    assert 1e-7 < float(error) < 0.5
+
+
+def test_ranges_are_followed_in_training_only(student: nn.Module, inputs: Any) -> None:
+    rounding = prepare(student)
+    names = [name for name in rounding.state_dict() if name.endswith(("rounded.low", ".high"))]
+    assert len(names) > 10
+
+    def ranges() -> list[float]:
+        return [float(rounding.state_dict()[name]) for name in names]
+
+    assert set(ranges()) == {0.0}
+    settled(rounding, inputs)
+    found = ranges()
+    assert sum(value != 0 for value in found) >= len(names) / 2
+    given(rounding, 10 * inputs)
+    assert ranges() == found
+
+
+def test_fine_tuning_reaches_every_weight(student: nn.Module, inputs: Any) -> None:
+    rounding = settled(prepare(student), inputs).train()
+    rounding(inputs).pow(2).sum().backward()
+    for name, parameter in rounding.named_parameters():
+        if parameter.ndim > 1:
+            assert parameter.grad is not None, name
+            assert torch.isfinite(parameter.grad).all(), name
+            assert float(parameter.grad.abs().sum()) > 0, name
+
+
+# -- rounding ------------------------------------------------------------------------------------
+
+
+def test_activations_have_256_levels_and_zero_is_one() -> None:
+    rounded = RoundedActivation()
+    plain = nn.Identity()
+    values = torch.linspace(-1, 3, 10_001).reshape(1, -1)
+    rounded(plain.train(), (), values)  # the range is -1 to 3 now
+    plain.eval()
+    found = rounded(plain, (), values)
+    step = 4 / 255
+    assert len(found.unique()) == 256
+    assert 0 in found
+    assert float((found - values).abs().max()) <= step * 1.01
+    inner = values.abs() < 0.9
+    assert float((found - values)[inner].abs().max()) <= step / 2 * 1.01
+    torch.testing.assert_close(rounded(plain, (), found), found, atol=1e-6, rtol=0)
+    outside = rounded(plain, (), torch.tensor([[-50.0, 50.0]]))
+    torch.testing.assert_close(outside, torch.tensor([[-1.0, 3.0]]), atol=step, rtol=0)
+
+
+def test_a_range_is_the_mean_of_the_crops_extremes_and_holds_zero() -> None:
+    rounded, module = RoundedActivation(), nn.Identity().train()
+    rounded(module, (), torch.tensor([[1.0, 3.0], [2.0, 5.0]]))
+    assert (float(rounded.low), float(rounded.high)) == (0.0, 4.0)
+    rounded(module, (), torch.tensor([[-10.0, -2.0]]))
+    momentum = quantize._MOMENTUM
+    assert float(rounded.low) == pytest.approx(-10 * momentum)
+    assert float(rounded.high) == pytest.approx(4 * (1 - momentum))
+
+
+def test_weights_are_rounded_for_each_output_channel() -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(5, 4, 3, 3) * torch.tensor([1e-3, 0.1, 1, 10, 1e3])[:, None, None, None]
+    found = quantize._rounded_weight(weight)
+    for row, original in zip(found, weight, strict=True):
+        scale = original.abs().max() / 127
+        steps = row / scale
+        torch.testing.assert_close(steps, steps.round(), atol=1e-3, rtol=0)
+        assert float((row - original).abs().max()) <= float(scale) * 0.501
+    assert torch.equal(quantize._rounded_weight(torch.zeros(2, 3)), torch.zeros(2, 3))
+
+
+def test_it_rounds_as_the_int8_file_does(specialised: Any) -> None:
+    """The rounding network foresees the errors of the real file; the float one cannot."""
+    options = specialised.options
+    student = Student(fit_budget(options.budget_bytes, options.emb_dim))
+    rounding = prepare(student)
+    checkpoint = specialised.work / "int8" / "checkpoint.pt"
+    rounding.load_state_dict(torch.load(checkpoint, weights_only=True)["averaged"])
+    features = open_shard(specialised.work / "shards", 0).features[0]
+    typical = np.asarray(features[:256], np.float32)  # what the quantiser was calibrated on
+    for module in rounding.modules():
+        if isinstance(module, RoundedActivation):  # forget the range; the next one counts fully
+            module.high.copy_(module.low)
+    settled(rounding, torch.from_numpy(typical)[:, None])
+    fresh = np.asarray(features[256:512], np.float32)
+    foreseen = given(rounding, torch.from_numpy(fresh)[:, None]).numpy()
+    in_float = given(finish(rounding), torch.from_numpy(fresh)[:, None]).numpy()
+    files = ("model.tflite", "float/model.tflite")
+    int8, converted = (Network((specialised.folder / f).read_bytes())(fresh) for f in files)
+    np.testing.assert_allclose(in_float, converted, atol=1e-4)
+    errors = {
+        name: np.sqrt(np.mean((values - int8) ** 2))
+        for name, values in (("rounded", foreseen), ("float", in_float))
+    }
+    assert errors["rounded"] < 0.5 * errors["float"], errors
