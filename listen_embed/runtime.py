@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from listen_embed.errors import ConversionError, RuntimeUnavailableError
 
 _IDENTIFIER = slice(4, 8)
+_TYPES = (np.float32, np.int8, np.int16)
 
 
 class Network:
@@ -22,7 +23,7 @@ class Network:
     Parameters
     ----------
     content : bytes
-        A .tflite with one input and one output, float32 or int8, batch 1.
+        A .tflite with one input and one output, float32, int8 or int16, batch 1.
     threads : int
         Threads of the interpreter.
 
@@ -67,10 +68,10 @@ class Network:
 
 
 def _the_only(what: str, tensors: list[dict[str, Any]]) -> dict[str, Any]:
-    if len(tensors) != 1 or tensors[0]["dtype"] not in (np.float32, np.int8):
+    if len(tensors) != 1 or tensors[0]["dtype"] not in _TYPES:
         found = ", ".join(f"{tensor['name']} {tensor['dtype'].__name__}" for tensor in tensors)
         raise ConversionError(
-            f"a network of ours has one {what}, float32 or int8; this has: {found or 'none'}"
+            f"a network of ours has one {what}, float32, int8 or int16; this has: {found or 'none'}"
         )
     return tensors[0]
 

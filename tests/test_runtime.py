@@ -165,7 +165,9 @@ def test_two_inputs_or_outputs_are_refused() -> None:
     graph = GraphBuilder()
     left, right = graph.input((1, 4), "left"), graph.input((1, 4), "right")
     total = graph.add(left, right)
-    with pytest.raises(ConversionError, match="has one input, float32 or int8; this has: left"):
+    with pytest.raises(
+        ConversionError, match="has one input, float32, int8 or int16; this has: left"
+    ):
         Network(graph.finish([total]))
     graph = GraphBuilder()
     only = graph.input((1, 4))

@@ -61,6 +61,9 @@ _RESERVED_WORDS = frozenset(_WORDS.split())
 _MAX_NAME = 31 - len("_data")
 _BYTES_PER_LINE = 16
 
+# Types of the ends that a microcontroller can be given, as C has them.
+_C_TYPES = {"INT8": "int8_t", "INT16": "int16_t"}
+
 _HEADER = """\
 /* {title}
  *
@@ -83,7 +86,7 @@ extern const unsigned char {name}_data[];
  * {prefix}_PEAK_BYTES; arena_used_bytes() tells how much on your target. */
 {sizes}
 
-/* ---- the network's ends: real value = scale * (int8 value - zero point) ---- */
+/* ---- the network's ends: real value = scale * (integer - zero point) ---- */
 {ends}
 
 /* ---- operators: {prefix}_ADD_OPERATORS(resolver) registers them with a
@@ -131,7 +134,7 @@ def to_c(model: bytes, spec: ModelSpec, name: str = "model") -> tuple[str, str]:
     Parameters
     ----------
     model : bytes
-        An int8 .tflite with one input and one output.
+        An int8 .tflite (activations of 8 or 16 bits) with one input and one output.
     spec : ModelSpec
         What it is; its front end stands in the header.
     name : str
@@ -246,10 +249,10 @@ def _ends(graph: Graph, spec: ModelSpec) -> tuple[TensorInfo, TensorInfo]:
         if len(indices) != 1:
             raise InputError(f"a network of ours has one {what}, this one has {len(indices)}")
         tensor = graph.tensors[indices[0]]
-        if tensor.type != "INT8" or len(tensor.scales) != 1 or len(tensor.zero_points) != 1:
+        if tensor.type not in _C_TYPES or len(tensor.scales) != 1 or len(tensor.zero_points) != 1:
             raise InputError(
                 f"the network's {what} is {tensor.type.lower()}; C source is made of networks that "
-                "are int8 throughout: quantise it first (listen_embed.training.convert.to_int8)"
+                "are integer throughout: quantise it first (listen_embed.training.convert.to_int8)"
             )
         tensors.append(tensor)
     taken, given = tensors
@@ -264,6 +267,7 @@ def _ends(graph: Graph, spec: ModelSpec) -> tuple[TensorInfo, TensorInfo]:
 
 def _end(what: str, tensor: TensorInfo) -> dict[str, str]:
     return {
+        f"{what}_TYPE": _C_TYPES[tensor.type],
         f"{what}_RANK": str(len(tensor.shape)),
         f"{what}_SHAPE": "{" + ", ".join(map(str, tensor.shape)) + "}",
         f"{what}_SIZE": str(int(np.prod(tensor.shape))),

@@ -15,7 +15,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -57,14 +57,18 @@ def to_float(student: nn.Module, input_shape: tuple[int, int]) -> bytes:
     return slimmed(_exported(model))
 
 
-def to_int8(float_model: bytes, features: NDArray[np.float32]) -> bytes:
-    """Return the fully quantised .tflite of a float one.
+def to_int8(
+    float_model: bytes, features: NDArray[np.float32], activations: Literal[8, 16] = 8
+) -> bytes:
+    """Return the fully quantised .tflite of a float one: int8 weights, integer activations.
 
     Parameters
     ----------
     float_model : bytes
     features : ndarray, float32 (N, n_bands, n_steps)
         Typical inputs: the ranges of all activations are taken from them.
+    activations : {8, 16}
+        Bits of the activations, input and output; 16 keep faint differences for twice the arena.
     """
     with tempfile.TemporaryDirectory() as folder, _quiet():
         from ai_edge_quantizer import quantizer, recipe
@@ -72,7 +76,9 @@ def to_int8(float_model: bytes, features: NDArray[np.float32]) -> bytes:
         path = Path(folder) / "float.tflite"
         path.write_bytes(float_model)
         job = quantizer.Quantizer(str(path))
-        job.load_quantization_recipe(recipe.static_wi8_ai8())
+        job.load_quantization_recipe(
+            recipe.static_wi8_ai8() if activations == 8 else recipe.static_wi8_ai16()
+        )
         signature, tensor = _signature(float_model)
         samples = [{tensor: x[None, :, :, None]} for x in features.astype(np.float32)]
         result = job.quantize(job.calibrate({signature: samples}))

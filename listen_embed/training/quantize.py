@@ -11,7 +11,7 @@ inference", CVPR 2018.
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -97,22 +97,27 @@ def folded(student: nn.Module) -> nn.Module:
     for block in [module for module in plain.modules() if isinstance(module, ConvNorm)]:
         if isinstance(block[1], nn.BatchNorm2d):
             block[0] = fuse_conv_bn_eval(block.convolution, block[1])
+            block.convolution.bias.requires_grad_(True)  # type: ignore[union-attr]  # fusing forgets it
             block[1] = nn.Identity()
     for pair in [module for module in plain.modules() if isinstance(module, NormLinear)]:
         pair.fold()
     return plain
 
 
-def prepare(student: nn.Module) -> nn.Module:
-    """Return a copy that rounds as its int8 .tflite will, ready for `distill.distil`."""
+def prepare(student: nn.Module, activations: Literal[8, 16] = 8) -> nn.Module:
+    """Return a copy that rounds as its int8 .tflite will, ready for `distill.distil`.
+
+    With 16 bits activations are exact enough to be left alone; weights are rounded all the same.
+    """
     rounding = folded(student)
     for name, module in list(rounding.named_modules()):
         module.__class__ = _ROUNDED.get(type(module), type(module))
-        if _is_rounded(name, module):
+        if activations == 8 and _is_rounded(name, module):
             hook = RoundedActivation()
             module.add_module("rounded", hook)
             module.register_forward_hook(hook)
-    _round_inside_convolutions(rounding)
+    if activations == 8:
+        _round_inside_convolutions(rounding)
     return rounding
 
 

@@ -26,14 +26,13 @@ from listen_embed.audio import rate_converter
 from listen_embed.embedder import Embedder
 from listen_embed.errors import InputError
 from listen_embed.framing import Frames
-from listen_embed.frontend import FeatureExtractor
+from listen_embed.frontend import FeatureExtractor, statistics
 from listen_embed.spec import FrontEnd
 from listen_embed.training import corpus as corpus_
 from listen_embed.training.augment import Augmentation, add_at_snr, augment
 from listen_embed.training.synthesis import machine
 
 Samples = NDArray[np.float32]
-Pair = tuple[Samples, Samples]
 
 _RECIPE = "recipe.json"  # beside the shards: what they were made by
 
@@ -45,11 +44,8 @@ class Sounds(Protocol):
     def sr(self) -> int:
         """Rate in Hz."""
 
-    def draw(self, n_samples: int, rng: np.random.Generator) -> Pair:
-        """Return what the students hear and what the teachers hear, float32 (n_samples,) each.
-
-        Mostly the same; a teacher that hears less noise teaches its students to ignore it.
-        """
+    def draw(self, n_samples: int, rng: np.random.Generator) -> Samples:
+        """Return a sound, float32 (n_samples,), that students and teachers hear."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +72,11 @@ class CorpusSounds:
     how: Augmentation
     relabel: float = 0.0
 
-    def draw(self, n_samples: int, rng: np.random.Generator) -> Pair:
-        """Return one augmented crop, for students and teachers alike."""
+    def draw(self, n_samples: int, rng: np.random.Generator) -> Samples:
+        """Return one augmented crop."""
         n_raw = int(np.ceil(n_samples * self.how.stretch)) + 1
         first, second = (self._crop(int(i), n_raw, rng) for i in rng.choice(self.chosen, 2))
-        sound = augment(first, second, self.sr, n_samples, rng, self.how)
-        return sound, sound
+        return augment(first, second, self.sr, n_samples, rng, self.how)
 
     def _crop(self, index: int, n_samples: int, rng: np.random.Generator) -> Samples:
         corpus = _open(self.folder)
@@ -94,9 +89,7 @@ class CorpusSounds:
 
 @dataclass(frozen=True, slots=True)
 class WorkshopSounds:
-    """Machines in noise: the students hear both, the teachers the machine alone, at one level.
-
-    So a student learns to tell what the machine does from a noisy, louder or softer recording.
+    """Machines, real and synthesised, in other sound, at any level.
 
     Parameters
     ----------
@@ -120,20 +113,18 @@ class WorkshopSounds:
         """Rate in Hz."""
         return self.background.sr
 
-    def draw(self, n_samples: int, rng: np.random.Generator) -> Pair:
-        """Return the machine in noise, and the machine alone at RMS 0.1."""
+    def draw(self, n_samples: int, rng: np.random.Generator) -> Samples:
+        """Return a machine, mostly in noise."""
         if rng.random() < self.synthetic:
-            target = machine(n_samples, self.sr, rng)
+            sound = machine(n_samples, self.sr, rng)
         else:
-            target, _ = self.background.draw(n_samples, rng)
-        level = np.sqrt(np.mean(target**2)) + np.float32(1e-6)
-        taught = (0.1 / level) * target
-        heard = taught
+            sound = self.background.draw(n_samples, rng)
+        level = np.sqrt(np.mean(sound**2)) + np.float32(1e-6)
+        sound = (0.1 / level) * sound
         if rng.random() < self.noise:
-            background, _ = self.background.draw(n_samples, rng)
-            heard = add_at_snr(taught, background, rng.uniform(*self.snr_db))
-        gain = 10 ** (rng.uniform(-30, 10) / 20)
-        return heard * np.float32(gain), taught
+            background = self.background.draw(n_samples, rng)
+            sound = add_at_snr(sound, background, rng.uniform(*self.snr_db))
+        return sound * np.float32(10 ** (rng.uniform(-30, 10) / 20))
 
 
 _opened: dict[Path, tuple[int, corpus_.Corpus]] = {}
@@ -157,7 +148,8 @@ class Recipe:
     front_ends : tuple of FrontEnd
         One for each kind of student input.
     teachers : tuple of str
-        Models of the registry, or model folders; their embeddings stand side by side.
+        Models of the registry, or model folders; their embeddings stand side by side. With none,
+        the statistics of the first front end's own features are the targets.
     size : int
         Crops in a shard.
     seed : int
@@ -293,12 +285,14 @@ def make_shard(folder: Path, recipe: Recipe, number: int) -> None:
     temporary = folder / f".making-{number}-{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    heard, taught = _draw(recipe, np.random.default_rng([recipe.seed, number]))
+    sounds = _draw(recipe, np.random.default_rng([recipe.seed, number]))
     inputs = _Features(recipe.sounds.sr)
     for i, front_end in enumerate(recipe.front_ends):
-        np.save(temporary / f"features-{i}.npy", inputs.of(heard, front_end).astype(np.float16))
+        np.save(temporary / f"features-{i}.npy", inputs.of(sounds, front_end).astype(np.float16))
     teachers = [_teacher(name) for name in recipe.teachers]
-    targets = [t.embed_features(inputs.of(taught, t.spec.front_end)) for t in teachers]
+    targets = [t.embed_features(inputs.of(sounds, t.spec.front_end)) for t in teachers]
+    if not targets:
+        targets = [statistics(inputs.of(sounds, recipe.front_ends[0]))]
     np.save(temporary / "targets.npy", np.concatenate(targets, axis=1))
     try:
         temporary.rename(place)
@@ -310,7 +304,7 @@ def _place(folder: Path, number: int) -> Path:
     return folder / f"shard-{number:05d}"
 
 
-def _draw(recipe: Recipe, rng: np.random.Generator) -> Pair:
+def _draw(recipe: Recipe, rng: np.random.Generator) -> Samples:
     seconds = max(
         front_end.frame_seconds
         for front_end in (
@@ -319,11 +313,7 @@ def _draw(recipe: Recipe, rng: np.random.Generator) -> Pair:
         )
     )
     n_samples = int(np.ceil(seconds * recipe.sounds.sr))
-    pairs = [recipe.sounds.draw(n_samples, rng) for _ in range(recipe.size)]
-    heard = np.stack([heard for heard, _ in pairs])
-    if all(heard is taught for heard, taught in pairs):
-        return heard, heard
-    return heard, np.stack([taught for _, taught in pairs])
+    return np.stack([recipe.sounds.draw(n_samples, rng) for _ in range(recipe.size)])
 
 
 def _at_rate(sounds: NDArray[np.float32], sr: int, front_end: FrontEnd) -> NDArray[np.float32]:

@@ -141,10 +141,9 @@ def test_fine_tuning_reaches_every_weight(student: nn.Module, inputs: Any) -> No
     rounding = settled(prepare(student), inputs).train()
     rounding(inputs).pow(2).sum().backward()
     for name, parameter in rounding.named_parameters():
-        if parameter.ndim > 1:
-            assert parameter.grad is not None, name
-            assert torch.isfinite(parameter.grad).all(), name
-            assert float(parameter.grad.abs().sum()) > 0, name
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert float(parameter.grad.abs().sum()) > 0, name
 
 
 # -- rounding ------------------------------------------------------------------------------------
