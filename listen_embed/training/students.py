@@ -187,8 +187,8 @@ def plans(work: Path) -> list[Plan]:
             material="general",
             n_shards=86,
             start=slimmed(0, hidden=0.95, squeeze=0.6, last=1.0),
-            settings=Settings(n_shards=10, learning_rate=5e-4),
-            int8=Settings(n_shards=14, learning_rate=5e-4),
+            settings=Settings(n_shards=6, learning_rate=5e-4),
+            int8=Settings(n_shards=8, learning_rate=5e-4),
         ),
         Plan(
             identity=_ours("sea", 32, "nano", from_mn04, default=8),
