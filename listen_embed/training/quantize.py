@@ -1,7 +1,7 @@
 """Quantisation-aware fine-tuning: a student feels the int8 steps while it can still adapt to them.
 
 Weights are rounded per output channel, activations per tensor, just where the int8 .tflite rounds
-them; ranges follow the averages of each crop's extremes, as the quantiser's calibration does.
+them; ranges follow the extremes of whole batches, so that hardly a peak is cut off.
 Gradients pass straight through.
 
 Source: Jacob et al., "Quantization and training of neural networks for integer-arithmetic-only
@@ -49,8 +49,8 @@ class RoundedActivation(nn.Module):
         return torch.fake_quantize_per_tensor_affine(output, scale, zero, _LOW, _HIGH)
 
     def _follow(self, rows: Tensor) -> None:
-        """Move towards the crops' mean extremes; a range always holds 0, which int8 must have."""
-        low, high = rows.amin(1).mean().clamp(max=0), rows.amax(1).mean().clamp(min=0)
+        """Move towards the batch's extremes; a range always holds 0, which int8 must represent."""
+        low, high = rows.amin().clamp(max=0), rows.amax().clamp(min=0)
         is_new = bool(self.high == self.low)
         self.low.lerp_(low, 1.0 if is_new else _MOMENTUM)
         self.high.lerp_(high, 1.0 if is_new else _MOMENTUM)

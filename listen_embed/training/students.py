@@ -170,7 +170,7 @@ def plans(work: Path) -> list[Plan]:
             n_shards=86,
             start=within(199_000, 0.4, 64),
             settings=Settings(n_shards=20, learning_rate=5e-4),
-            int8=Settings(n_shards=24, learning_rate=5e-4),
+            int8=Settings(n_shards=12, learning_rate=5e-4),
         ),
         Plan(
             identity=_ours("sea", 128, "general", from_mn04, default=9),
@@ -179,7 +179,7 @@ def plans(work: Path) -> list[Plan]:
             n_shards=86,
             start=within(398_000, 0.75, 128),
             settings=Settings(n_shards=20, learning_rate=5e-4),
-            int8=Settings(n_shards=24, learning_rate=5e-4),
+            int8=Settings(n_shards=12, learning_rate=5e-4),
         ),
         Plan(
             identity=_ours("pruned", 384, "mn04", from_mn04),
@@ -188,7 +188,7 @@ def plans(work: Path) -> list[Plan]:
             n_shards=86,
             start=slimmed(0, hidden=0.95, squeeze=0.6, last=1.0),
             settings=Settings(n_shards=6, learning_rate=5e-4),
-            int8=Settings(n_shards=8, learning_rate=5e-4),
+            int8=Settings(n_shards=6, learning_rate=5e-4),
         ),
         Plan(
             identity=_ours("sea", 32, "nano", from_mn04, default=8),
@@ -197,7 +197,7 @@ def plans(work: Path) -> list[Plan]:
             n_shards=86,
             start=lambda features: _nano(),
             settings=Settings(n_shards=86, learning_rate=5e-3),
-            int8=Settings(n_shards=20, learning_rate=5e-4),
+            int8=Settings(n_shards=12, learning_rate=5e-4),
         ),
         Plan(
             identity=_ours(
@@ -205,14 +205,13 @@ def plans(work: Path) -> list[Plan]:
                 64,
                 "workshop",
                 "distilled from log-mel statistics by listen-embed",
-                default=10,
             ),
             front_end=WORKSHOP_FRONT_END,
             material="workshop",
             n_shards=23,
             start=lambda features: _workshop(),
             settings=Settings(n_shards=92, learning_rate=2e-3),
-            int8=Settings(n_shards=23, learning_rate=3e-4),
+            int8=Settings(n_shards=12, learning_rate=3e-4),
             activations=16,
         ),
     ]
