@@ -89,7 +89,9 @@ def test_find_similar() -> None:
     likeness = {float(row[1]): float(row[2]) for row in rows if row}
     assert len(likeness) == len(lines) - 1
     assert likeness[4.0] == 1.0
-    assert likeness[4.25] > 0.9
+    # Three quarters of the frame are shared; how much likeness that makes is the default model's.
+    assert likeness[4.25] > 0.8
+    assert likeness[4.25] > likeness[0.0] + 0.3
     # The pump starts at 0.3 s and has stopped at 7.8 s.
     assert likeness[0.0] < 0.5
     assert likeness[7.0] < likeness[4.5]

@@ -148,7 +148,7 @@ def test_a_plan_becomes_a_model_folder_and_its_shipped_part(
         made.update(student=student, shape=shape)
         return bytes((specialised.folder / "float" / "model.tflite").read_bytes())
 
-    def to_int8(model: bytes, typical: Any) -> bytes:
+    def to_int8(model: bytes, typical: Any, activations: int) -> bytes:
         made.update(typical=typical)
         return bytes((specialised.folder / "model.tflite").read_bytes())
 
