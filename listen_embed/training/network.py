@@ -355,8 +355,10 @@ class Transformer(nn.Module):
 
     LISTEN cuts the log-mel into square patches and forgets where they were; a steady machine is
     known by its fine spectrum, so here a token is a whole column. Batch-norm stands where LISTEN
-    has layer-norm: it folds into the next matrix, which int8 can do and layer-norm hardly. Two
-    means over time are pooled, of the tokens and of their positive parts: level and spread.
+    has layer-norm: it folds into the next matrix, which int8 can do and layer-norm hardly. Means
+    over time are pooled of the tokens, of their positive parts and of their rises: level, spread
+    and flicker. Beside all that, two facts of every band go straight into the embedding: its mean,
+    and how far it falls below; together they nearly give the level that passing noise leaves alone.
 
     Source: Han et al. 2026 (LISTEN), with the changes above.
     """
@@ -367,15 +369,18 @@ class Transformer(nn.Module):
         self.input = nn.Identity()
         self.to_tokens = nn.Linear(shape.n_bands, shape.width)
         self.layers = nn.Sequential(*(_Layer(shape) for _ in range(shape.layers)))
-        self.to_embedding = nn.Linear(2 * shape.width, shape.emb_dim)
-        self.short_cut = nn.Linear(shape.n_bands, shape.emb_dim)
+        self.to_embedding = nn.Linear(3 * shape.width, shape.emb_dim)
+        self.short_cut = nn.Linear(2 * shape.n_bands, shape.emb_dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return embeddings (B, emb_dim) of log-mels (B, 1, n_bands, n_steps)."""
         columns = self.input(x)[:, 0].transpose(1, 2)
+        mean = columns.mean(1, keepdim=True)
+        bands = torch.cat([mean[:, 0], torch.relu(mean - columns).mean(1)], dim=1)
         tokens = self.layers(self.to_tokens(columns))
-        pooled = torch.cat([tokens.mean(1), torch.relu(tokens).mean(1)], dim=1)
-        return self.to_embedding(pooled) + self.short_cut(columns.mean(1))  # type: ignore[no-any-return]
+        rises = torch.relu(tokens[:, 1:] - tokens[:, :-1])
+        pooled = torch.cat([tokens.mean(1), torch.relu(tokens).mean(1), rises.mean(1)], dim=1)
+        return self.to_embedding(pooled) + self.short_cut(bands)  # type: ignore[no-any-return]
 
 
 class _Layer(nn.Module):

@@ -45,6 +45,7 @@ def fit_pca(
     emb_dim: int,
     widths: tuple[int, ...] | None = None,
     spread: bool = True,
+    balance: float = 0.0,
 ) -> Reduction:
     """Return the principal components of teacher embeddings.
 
@@ -79,7 +80,7 @@ def fit_pca(
     _check_variety(embeddings, widths)
     mean = embeddings.mean(axis=0, dtype=np.float64)
     centred = embeddings - mean
-    weights = _teacher_weights(centred, widths)
+    weights = _weights(centred, widths, balance)
     covariance = (centred * weights).T @ (centred * weights) / n_rows
     variances, components = np.linalg.eigh(covariance)
     variances, components = np.maximum(variances[::-1], 0), components[:, ::-1]
@@ -111,10 +112,16 @@ def _check_variety(embeddings: NDArray[np.float32], widths: tuple[int, ...]) -> 
         )
 
 
-def _teacher_weights(centred: NDArray[np.float64], widths: tuple[int, ...]) -> NDArray[np.float64]:
+def _weights(
+    centred: NDArray[np.float64], widths: tuple[int, ...], balance: float
+) -> NDArray[np.float64]:
+    """Return what each dimension is multiplied by: evened out, then each teacher's share."""
+    variances = np.maximum(centred.var(axis=0), 1e-12)
+    evened = variances ** (-balance / 2)
     bounds = np.cumsum((0, *widths))
-    totals = [centred[:, a:b].var(axis=0).sum() for a, b in pairwise(bounds)]
-    return np.repeat(1 / np.sqrt(np.maximum(totals, 1e-12)), widths)
+    totals = [(variances * evened**2)[a:b].sum() for a, b in pairwise(bounds)]
+    weights: NDArray[np.float64] = evened / np.repeat(np.sqrt(np.maximum(totals, 1e-12)), widths)
+    return weights
 
 
 def _rotation(size: int) -> NDArray[np.float64]:

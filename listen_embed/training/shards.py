@@ -26,10 +26,11 @@ from listen_embed.audio import rate_converter
 from listen_embed.embedder import Embedder
 from listen_embed.errors import InputError
 from listen_embed.framing import Frames
-from listen_embed.frontend import FeatureExtractor, statistics
+from listen_embed.frontend import FeatureExtractor
 from listen_embed.spec import FrontEnd
 from listen_embed.training import corpus as corpus_
 from listen_embed.training.augment import Augmentation, add_at_snr, augment
+from listen_embed.training.spectrum import steady_spectrum
 from listen_embed.training.synthesis import machine
 
 Samples = NDArray[np.float32]
@@ -149,7 +150,7 @@ class Recipe:
         One for each kind of student input.
     teachers : tuple of str
         Models of the registry, or model folders; their embeddings stand side by side. With none,
-        the statistics of the first front end's own features are the targets.
+        the steady spectra of the first front end's own features are the targets.
     size : int
         Crops in a shard.
     seed : int
@@ -292,7 +293,7 @@ def make_shard(folder: Path, recipe: Recipe, number: int) -> None:
     teachers = [_teacher(name) for name in recipe.teachers]
     targets = [t.embed_features(inputs.of(sounds, t.spec.front_end)) for t in teachers]
     if not targets:
-        targets = [statistics(inputs.of(sounds, recipe.front_ends[0]))]
+        targets = [steady_spectrum(inputs.of(sounds, recipe.front_ends[0]))]
     np.save(temporary / "targets.npy", np.concatenate(targets, axis=1))
     try:
         temporary.rename(place)

@@ -38,6 +38,7 @@ from listen_embed.training.network import (
 )
 from listen_embed.training.reduction import Reduction, fit_pca, keep_all
 from listen_embed.training.shards import CorpusSounds, Recipe, Shard, WorkshopSounds, shards
+from listen_embed.training.spectrum import reduce_spectrum
 from listen_embed.upstream import torch_zip
 
 # What of a model folder travels in the wheel, or proves it.
@@ -75,10 +76,11 @@ WORKSHOP_FRONT_END = FrontEnd(
     log="db",
     log_floor=1e-10,
     reference="frame-max",
-    dynamic_range=80.0,
-    shift=40.0,
-    scale=0.05,
+    dynamic_range=100.0,
+    shift=50.0,
+    scale=0.04,
 )
+_BELOW_8_KHZ = 90  # of its 128 bands
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +103,8 @@ class Plan:
         Of the distillation, and of the fine-tuning for int8 after it.
     activations : {8, 16}
         Bits of the shipped model's activations.
+    balance : float
+        How far the teacher's faint dimensions are lifted before the reduction, as `fit_pca` has it.
     """
 
     identity: Identity
@@ -111,6 +115,7 @@ class Plan:
     settings: Settings
     int8: Settings
     activations: Literal[8, 16] = 8
+    balance: float = 0.0
 
     @property
     def slug(self) -> str:
@@ -134,8 +139,8 @@ def recipes(folder: Path, chosen: NDArray[np.int64]) -> dict[str, Recipe]:
     """Return the training material by name, from crops of the corpus in a folder.
 
     "general" is everyday sound with mn04 as teacher. "workshop" is machines in noise, and has no
-    teacher but the mean and deviation of its own log-mel bands, blind to level: on steady machine
-    sound no network beats those, so they are what its student packs into a quarter of the width.
+    teacher but the steady spectrum of its own log-mels: on steady machine sound no large network
+    beats such figures.
     """
     everyday = CorpusSounds(folder, chosen, 32_000, Augmentation(), relabel=0.2)
     how = Augmentation(mix=0.2, noise=0.3, gain=0.0, silence=0.0)
@@ -169,8 +174,9 @@ def plans(work: Path) -> list[Plan]:
             material="general",
             n_shards=86,
             start=within(199_000, 0.4, 64),
-            settings=Settings(n_shards=20, learning_rate=5e-4),
-            int8=Settings(n_shards=12, learning_rate=5e-4),
+            settings=Settings(n_shards=172, learning_rate=5e-4),
+            int8=Settings(n_shards=30, learning_rate=5e-4),
+            balance=0.5,
         ),
         Plan(
             identity=_ours("sea", 128, "general", from_mn04, default=9),
@@ -204,7 +210,7 @@ def plans(work: Path) -> list[Plan]:
                 "listen",
                 64,
                 "workshop",
-                "distilled from log-mel statistics by listen-embed",
+                "taught the steady spectrum of machines by listen-embed",
             ),
             front_end=WORKSHOP_FRONT_END,
             material="workshop",
@@ -238,7 +244,7 @@ def _nano() -> Student:
 def _workshop() -> Transformer:
     torch.manual_seed(0)
     return Transformer(
-        TransformerShape(n_bands=128, width=40, heads=4, hidden=48, layers=2, emb_dim=64)
+        TransformerShape(n_bands=128, width=32, heads=4, hidden=40, layers=2, emb_dim=64)
     )
 
 
@@ -353,7 +359,11 @@ def _reduction(plan: Plan, place: Workplace) -> Reduction:
     more = [shard.targets for shard in place.shards(plan, _FIRST_SHARD, _PCA_SHARDS)]
     targets = np.concatenate([targets, *more])
     emb_dim = plan.identity.emb_dim
-    return keep_all(targets) if emb_dim == targets.shape[1] else fit_pca(targets, emb_dim)
+    if plan.material == "workshop":
+        return reduce_spectrum(targets, emb_dim, _BELOW_8_KHZ)
+    if emb_dim == targets.shape[1]:
+        return keep_all(targets)
+    return fit_pca(targets, emb_dim, balance=plan.balance)
 
 
 def _settings(plan: Plan, place: Workplace) -> dict[str, Any]:
