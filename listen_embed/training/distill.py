@@ -176,9 +176,11 @@ def fit_linear(student: Student, features: Any, targets: NDArray[np.float32]) ->
     A channel-pruned student knows much already; this is the quickest way to ask for it.
     """
     device = next(student.parameters()).device
-    student.eval()
     batches = (_as_input(features[i : i + 256], device) for i in range(0, len(features), 256))
+    was_training = student.training
+    student.eval()
     pooled = torch.cat([student.pooled(batch) for batch in batches]).double()
+    student.train(was_training)
     wanted = torch.from_numpy(np.asarray(targets)).double()
     mean = pooled.mean(0)
     centred = pooled - mean

@@ -88,15 +88,25 @@ def write_folder(folder: Path, identity: Identity, front_end: FrontEnd, trained:
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    _write_model(temporary, identity, front_end, trained.int8_model)
-    (temporary / "float").mkdir()
-    _write_model(temporary / "float", identity, front_end, trained.float_model)
-    c_export.write_c(trained.int8_model, registry.load_folder(temporary), temporary)
-    write_golden(temporary)
-    (temporary / "README.md").write_text(card(identity, trained), encoding="utf-8")
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(temporary, folder)
+    try:
+        _fill(temporary, identity, front_end, trained, folder.name)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _fill(
+    folder: Path, identity: Identity, front_end: FrontEnd, trained: Trained, name: str
+) -> None:
+    _write_model(folder, identity, front_end, trained.int8_model)
+    (folder / "float").mkdir()
+    _write_model(folder / "float", identity, front_end, trained.float_model)
+    c_export.write_c(trained.int8_model, registry.load_folder(folder), folder)
+    write_golden(folder)
+    text = card(identity, front_end, trained, name)
+    (folder / "README.md").write_text(text, encoding="utf-8")
 
 
 def check_place(folder: Path) -> None:
@@ -166,11 +176,10 @@ def write_golden(folder: Path) -> None:
     )
 
 
-def card(identity: Identity, trained: Trained) -> str:
-    """Return a model card as Markdown."""
-    arena = peak_bytes(trained.int8_model)
+def card(identity: Identity, front_end: FrontEnd, trained: Trained, folder: str) -> str:
+    """Return a model card as Markdown, for a model in a folder of that name."""
     name = f"{identity.model_type}/{identity.emb_dim}/{identity.variant}"
-    settings = "\n".join(f"| {key} | {value} |" for key, value in trained.settings.items())
+    model = f"{folder}/" if identity.model_type == "own" else name
     return f"""# {name}
 
 {identity.source}
@@ -181,12 +190,37 @@ def card(identity: Identity, trained: Trained) -> str:
 | int8 .tflite | {len(trained.int8_model):,} bytes |
 | float .tflite | {len(trained.float_model):,} bytes |
 | multiply-accumulates of a frame | {macs(trained.int8_model):,} |
-| tensor arena (peak of live tensors) | {arena:,} bytes |
+| tensor arena (peak of live tensors) | {peak_bytes(trained.int8_model):,} bytes |
 | licence | {identity.licence} |
+
+## How to use it
+
+```python
+import listen_embed
+embeddings, timestamps = listen_embed.Embedder("{model}").embed(audio, sr)
+```
+
+or `listen-embed --model {model} file.wav --out emb.npy`.
 
 ## How it was made
 
 | setting | value |
 |---|---|
-{settings}
+{_rows(trained.settings)}
+
+## What it hears
+
+| front end | value |
+|---|---|
+{_rows(_changed_fields(front_end))}
 """
+
+
+def _rows(facts: Mapping[str, Any]) -> str:
+    return "\n".join(f"| {key} | {_in_words(value)} |" for key, value in facts.items())
+
+
+def _in_words(value: Any) -> str:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return ", ".join(f"{k} {v}" for k, v in dataclasses.asdict(value).items())
+    return ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)

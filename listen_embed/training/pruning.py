@@ -16,6 +16,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from listen_embed.errors import InputError
 from listen_embed.training.network import (
@@ -31,46 +32,14 @@ from listen_embed.training.quantize import folded
 _MULTIPLE = 8  # channels come in eights, as vector units like them
 
 
-def slim(
+def slim_to_budget(
     student: Student,
     features: Tensor,
+    budget_bytes: int,
     *,
-    hidden: float,
-    squeeze: float,
-    last: float = 1.0,
-    emb_dim: int = 0,
-) -> Student:
-    """Return a student with a share of its channels, the most useful ones.
-
-    Parameters
-    ----------
-    student : Student
-    features : Tensor, float32 (N, 1, n_bands, n_steps)
-        What usefulness is measured on.
-    hidden, squeeze, last : float
-        Shares in (0, 1] of the expanded channels, of the squeezed ones inside the excitation, and
-        of the last convolution's; rounded up to eights. A block that does not expand keeps its
-        channels, which the block before gives.
-    emb_dim : int
-        Width of a new linear layer at the end (zeros; fit or train it), 0 for none.
-    """
-    usefulness = _measure(student, features)
-    kept = _Kept(
-        hidden=[
-            _best(of_block, _n_kept(len(of_block), hidden if block.expands else 1.0))
-            for of_block, block in zip(usefulness.hidden, student.architecture.blocks, strict=True)
-        ],
-        squeeze=[
-            None if of_block is None else _best(of_block, _n_kept(len(of_block), squeeze))
-            for of_block in usefulness.squeeze
-        ],
-        last=_best(usefulness.last, _n_kept(len(usefulness.last), last)),
-    )
-    return _slimmed(student, kept, emb_dim)
-
-
-def slim_to_budget(
-    student: Student, features: Tensor, budget_bytes: int, *, last: float, emb_dim: int
+    last: float,
+    emb_dim: int,
+    progress: bool = False,
 ) -> Student:
     """Return a student that fits a budget, its channels taken where they are missed least.
 
@@ -79,20 +48,54 @@ def slim_to_budget(
 
     Parameters
     ----------
-    student, features, last, emb_dim
-        As for `slim`.
+    student : Student
+    features : Tensor, float32 (N, 1, n_bands, n_steps)
+        What usefulness is measured on.
     budget_bytes : int
         Of the int8 .tflite.
+    last : float
+        Share in (0, 1] of the last convolution's channels, rounded up to eights.
+    emb_dim : int
+        Width of a new linear layer at the end (zeros; fit or train it), 0 for none.
+    progress : bool
+        Show a progress bar, in kilobytes to go.
 
     Raises
     ------
     InputError
         Even eight channels everywhere are too many.
     """
+    check_budget(student.architecture, budget_bytes, last=last, emb_dim=emb_dim)
     search = _Search(student, features, last, emb_dim)
-    while estimate_bytes(search.architecture()) > budget_bytes:
-        search.take_one()
+    size = estimate_bytes(search.architecture())
+    excess = max(0, size - budget_bytes)
+    with tqdm(total=excess // 1000, desc="pruning", unit="kB", disable=not progress) as bar:
+        while size > budget_bytes:
+            search.take_one()
+            size = estimate_bytes(search.architecture())
+            bar.update(min(excess, excess + budget_bytes - size) // 1000 - bar.n)
     return _slimmed(student, search.kept(), emb_dim)
+
+
+def check_budget(
+    architecture: Architecture, budget_bytes: int, *, last: float, emb_dim: int
+) -> None:
+    """Raise `InputError` if `slim_to_budget` could not meet a budget, which names the least."""
+    blocks = tuple(
+        replace(
+            block,
+            hidden=min(block.hidden, _MULTIPLE) if block.expands else block.hidden,
+            squeeze=min(block.squeeze, _MULTIPLE),
+        )
+        for block in architecture.blocks
+    )
+    n_last = _n_kept(architecture.last, last)
+    least = estimate_bytes(replace(architecture, blocks=blocks, last=n_last, emb_dim=emb_dim))
+    if least > budget_bytes:
+        raise InputError(
+            f"a budget of {budget_bytes} bytes is too small for a pruned student, which needs "
+            f"{least}; raise the budget, or let a student grow from scratch"
+        )
 
 
 class _Kept:
@@ -178,18 +181,16 @@ class _Search:
 
     def take_one(self) -> None:
         """Take eight channels where that costs least for the bytes it saves."""
-        while self._heap:
+        while True:
             _, place = heapq.heappop(self._heap)
             error, price = self._price(place)
-            if self._heap and price > self._heap[0][0]:
-                heapq.heappush(self._heap, (price, place))
-                continue
-            self._cut(place, _MULTIPLE)
-            self._error = error
-            if self._can_lose(place):
-                heapq.heappush(self._heap, (price, place))
-            return
-        raise InputError("the budget is too small even for eight channels in every block")
+            if not self._heap or price <= self._heap[0][0]:
+                break
+            heapq.heappush(self._heap, (price, place))
+        self._cut(place, _MULTIPLE)
+        self._error = error
+        if self._can_lose(place):
+            heapq.heappush(self._heap, (price, place))
 
     def _can_lose(self, place: tuple[str, int]) -> bool:
         kind, i = place
@@ -292,42 +293,6 @@ def _copy_conv(
             return
         for part in ("weight", "bias", "running_mean", "running_var"):
             getattr(new[1], part).copy_(getattr(old[1], part)[outputs])  # type: ignore[index]
-
-
-def fit_shares(architecture: Architecture, budget_bytes: int, emb_dim: int) -> dict[str, float]:
-    """Return the arguments of `slim` that keep the most channels within a budget.
-
-    Raises
-    ------
-    InputError
-        Even the smallest share is too large.
-    """
-    for share in (0.95, 0.9, 0.8, 0.75, 0.65, 0.6, 0.5, 0.4, 0.36, 0.3, 0.25):
-        shares = {"hidden": share, "squeeze": share / 3, "last": max(share, 0.4)}
-        needed = estimate_bytes(slim_architecture(architecture, emb_dim=emb_dim, **shares))
-        if needed <= budget_bytes:
-            return shares
-    raise InputError(
-        f"a budget of {budget_bytes} bytes is too small for a pruned student, which needs "
-        f"{needed}; raise the budget, or let a student grow from scratch"
-    )
-
-
-def slim_architecture(
-    architecture: Architecture, *, hidden: float, squeeze: float, last: float, emb_dim: int
-) -> Architecture:
-    """Return the shape that `slim` will give."""
-    blocks = tuple(
-        replace(
-            block,
-            hidden=_n_kept(block.hidden, hidden) if block.expands else block.hidden,
-            squeeze=_n_kept(block.squeeze, squeeze) if block.squeeze else 0,
-        )
-        for block in architecture.blocks
-    )
-    return replace(
-        architecture, blocks=blocks, last=_n_kept(architecture.last, last), emb_dim=emb_dim
-    )
 
 
 def _n_kept(n: int, share: float) -> int:

@@ -100,7 +100,8 @@ def folded(student: nn.Module) -> nn.Module:
             block.convolution.bias.requires_grad_(True)  # type: ignore[union-attr]  # fusing forgets it
             block[1] = nn.Identity()
     for pair in [module for module in plain.modules() if isinstance(module, NormLinear)]:
-        pair.fold()
+        if not isinstance(pair.norm, nn.Identity):
+            pair.fold()
     return plain
 
 

@@ -67,8 +67,8 @@ def fit_pca(
     Raises
     ------
     InputError
-        More components than embeddings or dimensions, widths that do not add up to D, or embeddings
-        that are all the same.
+        More components than embeddings or dimensions, widths that do not add up to D, embeddings
+        that are all the same, or not all finite.
     """
     n_rows, n_columns = embeddings.shape
     widths = widths or (n_columns,)
@@ -105,6 +105,8 @@ def _check_variety(embeddings: NDArray[np.float32], widths: tuple[int, ...]) -> 
             f"widths are {widths}, {sum(widths)} together, but the embeddings are {n_columns} "
             "wide; give the width of each teacher in their order"
         )
+    if not np.isfinite(embeddings).all():
+        raise InputError("some teacher embeddings are not finite; is the teacher's file whole?")
     if np.array_equal(embeddings, np.broadcast_to(embeddings[0], embeddings.shape)):
         raise InputError(
             f"all {n_rows} embeddings are the same, so they have no components; give sounds that "

@@ -128,7 +128,7 @@ def _draw_variance(axes: Any, reduction: Reduction) -> None:
 
 
 def _draw_angles(axes: Any, figures: Figures) -> None:
-    bins = np.linspace(min(0.0, *figures.cosine_int8), 1, 41)
+    bins = np.linspace(min(0.0, *figures.cosine_float, *figures.cosine_int8), 1, 41)
     for name, values in (("float", figures.cosine_float), ("int8", figures.cosine_int8)):
         label = f"{name}: mean {np.mean(values):.3f}"
         axes.hist(values, bins, histtype="step", linewidth=2, label=label)

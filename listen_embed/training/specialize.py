@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -122,17 +122,19 @@ def specialize(
     Raises
     ------
     InputError
-        No usable recordings, less than half a minute of sound, or too small a budget.
+        No usable recordings, less than half a minute of sound, too small a budget, or a shard
+        smaller than a step.
     """
     options = options or Options()
     folder = Path(out)
+    _check_lengths(options)
     export.check_place(folder)
     work = _work_folder(folder, options, corpus.find_recordings(recordings))
-    start_shape = _shape_of_student(options, work)  # a budget that is too small shows at once
+    _check_budget(options, work)
     torch.set_num_threads(options.threads)
     material = _Material.prepare(recordings, options, work, progress)
     reduction = _reduction(material, options)
-    student, history = _train(start_shape, material, reduction, options, work, progress)
+    student, history = _train(material, reduction, options, work, progress)
     models = _convert(student, material)
     settings = dataclasses.asdict(options) | {
         "stretches of sound": len(material.corpus.bounds) - 1,
@@ -194,10 +196,30 @@ class _Material:
         return shards(self.folder, self.recipe, first, last, self.workers)
 
 
+def _check_lengths(options: Options) -> None:
+    batch = Settings(n_shards=1).batch
+    if options.shard_size < batch or options.n_shards < 1:
+        raise InputError(
+            f"{options.n_shards} shards of {options.shard_size} crops teach nothing: give at least "
+            f"one shard, of at least {batch} crops (a step)"
+        )
+
+
 def _work_folder(out: Path, options: Options, files: list[Path]) -> Path:
-    """Return the folder of intermediate results; other settings or recordings start afresh."""
-    facts = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    asked = json.dumps([dataclasses.asdict(options), facts], sort_keys=True)
+    """Return the folder of intermediate results.
+
+    Other settings, recordings or teachers start afresh, but for settings that change no result.
+    """
+    settings = dataclasses.asdict(options)
+    for name in ("workers", "threads", "licence"):
+        del settings[name]
+    taught_by = [Path(name) / registry.CARD for name in options.teachers]
+    facts = [
+        (str(file), file.stat().st_size, file.stat().st_mtime_ns)
+        for file in [*files, *taught_by]
+        if file.exists()
+    ]
+    asked = json.dumps([settings, facts], sort_keys=True)
     key = hashlib.sha256(asked.encode()).hexdigest()[:12]
     work = out.with_name(f"{out.name}.work") / key
     work.mkdir(parents=True, exist_ok=True)
@@ -247,23 +269,39 @@ def _reduction(material: _Material, options: Options) -> Reduction:
     return fit_pca(targets, options.emb_dim, widths)
 
 
-def _shape_of_student(options: Options, work: Path) -> Any:
-    """Return a way to start, or raise `InputError` if nothing fits the budget."""
+def _check_budget(options: Options, work: Path) -> None:
+    """Raise `InputError` if nothing fits the budget, before anything takes time."""
     if options.student == "grown":
-        return fit_budget(options.budget_bytes, options.emb_dim)
-    return pruning.fit_shares(
-        teacher_network(work).architecture, options.budget_bytes, options.emb_dim
+        fit_budget(options.budget_bytes, options.emb_dim)
+        return
+    pruning.check_budget(
+        teacher_network(work).architecture,
+        options.budget_bytes,
+        last=_last_share(options),
+        emb_dim=options.emb_dim,
     )
 
 
+def _last_share(options: Options) -> float:
+    """Return the share of mn04's last channels that suits a budget; larger ones afford them all."""
+    return min(1.0, max(0.2, options.budget_bytes / 500_000))
+
+
 def _start(
-    shape: Any, material: _Material, reduction: Reduction, options: Options, work: Path
+    material: _Material, reduction: Reduction, options: Options, work: Path, progress: bool
 ) -> nn.Module:
     torch.manual_seed(options.seed)
     if options.student == "grown":
-        return Student(shape)
+        return Student(fit_budget(options.budget_bytes, options.emb_dim))
     features = torch.from_numpy(material.held_out.features[0][:512].astype(np.float32))[:, None]
-    student = pruning.slim(teacher_network(work), features, emb_dim=options.emb_dim, **shape)
+    student = pruning.slim_to_budget(
+        teacher_network(work),
+        features,
+        options.budget_bytes,
+        last=_last_share(options),
+        emb_dim=options.emb_dim,
+        progress=progress,
+    )
     first = next(material.shards(_FIRST, _FIRST + 1))
     fit_linear(student, first.features[0], reduction(first.targets))
     # Its norms fit AudioSet; statistics of our batches in their place would undo what it knows.
@@ -271,7 +309,6 @@ def _start(
 
 
 def _train(
-    shape: Any,
     material: _Material,
     reduction: Reduction,
     options: Options,
@@ -302,7 +339,7 @@ def _train(
             progress=progress,
         )
 
-    student = _start(shape, material, reduction, options, work)
+    student = _start(material, reduction, options, work, progress)
     student, history = run(student, "distil", options.n_shards, options.learning_rate)
     if options.sparsity:
         n_layers = sum(isinstance(m, nn.Conv2d) for m in student.modules())

@@ -157,11 +157,6 @@ def plans(work: Path) -> list[Plan]:
     from_mn04 = "distilled from EfficientAT mn04 (Schmid et al., MIT) by listen-embed"
     mn04 = registry.find(TEACHER).front_end
 
-    def slimmed(emb_dim: int, **shares: float) -> Callable[[torch.Tensor], nn.Module]:
-        return lambda features: pruning.slim(
-            teacher_network(work), features, emb_dim=emb_dim, **shares
-        )
-
     def within(budget_bytes: int, last: float, emb_dim: int) -> Callable[[torch.Tensor], nn.Module]:
         return lambda features: pruning.slim_to_budget(
             teacher_network(work), features, budget_bytes, last=last, emb_dim=emb_dim
@@ -184,17 +179,17 @@ def plans(work: Path) -> list[Plan]:
             material="general",
             n_shards=86,
             start=within(398_000, 0.75, 128),
-            settings=Settings(n_shards=20, learning_rate=5e-4),
-            int8=Settings(n_shards=12, learning_rate=5e-4),
+            settings=Settings(n_shards=86, learning_rate=5e-4),
+            int8=Settings(n_shards=30, learning_rate=5e-4),
         ),
         Plan(
             identity=_ours("pruned", 384, "mn04", from_mn04),
             front_end=mn04,
             material="general",
             n_shards=86,
-            start=slimmed(0, hidden=0.95, squeeze=0.6, last=1.0),
-            settings=Settings(n_shards=6, learning_rate=5e-4),
-            int8=Settings(n_shards=6, learning_rate=5e-4),
+            start=within(598_000, 1.0, 0),
+            settings=Settings(n_shards=43, learning_rate=5e-4),
+            int8=Settings(n_shards=30, learning_rate=5e-4),
         ),
         Plan(
             identity=_ours("sea", 32, "nano", from_mn04, default=8),
@@ -202,8 +197,8 @@ def plans(work: Path) -> list[Plan]:
             material="general",
             n_shards=86,
             start=lambda features: _nano(),
-            settings=Settings(n_shards=86, learning_rate=5e-3),
-            int8=Settings(n_shards=12, learning_rate=5e-4),
+            settings=Settings(n_shards=172, learning_rate=5e-3),
+            int8=Settings(n_shards=30, learning_rate=5e-4),
         ),
         Plan(
             identity=_ours(

@@ -18,7 +18,6 @@ from listen_embed import registry
 from listen_embed.errors import ConversionError, InputError
 from listen_embed.spec import FrontEnd, ModelSpec
 from listen_embed.training import c_export
-from listen_embed.training.convert import MICRO_OPERATORS
 from listen_embed.training.inspect_model import macs, peak_bytes
 
 from .graphs import as_int8, changed, one
@@ -240,10 +239,6 @@ def test_names_that_c_does_not_take(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="name"):
         c_export.write_c(MODEL, SPEC, tmp_path / "made", name)
     assert not (tmp_path / "made").exists()
-
-
-def test_every_micro_operator_has_its_call() -> None:
-    assert c_export.RESOLVER_CALLS.keys() == MICRO_OPERATORS
 
 
 def test_other_models_are_refused() -> None:

@@ -36,6 +36,16 @@ def inputs(features: Any) -> Any:
     return torch.from_numpy(features)[:, None]
 
 
+WHOLE = estimate_bytes(ARCHITECTURE)
+TIGHT = WHOLE * 2 // 3
+
+
+def pruned(
+    student: Student, inputs: Any, budget: int = TIGHT, *, last: float = 0.6, emb_dim: int = 0
+) -> Student:
+    return pruning.slim_to_budget(student, inputs, budget, last=last, emb_dim=emb_dim)
+
+
 def state(module: nn.Module) -> dict[str, Any]:
     return {name: value.clone() for name, value in module.state_dict().items()}
 
@@ -69,18 +79,15 @@ def kept_last(smaller: Student, student: Student) -> list[int]:
 
 
 def test_keeping_everything_changes_nothing(student: Student, inputs: Any) -> None:
-    same = pruning.slim(student, inputs, hidden=1.0, squeeze=1.0).eval()
+    same = pruned(student, inputs, WHOLE, last=1.0).eval()
     assert same.architecture == student.architecture
     with torch.no_grad():
         assert torch.equal(same(inputs), student(inputs))
 
 
-SHARES = {"hidden": 0.5, "squeeze": 0.4, "last": 0.6}
-
-
 def test_what_stays_computes_what_it_did(student: Student, inputs: Any) -> None:
     """A slim student equals the whole one whose other channels nobody reads."""
-    slim = pruning.slim(student, inputs, **SHARES).eval()
+    slim = pruned(student, inputs).eval()
     masked = copy.deepcopy(student)
     hidden, squeezed = kept_hidden(slim, student), kept_squeeze(slim, student)
     with torch.no_grad():
@@ -96,7 +103,7 @@ def test_what_stays_computes_what_it_did(student: Student, inputs: Any) -> None:
 
 
 def test_the_most_useful_channels_stay_in_their_order(student: Student, inputs: Any) -> None:
-    slim = pruning.slim(student, inputs, **SHARES)
+    slim = pruned(student, inputs)
     hidden, squeezed = kept_hidden(slim, student), kept_squeeze(slim, student)
     with torch.no_grad():
         x = student.stem(inputs)
@@ -120,24 +127,19 @@ def assert_best(kept: list[int], usefulness: Any) -> None:
         assert usefulness[kept].min() >= usefulness[dropped].max() * (1 - 1e-5)
 
 
-def test_channels_come_in_eights(student: Student, inputs: Any) -> None:
-    slim = pruning.slim(student, inputs, **SHARES)
-    shape = slim.architecture
-    assert [block.hidden for block in shape.blocks] == [16, 24, 24]  # the first does not expand
-    assert [block.squeeze for block in shape.blocks] == [0, 8, 16]
-    assert [block.out for block in shape.blocks] == [16, 24, 24]
+def test_channels_go_in_eights(student: Student, inputs: Any) -> None:
+    shape = pruned(student, inputs).architecture
+    assert shape.blocks[0] == BLOCKS[0]  # it does not expand
+    for ours, theirs in zip(shape.blocks[1:], BLOCKS[1:], strict=True):
+        assert ours.hidden % 8 == ours.squeeze % 8 == 0
+        assert 8 <= ours.hidden <= theirs.hidden
+        assert 8 <= ours.squeeze <= theirs.squeeze
+        assert ours.out == theirs.out
     assert (shape.stem, shape.last) == (16, 24)
-    least = pruning.slim(student, inputs, hidden=0.01, squeeze=0.01, last=0.01).eval()
-    assert [block.hidden for block in least.architecture.blocks] == [16, 8, 8]
-    assert [block.squeeze for block in least.architecture.blocks] == [0, 8, 8]
-    assert torch.isfinite(least(inputs)).all()
-    for shares in (SHARES, {"hidden": 0.9, "squeeze": 0.2, "last": 1.0}):
-        expected = pruning.slim(student, inputs, **shares, emb_dim=3).architecture
-        assert pruning.slim_architecture(ARCHITECTURE, **shares, emb_dim=3) == expected
 
 
 def test_a_new_linear_layer_starts_at_zero(student: Student, inputs: Any) -> None:
-    slim = pruning.slim(student, inputs, **SHARES, emb_dim=5).eval()
+    slim = pruned(student, inputs, emb_dim=5).eval()
     given = slim(inputs)
     assert given.shape == (32, 5)
     assert not given.any()
@@ -147,7 +149,7 @@ def test_a_new_linear_layer_starts_at_zero(student: Student, inputs: Any) -> Non
 def test_slimming_leaves_the_student_alone(student: Student, inputs: Any, training: bool) -> None:
     whole = copy.deepcopy(student).train(training)
     before, seen = state(whole), inputs.clone()
-    smaller = pruning.slim(whole, inputs, **SHARES)
+    smaller = pruned(whole, inputs)
     with torch.no_grad():
         for parameter in smaller.parameters():
             parameter.zero_()
@@ -160,24 +162,47 @@ def test_slimming_leaves_the_student_alone(student: Student, inputs: Any, traini
 # -- budgets -------------------------------------------------------------------------------------
 
 
-def test_shares_fit_a_budget() -> None:
-    all_of_it = pruning.slim_architecture(ARCHITECTURE, hidden=1, squeeze=1, last=1, emb_dim=4)
-    whole = estimate_bytes(all_of_it)
-    hidden = []
-    for budget in (whole, whole * 3 // 4, whole * 2 // 3):
-        shares = pruning.fit_shares(ARCHITECTURE, budget, 4)
-        shape = pruning.slim_architecture(ARCHITECTURE, emb_dim=4, **shares)
-        assert estimate_bytes(shape) <= budget
-        hidden.append(shares["hidden"])
-    assert hidden == sorted(hidden, reverse=True)
-    assert hidden[0] > hidden[-1]
+def errors(student: Student, inputs: Any, smaller: Student) -> float:
+    with torch.no_grad():
+        whole = student.pooled(inputs)
+        return float((smaller.eval().pooled(inputs) - whole).pow(2).sum() / whole.var(0).sum())
 
 
-def test_too_small_a_budget_names_the_least() -> None:
+def test_a_larger_budget_keeps_more_and_errs_less(student: Student, inputs: Any) -> None:
+    sizes, misses = [], []
+    for budget in (WHOLE, WHOLE * 4 // 5, WHOLE * 2 // 3):
+        smaller = pruned(student, inputs, budget, last=1.0)
+        sizes.append(estimate_bytes(smaller.architecture))
+        misses.append(errors(student, inputs, smaller))
+        assert sizes[-1] <= budget
+        assert budget - sizes[-1] < 8 * (48 + 24 + 25 + 11 * 3)  # not eight channels too few
+    assert sizes == sorted(sizes, reverse=True)
+    assert misses[0] == pytest.approx(0, abs=1e-10)
+    assert misses == sorted(misses)
+    assert misses[-1] > 0
+
+
+def test_what_is_missed_least_goes_first(student: Student, inputs: Any) -> None:
+    """A block whose output nobody feels loses its channels before any other."""
+    idle = copy.deepcopy(student)
+    with torch.no_grad():
+        idle.blocks[2].project[1].weight.zero_()
+    shape = pruned(idle, inputs, WHOLE - 2_000, last=1.0).architecture
+    assert shape.blocks[1] == BLOCKS[1]
+    assert shape.blocks[2].hidden < BLOCKS[2].hidden
+
+
+def test_the_least_budget_can_be_met(student: Student, inputs: Any) -> None:
     with pytest.raises(InputError, match="too small for a pruned student, which needs") as caught:
-        pruning.fit_shares(ARCHITECTURE, 5_000, 4)
+        pruned(student, inputs, 1_000, emb_dim=4)
     least = int(str(caught.value).partition("needs ")[2].partition(";")[0])
-    pruning.fit_shares(ARCHITECTURE, least, 4)
+    smallest = pruned(student, inputs, least, emb_dim=4).eval()
+    assert estimate_bytes(smallest.architecture) == least
+    assert [block.hidden for block in smallest.architecture.blocks] == [16, 8, 8]
+    assert [block.squeeze for block in smallest.architecture.blocks] == [0, 8, 8]
+    assert torch.isfinite(smallest(inputs)).all()
+    with pytest.raises(InputError, match="too small"):
+        pruning.check_budget(ARCHITECTURE, least - 1, last=0.6, emb_dim=4)
 
 
 # -- single weights ------------------------------------------------------------------------------

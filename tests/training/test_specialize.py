@@ -100,7 +100,10 @@ def test_it_keeps_its_budget(specialised: Any) -> None:
 def test_the_card_has_all_settings(specialised: Any) -> None:
     card = (specialised.folder / "README.md").read_text(encoding="utf-8")
     for name, value in asdict(specialised.options).items():
-        assert f"| {name} | {value} |" in card
+        text = ", ".join(value) if isinstance(value, tuple) else value
+        assert f"| {name} | {text} |" in card
+    assert "| sample_rate | 16000 |" in card  # of its front end
+    assert 'Embedder("machines/")' in card
     assert "| stretches of sound | 5 |" in card  # the broken file gave none
     assert f"| hours | {45 / 3600:.3f} |" in card
     assert "specialised from logmel/128/16k" in card
@@ -148,6 +151,22 @@ def test_other_settings_or_recordings_start_afresh(tmp_path: Path) -> None:
         specialize._work_folder(tmp_path / "m", options, [write(file, noise(2))]),
     ]
     assert len({work, *others}) == 4
+
+
+def test_a_teacher_that_was_made_again_starts_afresh(tmp_path: Path) -> None:
+    card = tmp_path / "teacher" / registry.CARD
+    card.parent.mkdir()
+    card.write_text("first")
+    options = Options(teachers=(str(card.parent),))
+    work = specialize._work_folder(tmp_path / "m", options, [])
+    card.write_text("second, longer")
+    assert specialize._work_folder(tmp_path / "m", options, []) != work
+
+
+def test_what_changes_no_result_goes_on_with_the_same_run(tmp_path: Path) -> None:
+    work = specialize._work_folder(tmp_path / "m", Options(), [])
+    more_hands = Options(workers=3, threads=2, licence="CC0")
+    assert specialize._work_folder(tmp_path / "m", more_hands, []) == work
 
 
 # -- stages --------------------------------------------------------------------------------------
@@ -220,9 +239,9 @@ def test_pruned_students_start_from_mn04(specialised: Any, tmp_path: Path, share
     (work / "mn04.pt").write_bytes(published.read_bytes())
     options = replace(specialised.options, student="pruned", budget_bytes=200_000)
     assert specialize._front_end(options) == registry.find("mn04").front_end
-    assert specialize._shape_of_student(options, work)
+    specialize._check_budget(options, work)
     with pytest.raises(InputError, match="too small for a pruned student"):
-        specialize._shape_of_student(replace(options, budget_bytes=40_000), work)
+        specialize._check_budget(replace(options, budget_bytes=40_000), work)
 
 
 # -- what is wrong -------------------------------------------------------------------------------
@@ -287,6 +306,12 @@ def test_more_dimensions_than_the_teacher_has(specialised: Any, tmp_path: Path) 
     options = replace(specialised.options, emb_dim=200, budget_bytes=100_000, shard_size=64)
     with pytest.raises(InputError, match=r"emb_dim is 200; .* can be 1 to 128"):
         run(specialised.recordings, tmp_path / "m", options)
+
+
+@pytest.mark.parametrize("change", [{"shard_size": 63}, {"n_shards": 0}])
+def test_a_training_without_a_step_is_refused(tmp_path: Path, change: dict[str, int]) -> None:
+    with pytest.raises(InputError, match="at least one shard, of at least 64 crops"):
+        run(tmp_path, tmp_path / "m", replace(Options(), **change))
 
 
 def test_front_ends_must_have_log_mels(specialised: Any, tmp_path: Path) -> None:
