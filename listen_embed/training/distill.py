@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from listen_embed.errors import InputError
-from listen_embed.training.network import Student
+from listen_embed.training.network import Student, Transformer
 from listen_embed.training.reduction import Reduction
 from listen_embed.training.shards import Shard
 
@@ -170,10 +170,16 @@ def _embedded(student: nn.Module, features: Any, batch: int) -> Tensor:
 
 
 @torch.no_grad()
-def fit_linear(student: Student, features: Any, targets: NDArray[np.float32]) -> None:
-    """Set a student's last, linear layer to the ridge regression of targets on its pooled channels.
+def fit_linear(
+    student: Student | Transformer,
+    features: Any,
+    targets: NDArray[np.float32],
+    ridge: float = 1e-2,
+) -> None:
+    """Set a student's readout to the ridge regression of targets on what it reads.
 
-    A channel-pruned student knows much already; this is the quickest way to ask for it.
+    A channel-pruned student knows much already, and half of what tells machines apart is linear;
+    this is the quickest way to ask for it.
     """
     device = next(student.parameters()).device
     batches = (_as_input(features[i : i + 256], device) for i in range(0, len(features), 256))
@@ -185,11 +191,10 @@ def fit_linear(student: Student, features: Any, targets: NDArray[np.float32]) ->
     mean = pooled.mean(0)
     centred = pooled - mean
     gram = centred.T @ centred
-    ridge = 0.01 * gram.diagonal().mean() * torch.eye(len(gram), dtype=torch.float64)
-    weights = torch.linalg.solve(gram + ridge, centred.T @ (wanted - wanted.mean(0)))
-    assert isinstance(student.to_embedding, nn.Linear)
-    student.to_embedding.weight.copy_(weights.T)
-    student.to_embedding.bias.copy_(wanted.mean(0) - mean @ weights)
+    penalty = ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=torch.float64)
+    weights = torch.linalg.solve(gram + penalty, centred.T @ (wanted - wanted.mean(0)))
+    student.readout.weight.copy_(weights.T)
+    student.readout.bias.copy_(wanted.mean(0) - mean @ weights)
 
 
 class _Run:

@@ -172,6 +172,11 @@ class Student(nn.Module):
         """The blocks in order."""
         return [block for block in self.blocks if isinstance(block, InvertedResidual)]
 
+    @property
+    def readout(self) -> nn.Linear:
+        """The linear layer that reads `pooled`; a student without one has none."""
+        return cast(nn.Linear, self.to_embedding)
+
     def pooled(self, x: Tensor) -> Tensor:
         """Return the channel means (B, last) of log-mels (B, 1, F, T)."""
         return self.mean(self.last(self.blocks(self.stem(self.input(x)))))  # type: ignore[no-any-return]
@@ -371,16 +376,32 @@ class Transformer(nn.Module):
         self.layers = nn.Sequential(*(_Layer(shape) for _ in range(shape.layers)))
         self.to_embedding = nn.Linear(3 * shape.width, shape.emb_dim)
         self.short_cut = nn.Linear(2 * shape.n_bands, shape.emb_dim)
+        nn.init.zeros_(self.to_embedding.weight)  # the short cut speaks first: `distill.fit_linear`
+        nn.init.zeros_(self.to_embedding.bias)
+
+    @property
+    def readout(self) -> nn.Linear:
+        """The linear layer that reads `pooled`."""
+        return self.short_cut
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """Return the bands' means and falls (B, 2 n_bands) of log-mels (B, 1, n_bands, n_steps)."""
+        return self._pooled(self._columns(x))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return embeddings (B, emb_dim) of log-mels (B, 1, n_bands, n_steps)."""
-        columns = self.input(x)[:, 0].transpose(1, 2)
-        mean = columns.mean(1, keepdim=True)
-        bands = torch.cat([mean[:, 0], torch.relu(mean - columns).mean(1)], dim=1)
+        columns = self._columns(x)
         tokens = self.layers(self.to_tokens(columns))
         rises = torch.relu(tokens[:, 1:] - tokens[:, :-1])
-        pooled = torch.cat([tokens.mean(1), torch.relu(tokens).mean(1), rises.mean(1)], dim=1)
-        return self.to_embedding(pooled) + self.short_cut(bands)  # type: ignore[no-any-return]
+        of_tokens = torch.cat([tokens.mean(1), torch.relu(tokens).mean(1), rises.mean(1)], dim=1)
+        return self.to_embedding(of_tokens) + self.short_cut(self._pooled(columns))  # type: ignore[no-any-return]
+
+    def _columns(self, x: Tensor) -> Tensor:
+        return self.input(x)[:, 0].transpose(1, 2)  # type: ignore[no-any-return]
+
+    def _pooled(self, columns: Tensor) -> Tensor:
+        mean = columns.mean(1, keepdim=True)
+        return torch.cat([mean[:, 0], torch.relu(mean - columns).mean(1)], dim=1)
 
 
 class _Layer(nn.Module):

@@ -44,6 +44,7 @@ from listen_embed.upstream import torch_zip
 # What of a model folder travels in the wheel, or proves it.
 SHIPPED = ("model.toml", "model.tflite", "README.md", "golden.npz", "report.png", "report.json")
 CORPUS_RATE = 16_000
+Start = Callable[[torch.Tensor], Student | Transformer]
 TEACHER = "teacher/384/mn04"
 # Shard 0 is held out: it measures progress and prunes, and no step is taken on it.
 _FIRST_SHARD, _PCA_SHARDS = 1, 6
@@ -111,7 +112,7 @@ class Plan:
     front_end: FrontEnd
     material: Literal["general", "workshop"]
     n_shards: int
-    start: Callable[[torch.Tensor], nn.Module]
+    start: Start
     settings: Settings
     int8: Settings
     activations: Literal[8, 16] = 8
@@ -157,7 +158,7 @@ def plans(work: Path) -> list[Plan]:
     from_mn04 = "distilled from EfficientAT mn04 (Schmid et al., MIT) by listen-embed"
     mn04 = registry.find(TEACHER).front_end
 
-    def within(budget_bytes: int, last: float, emb_dim: int) -> Callable[[torch.Tensor], nn.Module]:
+    def within(budget_bytes: int, last: float, emb_dim: int) -> Start:
         return lambda features: pruning.slim_to_budget(
             teacher_network(work), features, budget_bytes, last=last, emb_dim=emb_dim
         )
@@ -211,8 +212,8 @@ def plans(work: Path) -> list[Plan]:
             material="workshop",
             n_shards=23,
             start=lambda features: _workshop(),
-            settings=Settings(n_shards=92, learning_rate=2e-3),
-            int8=Settings(n_shards=12, learning_rate=3e-4),
+            settings=Settings(n_shards=230, learning_rate=1e-3),
+            int8=Settings(n_shards=46, learning_rate=3e-4),
             activations=16,
         ),
     ]
@@ -339,14 +340,13 @@ def _start(plan: Plan, place: Workplace, held_out: Shard, reduction: Reduction) 
     which = place.front_end(plan)
     some = torch.from_numpy(np.asarray(held_out.features[which][:512], np.float32))[:, None]
     student = plan.start(some)
-    if plan.front_end != registry.find(TEACHER).front_end:
-        return student
-    assert isinstance(student, Student)
-    if student.architecture.emb_dim:
+    knows_mn04 = plan.front_end == registry.find(TEACHER).front_end
+    if isinstance(student, Transformer) or (knows_mn04 and student.architecture.emb_dim):
         first = next(place.shards(plan, _FIRST_SHARD, _FIRST_SHARD + 1))
-        fit_linear(student, first.features[which], reduction(first.targets))
+        ridge = 1e-2 if knows_mn04 else 1e-4  # bands are cleaner than channels
+        fit_linear(student, first.features[which], reduction(first.targets), ridge)
     # mn04's norms fit AudioSet; statistics of our batches in their place would undo what it knows.
-    return quantize.folded(student)
+    return quantize.folded(student) if knows_mn04 else student
 
 
 def _reduction(plan: Plan, place: Workplace) -> Reduction:
