@@ -376,8 +376,6 @@ class Transformer(nn.Module):
         self.layers = nn.Sequential(*(_Layer(shape) for _ in range(shape.layers)))
         self.to_embedding = nn.Linear(3 * shape.width, shape.emb_dim)
         self.short_cut = nn.Linear(2 * shape.n_bands, shape.emb_dim)
-        nn.init.zeros_(self.to_embedding.weight)  # the short cut speaks first: `distill.fit_linear`
-        nn.init.zeros_(self.to_embedding.bias)
 
     @property
     def readout(self) -> nn.Linear:
