@@ -45,7 +45,7 @@ students: $(VENV)/.all ## train the models of weights/ again (hours): make stude
 	$(BIN)/python -m listen_embed.training.students $(RECORDINGS)
 
 benchmarks: $(VENV)/.all ## quality and speed tables: make benchmarks DATA=folder
-	$(BIN)/python benchmarks/probe.py $(DATA)
+	$(BIN)/python benchmarks/probe.py $(DATA) $(if $(wildcard training-runs/models),--float training-runs)
 	$(BIN)/python benchmarks/speed.py --readme README.md
 
 clean: ## remove everything that make made

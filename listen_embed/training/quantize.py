@@ -122,10 +122,16 @@ def prepare(student: nn.Module, activations: Literal[8, 16] = 8) -> nn.Module:
     return rounding
 
 
+@torch.no_grad()
 def finish(rounding: nn.Module) -> nn.Module:
-    """Return the fine-tuned network without the rounding, to be quantised for real."""
+    """Return the fine-tuned network as it is to be quantised for real.
+
+    Its weights stand on their int8 steps already, so the float model is the one that was tuned.
+    """
     plain = copy.deepcopy(rounding).eval()
     for module in list(plain.modules()):
+        if isinstance(module, RoundedConv2d | RoundedLinear):
+            module.weight.copy_(_rounded_weight(module.weight))
         module.__class__ = _PLAIN.get(type(module), type(module))
         if hasattr(module, "rounded"):
             del module.rounded

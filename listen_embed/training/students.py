@@ -3,8 +3,8 @@
     python -m listen_embed.training.students RECORDINGS [NAME ...] --run training-runs
 
 RECORDINGS is a folder of openly licensed audio (weights/README.md lists ours). Everything is
-seeded; with one thread on one kind of CPU the files come out bit-equal, elsewhere within the
-tolerance on their cards.
+seeded: with the same libraries and number of threads on one kind of CPU the files come out
+bit-equal. Elsewhere sums round differently and training carries that on: TOLERANCE
 """
 
 from __future__ import annotations
