@@ -1,8 +1,7 @@
 """Quantisation-aware fine-tuning: a student feels the int8 steps while it can still adapt to them.
 
 Weights are rounded per output channel, activations per tensor, just where the int8 .tflite rounds
-them; ranges follow the extremes of whole batches, so that hardly a peak is cut off.
-Gradients pass straight through.
+them, in ranges chosen as `convert.to_int8` will choose them. Gradients pass straight through.
 
 Source: Jacob et al., "Quantization and training of neural networks for integer-arithmetic-only
 inference", CVPR 2018.
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from listen_embed.training import ranges
 from listen_embed.training.network import (
     ChannelMean,
     ConvNorm,
@@ -25,35 +25,49 @@ from listen_embed.training.network import (
     SqueezeExcite,
 )
 
-_LOW, _HIGH = -128, 127
 _MOMENTUM = 0.02
 
 
 class RoundedActivation(nn.Module):
-    """Rounds what a module gives to int8 steps; a forward hook, and a submodule for its state."""
+    """Rounds what a module gives to int8 steps; a forward hook, and a submodule for its state.
+
+    Parameters
+    ----------
+    needed : (float, float)
+        Values outside matter to nobody.
+    """
 
     low: Tensor
     high: Tensor
+    share: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, needed: ranges.Range = ranges.EVERYTHING) -> None:
         super().__init__()
+        self._needed = needed
         self.register_buffer("low", torch.zeros(()))
         self.register_buffer("high", torch.zeros(()))
+        self.register_buffer("share", torch.ones(()))
 
     def forward(self, module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
         """Return the output rounded; while training, follow its range."""
         if module.training:
-            self._follow(output.detach().flatten(1))
-        scale = torch.clamp((self.high - self.low) / (_HIGH - _LOW), min=1e-8)
-        zero = torch.round(_LOW - self.low / scale).clamp(_LOW, _HIGH).to(torch.int32)
-        return torch.fake_quantize_per_tensor_affine(output, scale, zero, _LOW, _HIGH)
+            self._follow(output.detach())
+        return ranges.rounded(output, self.low, self.high)
 
-    def _follow(self, rows: Tensor) -> None:
-        """Move towards the batch's extremes; a range always holds 0, which int8 must represent."""
-        low, high = rows.amin().clamp(max=0), rows.amax().clamp(min=0)
+    def _follow(self, values: Tensor) -> None:
+        """Move towards the batch's extremes, times the share that erred least at first.
+
+        A range always holds 0, which int8 must represent.
+        """
+        bottom, top = self._needed
+        low = values.amin().clamp(bottom, 0)
+        high = values.amax().clamp(0, top)
         is_new = bool(self.high == self.low)
-        self.low.lerp_(low, 1.0 if is_new else _MOMENTUM)
-        self.high.lerp_(high, 1.0 if is_new else _MOMENTUM)
+        if is_new:
+            errors = ranges.rounding_errors(values, low, high, self._needed)
+            self.share.fill_(ranges.SHARES[int(errors.argmin())])
+        self.low.lerp_(low * self.share, 1.0 if is_new else _MOMENTUM)
+        self.high.lerp_(high * self.share, 1.0 if is_new else _MOMENTUM)
 
 
 class RoundedConv2d(nn.Conv2d):
@@ -86,9 +100,11 @@ _PLAIN = {rounded: plain for plain, rounded in _ROUNDED.items()}
 
 def _rounded_weight(weight: Tensor) -> Tensor:
     """Round to 255 symmetric steps per output channel."""
-    scale = weight.detach().flatten(1).abs().amax(1).clamp(min=1e-8) / _HIGH
+    scale = weight.detach().flatten(1).abs().amax(1).clamp(min=1e-8) / ranges.HIGH
     zeros = torch.zeros(len(weight), dtype=torch.int32, device=weight.device)
-    return torch.fake_quantize_per_channel_affine(weight, scale, zeros, 0, -_HIGH, _HIGH)
+    return torch.fake_quantize_per_channel_affine(
+        weight, scale, zeros, 0, -ranges.HIGH, ranges.HIGH
+    )
 
 
 def folded(student: nn.Module) -> nn.Module:
@@ -114,9 +130,8 @@ def prepare(student: nn.Module, activations: Literal[8, 16] = 8) -> nn.Module:
     for name, module in list(rounding.named_modules()):
         module.__class__ = _ROUNDED.get(type(module), type(module))
         if activations == 8 and _is_rounded(name, module):
-            hook = RoundedActivation()
-            module.add_module("rounded", hook)
-            module.register_forward_hook(hook)
+            before_sigmoid = name.endswith("excite.expand")
+            _round(module, ranges.NEEDED["LOGISTIC"] if before_sigmoid else ranges.EVERYTHING)
     if activations == 8:
         _round_inside_convolutions(rounding)
     return rounding
@@ -152,7 +167,14 @@ def _round_inside_convolutions(rounding: nn.Module) -> None:
     """Round a convolution's own output, unless a ReLU follows, which is fused into it."""
     for block in [module for module in rounding.modules() if isinstance(module, ConvNorm)]:
         followers = list(block)[2:]
-        if not followers or isinstance(followers[0], nn.Hardswish):
-            hook = RoundedActivation()
-            block[0].add_module("rounded", hook)
-            block[0].register_forward_hook(hook)
+        if not followers:
+            _round(block[0], ranges.EVERYTHING)
+        elif isinstance(followers[0], nn.Hardswish):
+            _round(block[0], ranges.NEEDED["HARD_SWISH"])
+
+
+def _round(module: nn.Module, needed: ranges.Range) -> None:
+    """Round what a module gives."""
+    hook = RoundedActivation(needed)
+    module.add_module("rounded", hook)
+    module.register_forward_hook(hook)

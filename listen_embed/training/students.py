@@ -181,7 +181,7 @@ def plans(work: Path) -> list[Plan]:
             n_shards=86,
             start=within(398_000, 0.75, 128),
             settings=Settings(n_shards=86, learning_rate=5e-4),
-            int8=Settings(n_shards=16, learning_rate=5e-4),
+            int8=Settings(n_shards=30, learning_rate=5e-4),
         ),
         Plan(
             identity=_ours("pruned", 384, "mn04", from_mn04),
@@ -190,7 +190,7 @@ def plans(work: Path) -> list[Plan]:
             n_shards=86,
             start=within(598_000, 1.0, 0),
             settings=Settings(n_shards=43, learning_rate=5e-4),
-            int8=Settings(n_shards=16, learning_rate=5e-4),
+            int8=Settings(n_shards=30, learning_rate=5e-4),
         ),
         Plan(
             identity=_ours("sea", 32, "nano", from_mn04, default=8),
