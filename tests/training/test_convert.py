@@ -113,3 +113,15 @@ def test_conversion_leaves_the_student_and_the_loggers_alone(
     assert logging.root.manager.disable == level
     for name, value in student.state_dict().items():
         assert torch.equal(value, before[name])
+
+
+def test_narrower_ranges_bring_int8_closer(exported: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = exported("plain")
+    wanted = Network(made.float_model)(made.features)
+
+    def error(int8_model: bytes) -> float:
+        return float(np.square(Network(int8_model)(made.features) - wanted).mean())
+
+    narrowed = error(convert.to_int8(made.float_model, made.features))
+    monkeypatch.setattr(convert, "_narrowed", lambda extremes, *rest: extremes)
+    assert narrowed < error(convert.to_int8(made.float_model, made.features))

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from listen_embed.runtime import Network
-from listen_embed.training import quantize
+from listen_embed.training import convert, quantize, ranges
 from listen_embed.training.network import (
     Architecture,
     Block,
@@ -147,15 +147,15 @@ def test_ranges_are_followed_in_training_only(student: nn.Module, inputs: Any) -
     names = [name for name in rounding.state_dict() if name.endswith(("rounded.low", ".high"))]
     assert len(names) > 10
 
-    def ranges() -> list[float]:
+    def found_ranges() -> list[float]:
         return [float(rounding.state_dict()[name]) for name in names]
 
-    assert set(ranges()) == {0.0}
+    assert set(found_ranges()) == {0.0}
     settled(rounding, inputs)
-    found = ranges()
+    found = found_ranges()
     assert sum(value != 0 for value in found) >= len(names) / 2
     given(rounding, 10 * inputs)
-    assert ranges() == found
+    assert found_ranges() == found
 
 
 def test_fine_tuning_reaches_every_weight(student: nn.Module, inputs: Any) -> None:
@@ -198,6 +198,32 @@ def test_a_range_is_that_of_the_batch_and_holds_zero() -> None:
     assert float(rounded.high) == pytest.approx(5 * (1 - momentum))
 
 
+def test_a_rare_peak_is_clipped_where_that_pays() -> None:
+    values = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 200_000))).float()
+    values[0, 0] = 7.0
+    rounded, module = RoundedActivation(), nn.Identity().train()
+    rounded(module, (), values)
+    assert 4.0 < float(rounded.high) < 6.0
+    low, high = values.min(), values.max()
+    errors = ranges.rounding_errors(values, low, high, ranges.EVERYTHING)
+    for share, error in zip(ranges.SHARES, errors, strict=True):
+        found = ranges.rounded(values, low * share, high * share)
+        assert float((found - values).pow(2).sum()) == pytest.approx(float(error), rel=1e-5)
+    assert errors.min() < 0.9 * errors[0]
+
+
+def test_what_is_flattened_anyway_gets_no_steps() -> None:
+    """A hard-swish cannot tell -3 from less, so all steps serve what it can tell apart."""
+    values = torch.linspace(-30, 2, 5_001).reshape(1, -1)
+    rounded, module = RoundedActivation(ranges.NEEDED["HARD_SWISH"]), nn.Identity().train()
+    found = rounded(module, (), values)
+    assert float(rounded.low) == -3.0
+    swish = nn.functional.hardswish
+    assert float((swish(found) - swish(values)).abs().max()) < 1.6 * (5 / 255) / 2
+    sigmoid = torch.sigmoid(values.clamp(*ranges.NEEDED["LOGISTIC"])) - torch.sigmoid(values)
+    assert float(sigmoid.abs().max()) < 1 / 256
+
+
 def test_weights_are_rounded_for_each_output_channel() -> None:
     torch.manual_seed(0)
     weight = torch.randn(5, 4, 3, 3) * torch.tensor([1e-3, 0.1, 1, 10, 1e3])[:, None, None, None]
@@ -211,11 +237,11 @@ def test_weights_are_rounded_for_each_output_channel() -> None:
 
 
 def set_ranges_as_the_converter_does(rounding: nn.Module, crops: torch.Tensor) -> None:
-    """Give rounded tensors ranges that hold all but the most extreme hundredth of crops."""
-    seen: dict[nn.Module, list[tuple[float, float]]] = {}
+    """Give rounded tensors ranges that hold nearly all of the crops, narrowed."""
+    seen: dict[Any, list[torch.Tensor]] = {}
 
     def remember(module: Any, inputs: Any, output: torch.Tensor) -> None:
-        seen.setdefault(module.rounded, []).append((float(output.min()), float(output.max())))
+        seen.setdefault(module.rounded, []).append(output)
 
     # In float, as the quantiser sees it: the hooks that round are not called meanwhile.
     modules = [m for m in rounding.modules() if hasattr(m, "rounded")]
@@ -228,10 +254,16 @@ def set_ranges_as_the_converter_does(rounding: nn.Module, crops: torch.Tensor) -
     for module, handle, hooks in zip(modules, handles, rounds, strict=True):
         handle.remove()
         module._forward_hooks.update(hooks)
-    for hook, extremes in seen.items():
-        low, high = np.array(extremes).T
-        hook.low.copy_(torch.tensor(min(0.0, np.quantile(low, 0.01))))
-        hook.high.copy_(torch.tensor(max(0.0, np.quantile(high, 0.99))))
+    for hook, outputs in seen.items():
+        lowest, highest = ([float(end(y)) for y in outputs] for end in (torch.min, torch.max))
+        bottom, top = hook._needed
+        low = torch.tensor(np.quantile(lowest, 0.01)).float().clamp(bottom, 0)
+        high = torch.tensor(np.quantile(highest, 0.99)).float().clamp(0, top)
+        few = torch.stack(outputs[: convert._N_NARROWING])
+        errors = ranges.rounding_errors(few, low, high, hook._needed)
+        share = ranges.SHARES[int(errors.argmin())]
+        hook.low.copy_(low * share)
+        hook.high.copy_(high * share)
 
 
 def test_it_rounds_as_the_int8_file_does(specialised: Any) -> None:
