@@ -366,12 +366,14 @@ def _reduction(plan: Plan, place: Workplace) -> Reduction:
 def _settings(plan: Plan, place: Workplace) -> dict[str, Any]:
     """Return what the model card says about the training."""
     recipe = place.recipes[plan.material]
-    material = f"{plan.n_shards} shards of {recipe.size} crops ({plan.material})"
     return {
-        "teachers": ", ".join(recipe.teachers),
-        "material": f"{material}, seed {recipe.seed}",
+        "teachers": ", ".join(recipe.teachers) or "none: the steady spectrum",
+        "material": f"{plan.n_shards} shards of {recipe.size} crops ({plan.material}), "
+        f"seed {recipe.seed}",
+        "balance of the reduction": plan.balance,
         "distillation": plan.settings,
         "fine-tuning for int8": plan.int8,
+        "bits of the activations": plan.activations,
         "made by": f"`python -m listen_embed.training.students RECORDINGS {plan.slug}`",
     }
 
