@@ -212,7 +212,7 @@ def plans(work: Path) -> list[Plan]:
             material="workshop",
             n_shards=23,
             start=lambda features: _workshop(),
-            settings=Settings(n_shards=230, learning_rate=1e-3),
+            settings=Settings(n_shards=690, learning_rate=2e-3),
             int8=Settings(n_shards=46, learning_rate=3e-4),
             activations=16,
         ),
