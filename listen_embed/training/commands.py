@@ -68,7 +68,10 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--no-augment", dest="augment", action="store_false")
     group.add_argument("--loss", choices=("mse", "cosine", "mse+cosine"), default=_DEFAULTS.loss)
-    group.add_argument("--learning-rate", type=float, default=_DEFAULTS.learning_rate)
+    group.add_argument(
+        "--learning-rate", type=float, default=_DEFAULTS.learning_rate,
+        help="by default what suits the student",
+    )  # fmt: skip
     group.add_argument("--sparsity", type=float, default=0.0, help="share of zero weights (EdgeL3)")
     group.add_argument(
         "--int8-shards", type=int, default=_DEFAULTS.int8_shards, help="fine-tuning for int8"

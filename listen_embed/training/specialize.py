@@ -69,6 +69,7 @@ class Options:
         Change crops at random, the teacher listening.
     loss : {"mse", "cosine", "mse+cosine"}
     learning_rate : float
+        0 takes what suits the student: a pruned one must not unlearn what it knows.
     sparsity : float
         Share of zero weights, by EdgeL3's schedule, in [0, 1); trained again after pruning.
     int8_shards : int
@@ -91,13 +92,20 @@ class Options:
     shard_size: int = 2048
     augment: bool = True
     loss: Loss = "mse+cosine"
-    learning_rate: float = 3e-3
+    learning_rate: float = 0.0
     sparsity: float = 0.0
     int8_shards: int = 6
     seed: int = 0
     workers: int = 1
     threads: int = 1
     licence: str = "that of your recordings"
+
+    @property
+    def rates(self) -> tuple[float, float]:
+        """Learning rates of the distillation, and of the fine-tuning for int8."""
+        usual, share = {"grown": (3e-3, 0.1), "pruned": (5e-4, 1.0)}[self.student]
+        rate = self.learning_rate or usual
+        return rate, share * rate
 
 
 def specialize(
@@ -137,6 +145,7 @@ def specialize(
     student, history = _train(material, reduction, options, work, progress)
     models = _convert(student, material)
     settings = dataclasses.asdict(options) | {
+        "learning rates, distillation and int8": options.rates,
         "stretches of sound": len(material.corpus.bounds) - 1,
         "hours": round(len(material.corpus.samples) / material.corpus.sr / 3600, 3),
         "made with": f"listen-embed {listen_embed.__version__}",
@@ -340,18 +349,17 @@ def _train(
         )
 
     student = _start(material, reduction, options, work, progress)
-    student, history = run(student, "distil", options.n_shards, options.learning_rate)
+    rate, int8_rate = options.rates
+    student, history = run(student, "distil", options.n_shards, rate)
     if options.sparsity:
         n_layers = sum(isinstance(m, nn.Conv2d) for m in student.modules())
         shares = pruning.schedule(n_layers, options.sparsity)
         student = pruning.prune_magnitude(quantize.folded(student), shares)
-        student, more = run(
-            student, "sparse", max(1, options.n_shards // 3), options.learning_rate / 3
-        )
+        student, more = run(student, "sparse", max(1, options.n_shards // 3), rate / 3)
         history = history + more
     if options.int8_shards:
         rounding = quantize.prepare(student)
-        rounding, more = run(rounding, "int8", options.int8_shards, options.learning_rate / 10)
+        rounding, more = run(rounding, "int8", options.int8_shards, int8_rate)
         student, history = quantize.finish(rounding), history + more
     return student, history
 

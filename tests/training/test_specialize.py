@@ -204,7 +204,8 @@ def test_sparse_students_keep_their_zeros_to_the_end(
     shares = pruning.schedule(len(weights), 0.9)
     assert shares[0] == 0 < shares[1]
     for weight, share in zip(weights, shares, strict=True):
-        assert int((weight == 0).sum()) == round(share * weight.numel())
+        more = int((weight == 0).sum()) - round(share * weight.numel())
+        assert 0 <= more < 0.05 * weight.numel()  # the steps of int8 take the smallest others to 0
     (work,) = (tmp_path / "sparse.work").iterdir()
     assert {"distil", "sparse", "int8"} < {path.name for path in work.iterdir()}
 
@@ -306,6 +307,13 @@ def test_more_dimensions_than_the_teacher_has(specialised: Any, tmp_path: Path) 
     options = replace(specialised.options, emb_dim=200, budget_bytes=100_000, shard_size=64)
     with pytest.raises(InputError, match=r"emb_dim is 200; .* can be 1 to 128"):
         run(specialised.recordings, tmp_path / "m", options)
+
+
+def test_a_pruned_student_learns_gently() -> None:
+    grown, pruned = Options(), Options(student="pruned")
+    assert pruned.rates[0] < grown.rates[0] / 5
+    assert replace(pruned, learning_rate=0.1).rates == (0.1, 0.1)
+    assert replace(grown, learning_rate=0.1).rates == pytest.approx((0.1, 0.01))
 
 
 @pytest.mark.parametrize("change", [{"shard_size": 63}, {"n_shards": 0}])
