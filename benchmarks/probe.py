@@ -301,6 +301,7 @@ def draw(path: Path, costs: dict[str, Row], scores: dict[str, Row], x: str, labe
                 name, (at, row[task]), xytext=(5, 4), textcoords="offset points", fontsize=8
             )
         axes.set(xscale="log", xlabel=label, ylabel=task, title=task)
+        axes.margins(x=0.25)  # room for the names
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
 

@@ -147,7 +147,13 @@ def _draw_table(axes: Any, figures: Figures) -> None:
         ("multiply-accumulates", "", f"{figures.macs:,}"),
         ("tensor arena", "", f"{figures.arena_bytes:,} B"),
     ]
-    table = axes.table(rows, colLabels=("", "float", "int8"), loc="center", cellLoc="right")
+    table = axes.table(
+        rows,
+        colLabels=("", "float", "int8"),
+        colWidths=(0.48, 0.26, 0.26),
+        loc="center",
+        cellLoc="right",
+    )
     table.auto_set_font_size(False)
     table.set_fontsize(11)
     table.scale(1, 1.8)
