@@ -4,7 +4,9 @@
 
 RECORDINGS is a folder of openly licensed audio (weights/README.md lists ours). Everything is
 seeded: with the same libraries and number of threads on one kind of CPU the files come out
-bit-equal. Elsewhere sums round differently and training carries that on: TOLERANCE
+bit-equal. Elsewhere sums round differently, and training carries that on: sea/32/nano made with two
+threads instead of one has other bytes and the same held-out error to 0.001, and its embeddings lie
+at a mean cosine of 0.957 to the shipped ones.
 """
 
 from __future__ import annotations
