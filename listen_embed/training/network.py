@@ -356,14 +356,15 @@ class TransformerShape:
 
 
 class Transformer(nn.Module):
-    """A transformer in LISTEN's manner, for machines: small, and no positions in time.
+    """A transformer in LISTEN's manner, for machines: small, and blind to positions in time.
 
     LISTEN cuts the log-mel into square patches and forgets where they were; a steady machine is
     known by its fine spectrum, so here a token is a whole column. Batch-norm stands where LISTEN
     has layer-norm: it folds into the next matrix, which int8 can do and layer-norm hardly. Means
-    over time are pooled of the tokens, of their positive parts and of their rises: level, spread
-    and flicker. Beside all that, two facts of every band go straight into the embedding: its mean,
-    and how far it falls below; together they nearly give the level that passing noise leaves alone.
+    over time are pooled of the tokens, of their positive parts and of their rises from one to the
+    next: level, spread and flicker. Beside all that, two facts of every band go straight into the
+    embedding: its mean, and how far it falls below; together they nearly give the level that
+    passing noise leaves alone.
 
     Source: Han et al. 2026 (LISTEN), with the changes above.
     """
