@@ -134,11 +134,8 @@ def _activations(graph: Graph) -> list[int]:
 def _needed(graph: Graph, tensor: int) -> ranges.Range:
     """Return outside which values a tensor's only reader makes no difference."""
     readers = {operator.name for operator in graph.operators if tensor in operator.inputs}
-    return (
-        ranges.NEEDED.get(readers.pop(), ranges.EVERYTHING)
-        if len(readers) == 1
-        else ranges.EVERYTHING
-    )
+    only_reader = readers.pop() if len(readers) == 1 else ""
+    return ranges.NEEDED.get(only_reader, ranges.EVERYTHING)
 
 
 def _runs(

@@ -178,8 +178,8 @@ def fit_linear(
 ) -> None:
     """Set a student's readout to the ridge regression of targets on what it reads.
 
-    A channel-pruned student knows much already, and half of what tells machines apart is linear;
-    this is the quickest way to ask for it.
+    A channel-pruned student knows much already, and a steady spectrum is nearly linear in what a
+    transformer's short cut reads; this is the quickest way to ask for it.
     """
     device = next(student.parameters()).device
     batches = (_as_input(features[i : i + 256], device) for i in range(0, len(features), 256))

@@ -217,7 +217,8 @@ def _check_lengths(options: Options) -> None:
 def _work_folder(out: Path, options: Options, files: list[Path]) -> Path:
     """Return the folder of intermediate results.
 
-    Other settings, recordings or teachers start afresh, but for settings that change no result.
+    Other settings, recordings or teachers start afresh, but for those that change no more than
+    the rounding of a result.
     """
     settings = dataclasses.asdict(options)
     for name in ("workers", "threads", "licence"):

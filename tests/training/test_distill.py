@@ -16,11 +16,18 @@ import pytest
 pytest.importorskip("torch", reason="the training room needs its extra")
 
 import torch
+from torch import nn
 
 from listen_embed.errors import InputError
 from listen_embed.training import pruning
 from listen_embed.training.distill import Settings, distil, evaluate, fit_linear, loss_of
-from listen_embed.training.network import Architecture, Block, Student
+from listen_embed.training.network import (
+    Architecture,
+    Block,
+    Student,
+    Transformer,
+    TransformerShape,
+)
 from listen_embed.training.reduction import Reduction, fit_pca, keep_all
 from listen_embed.training.shards import Shard
 
@@ -304,6 +311,22 @@ def test_fit_linear_asks_for_what_is_known(student: Student) -> None:
     assert error < 0.05
     for name, value in student.state_dict().items():
         assert name.startswith("to_embedding") or torch.equal(value, kept.state_dict()[name])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_fit_linear_speaks_through_a_transformers_short_cut(training: bool) -> None:
+    torch.manual_seed(0)
+    shape = TransformerShape(n_bands=SHAPE[0], width=8, heads=2, hidden=8, layers=1, emb_dim=3)
+    network = Transformer(shape)
+    nn.init.zeros_(network.to_embedding.weight)
+    nn.init.zeros_(network.to_embedding.bias)
+    network.train(training)
+    features = np.concatenate([shard_of(n).features[0] for n in range(4)]).astype(np.float32)
+    falls = np.maximum(features.mean(2, keepdims=True) - features, 0).mean(2)
+    targets = np.stack([features.mean(2)[:, 1], falls[:, 2], falls[:, 3] - 2], axis=1)
+    fit_linear(network, features, targets, ridge=1e-6)
+    assert evaluate(network, features, targets)[0] < 0.02
+    assert network.training == training
 
 
 def test_students_as_wide_as_their_teacher_need_no_reduction(tmp_path: Path) -> None:

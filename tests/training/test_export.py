@@ -58,6 +58,21 @@ def test_the_folder_stands_alone_and_is_whole(folder: Path) -> None:
     assert list(folder.parent.iterdir()) == [folder]
 
 
+def test_a_failed_write_leaves_the_old_folder_and_nothing_else(
+    folder: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise OSError("disk full")
+
+    before = sorted(path.name for path in folder.parent.iterdir())
+    card = (folder / "README.md").read_bytes()
+    monkeypatch.setattr(export, "write_golden", fail)
+    with pytest.raises(OSError, match="disk full"):
+        export.write_folder(folder, IDENTITY, NANO_FRONT_END, trained)
+    assert sorted(path.name for path in folder.parent.iterdir()) == before
+    assert (folder / "README.md").read_bytes() == card
+
+
 @pytest.mark.parametrize("part", [".", "float"])
 def test_what_is_written_is_read(folder: Path, trained: Trained, part: str) -> None:
     model = trained.float_model if part == "float" else trained.int8_model

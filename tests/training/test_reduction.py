@@ -126,6 +126,28 @@ def test_weighted_teachers_equal_sklearn_on_weighted_embeddings() -> None:
     np.testing.assert_allclose(projector(raw), projector(theirs.components_.T), atol=1e-4)
 
 
+def test_balance_lifts_faint_dimensions() -> None:
+    """At 1 it is the PCA of standardised embeddings, halfway the plain one is halfway there."""
+    embeddings = cloud()
+    deviations = embeddings.astype(np.float64).std(axis=0)
+    for balance in (0.5, 1.0):
+        theirs = PCA(5, svd_solver="full").fit(embeddings / deviations**balance)
+        reduction = fit_pca(embeddings, 5, balance=balance)
+        np.testing.assert_allclose(
+            reduction.variance_kept, np.cumsum(theirs.explained_variance_ratio_), atol=1e-4
+        )
+        raw = reduction.matrix * (deviations**balance)[:, None]
+        np.testing.assert_allclose(projector(raw), projector(theirs.components_.T), atol=1e-3)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_embeddings_must_be_finite(value: float) -> None:
+    embeddings = cloud()
+    embeddings[3, 2] = value
+    with pytest.raises(InputError, match="not finite"):
+        fit_pca(embeddings, 4)
+
+
 @pytest.mark.parametrize("emb_dim", [0, -1, 13, 400])
 def test_more_components_than_there_are(emb_dim: int) -> None:
     with pytest.raises(InputError, match=f"emb_dim is {emb_dim}; .* can be 1 to 12"):
