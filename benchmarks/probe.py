@@ -288,6 +288,7 @@ def _three_digits(value: float) -> str:
 def draw(path: Path, costs: dict[str, Row], scores: dict[str, Row], x: str, label: str) -> None:
     """Draw score against cost, everyday sounds and machines side by side."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     figure = Figure(figsize=(12, 5.2), layout="constrained")
     for axes, task in zip(figure.subplots(1, 2), ("ESC-50", "CNC 5 clips"), strict=True):
@@ -302,6 +303,10 @@ def draw(path: Path, costs: dict[str, Row], scores: dict[str, Row], x: str, labe
             )
         axes.set(xscale="log", xlabel=label, ylabel=task, title=task)
         axes.margins(x=0.25)  # room for the names
+        low, high = axes.get_xlim()
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("")
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
 
