@@ -58,7 +58,7 @@ def slim_to_budget(
     emb_dim : int
         Width of a new linear layer at the end (zeros; fit or train it), 0 for none.
     progress : bool
-        Show a progress bar, in kilobytes to go.
+        Show a progress bar, in bytes that are gone.
 
     Raises
     ------
@@ -67,13 +67,16 @@ def slim_to_budget(
     """
     check_budget(student.architecture, budget_bytes, last=last, emb_dim=emb_dim)
     search = _Search(student, features, last, emb_dim)
-    size = estimate_bytes(search.architecture())
-    excess = max(0, size - budget_bytes)
-    with tqdm(total=excess // 1000, desc="pruning", unit="kB", disable=not progress) as bar:
+    size = whole = estimate_bytes(search.architecture())
+    with tqdm(
+        total=max(0, whole - budget_bytes), desc="pruning", unit="B", unit_scale=True,
+        disable=not progress,
+    ) as bar:  # fmt: skip
         while size > budget_bytes:
             search.take_one()
             size = estimate_bytes(search.architecture())
-            bar.update(min(excess, excess + budget_bytes - size) // 1000 - bar.n)
+            gone = whole - max(size, budget_bytes)
+            bar.update(max(0, gone - bar.n))  # a width of its own now and then adds a few bytes
     return _slimmed(student, search.kept(), emb_dim)
 
 
