@@ -258,13 +258,12 @@ def test_every_import_is_a_stated_dependency() -> None:
         extra: {re.split(r"[<>=;!~ \[]", line)[0].lower() for line in text.split("\n") if line}
         for extra, text in lines.items()
     }
-    rooms = {"training", "monitor"}
     # Imported where it is there, and never required: each is guarded by an error or an extra.
     optional = {"matplotlib", "pyarrow", "sounddevice", "tflite-runtime", "ai-edge-litert"}
     distributions = importlib.metadata.packages_distributions()
     for path in PACKAGE.rglob("*.py"):
-        room = path.relative_to(PACKAGE).parts[0]
-        allowed = stated[""] | optional | (stated[room] if room in rooms else set())
+        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        allowed = stated[""] | optional | stated.get(room, set())
         for module in imports(path):
             top = module.split(".")[0]
             if top in sys.stdlib_module_names or top == "listen_embed":
