@@ -25,6 +25,8 @@ from listen_embed.errors import ListenEmbedError, MissingExtraError
 ROOMS = {
     "specialize": "listen_embed.training.commands",
     "monitor": "listen_embed.monitor.commands",
+    "index": "listen_embed.index.commands",
+    "search": "listen_embed.index.search_command",
 }
 COMMANDS = {
     "embed": "embed sound files; meant where no command is named",
@@ -32,6 +34,8 @@ COMMANDS = {
     "download": "fetch models for use without a network",
     "specialize": "make a small model for your own sounds (room training)",
     "monitor": "listen to a machine: states and anomalies (room monitor)",
+    "index": "make an index of embeddings (room index)",
+    "search": "find in an index what sounds like a sound (room index)",
 }
 
 _INTERRUPTED, _BROKEN_PIPE = 128 + signal.SIGINT, 128 + 13

@@ -14,6 +14,7 @@
     ├── RuntimeUnavailableError (ImportError)  no TFLite interpreter is installed
     ├── HeadError (ValueError)                 a head used wrongly, or on another model's embeddings
     ├── OutputError (OSError)                  a result cannot be written
+    ├── IndexFileError (OSError)               an index that is damaged, foreign or another model's
     ├── BatchError                             some of many files failed; the rest is done
     └── MissingExtraError (ImportError)        an optional room whose packages are missing
 
@@ -75,6 +76,10 @@ class HeadError(ListenEmbedError, ValueError):
 
 class OutputError(ListenEmbedError, OSError):
     """A result cannot be written; what stood at its place before is untouched."""
+
+
+class IndexFileError(ListenEmbedError, OSError):
+    """An index is damaged, no index at all, or holds another model's embeddings."""
 
 
 class BatchError(ListenEmbedError):

@@ -1,0 +1,192 @@
+"""How fast is search, and how much does the approximate one miss? Writes docs/SEARCH.md's figures.
+
+    python benchmarks/index.py SOUNDS --cache vectors.npy [--rows 1000000] [--docs docs/SEARCH.md]
+
+SOUNDS is a folder of recordings. Every row is the embedding of another crop of them: a random
+second of a random file, at a random speed and level, in half of the cases mixed with another one.
+Embedding a million takes half an hour of one core; the rows are kept in the cache, and a second run
+goes on from there. Queries are crops that are not in the index. Everything runs on one thread; the
+times are CPU times, the median of the queries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import numpy as np
+import soundfile
+from tqdm import tqdm
+
+from listen_embed import Embedder
+from listen_embed.index import Index
+from listen_embed.index.build import Builder
+from listen_embed.index.results import Rows
+from listen_embed.jobs import find_sounds
+
+MODEL = "sea/64/general"
+N_QUERIES, K = 200, 10
+SPEEDS = (0.7, 1.4)
+LEVELS_DB = (-30.0, 10.0)
+_SAVED_ROWS = 5_000
+
+
+class Crops:
+    """Random crops of recordings, the same for the same seed."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.paths = [sound.path for sound in find_sounds(str(folder))]
+        self.rng = np.random.default_rng(seed)
+        self._sounds: dict[Path, tuple[np.ndarray, int]] = {}
+
+    def draw(self) -> tuple[np.ndarray, int]:
+        """Return samples of one frame or a little more, and the rate to read them at."""
+        samples, sr = self._second()
+        if self.rng.random() < 0.5:
+            other, _ = self._second(len(samples))
+            samples = samples + 10 ** (self.rng.uniform(-12, 6) / 20) * other
+        level = 10 ** (self.rng.uniform(*LEVELS_DB) / 20)
+        speed = np.exp(self.rng.uniform(*np.log(SPEEDS)))
+        return (level * samples).astype(np.float32), round(sr * speed / 100) * 100
+
+    def _second(self, n_samples: int = 0) -> tuple[np.ndarray, int]:
+        path = self.paths[self.rng.integers(len(self.paths))]
+        if path not in self._sounds:
+            samples, sr = soundfile.read(path, dtype="float32", always_2d=True)
+            self._sounds[path] = samples.mean(axis=1), sr
+        samples, sr = self._sounds[path]
+        wanted = n_samples or int(SPEEDS[1] * sr)
+        begin = self.rng.integers(max(1, len(samples) - wanted))
+        return np.resize(samples[begin : begin + wanted], wanted), sr
+
+
+def embedded(folder: Path, n_rows: int, cache: Path, seed: int) -> np.ndarray:
+    """Return float32 (n_rows, 64), from the cache as far as it goes."""
+    rows = np.load(cache, allow_pickle=False) if cache.exists() else np.zeros((0, 64), np.float32)
+    embedder = Embedder(MODEL, threads=1)
+    with tqdm(total=n_rows, initial=len(rows), unit=" crops", mininterval=10) as bar:
+        while len(rows) < n_rows:
+            crops = Crops(folder, seed + len(rows))
+            n_new = min(_SAVED_ROWS, n_rows - len(rows))
+            new = [first_frame(embedder, *crops.draw()) for _ in range(n_new)]
+            rows = np.concatenate([rows, new])
+            part = cache.with_name(cache.name + ".part.npy")
+            np.save(part, rows)
+            os.replace(part, cache)
+            bar.update(n_new)
+    return rows[:n_rows]
+
+
+def first_frame(embedder: Embedder, samples: np.ndarray, sr: int) -> np.ndarray:
+    """Return the embedding of the first frame, float32 (64,)."""
+    return embedder.stream(sr, center=False, hop_size=10.0).push(samples, last=True)[0][0]
+
+
+def build(folder: Path, rows: np.ndarray) -> dict[str, float]:
+    """Make the index; return CPU seconds and megabytes of its parts."""
+    embedder = Embedder(MODEL)
+    builder = Builder(folder, is_new=True)
+    begin = time.process_time()
+    with builder.adding():
+        for first in range(0, len(rows), 1_000):
+            vectors = rows[first : first + 1_000]
+            starts = np.arange(len(vectors), dtype=float)
+            name, digest = embedder.spec.name, embedder.digest
+            builder.add(Rows(f"sound-{first}", vectors, starts, starts + 1, name, digest))
+    exact_s, exact_mb = time.process_time() - begin, _megabytes(folder)
+    begin = time.process_time()
+    with Builder(folder, is_new=False).adding() as adder:
+        adder.approximate()
+    graph_s, graph_mb = time.process_time() - begin, _megabytes(folder) - exact_mb
+    return {"exact_s": exact_s, "exact_mb": exact_mb, "graph_s": graph_s, "graph_mb": graph_mb}
+
+
+def _megabytes(folder: Path) -> float:
+    return sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+
+
+def timed(index: Index, queries: np.ndarray, approximate: bool) -> tuple[float, list[set[int]]]:
+    """Return the median CPU milliseconds of a query, and the rows that each one found."""
+    index.search(queries[0], K, distinct=False, approximate=approximate)
+    times, found = [], []
+    for query in queries:
+        begin = time.process_time()
+        hits = index.search(query, K, distinct=False, approximate=approximate)
+        times.append(1000 * (time.process_time() - begin))
+        found.append({hit.row for hit in hits})
+    return float(np.median(times)), found
+
+
+def true_neighbours(rows: np.ndarray, queries: np.ndarray) -> list[set[int]]:
+    """Return the K nearest by float32 cosine."""
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return [set(np.argsort(-(unit @ query))[:K].tolist()) for query in queries]
+
+
+def recall(found: list[set[int]], true: list[set[int]]) -> float:
+    """Return the share of true neighbours that were found."""
+    return float(np.mean([len(f & t) / K for f, t in zip(found, true, strict=True)]))
+
+
+def report(rows: np.ndarray, queries: np.ndarray) -> str:
+    """Measure and return the table."""
+    true = true_neighbours(rows, queries)
+    folder = Path(tempfile.mkdtemp(prefix="index-")) / "sounds.idx"
+    try:
+        cost = build(folder, rows)
+        index = Index(folder)
+        exact_ms, exact = timed(index, queries, approximate=False)
+        piecewise_ms, _ = timed(Index(folder, kept_bytes=0), queries[:20], approximate=False)
+        graph_ms, near = timed(index, queries, approximate=True)
+    finally:
+        shutil.rmtree(folder.parent)
+    return "\n".join(
+        [
+            f"{len(rows):,} rows of `{MODEL}`, {len(queries)} queries, one thread:",
+            "",
+            "| search | a query | recall@10 | on disk | CPU time to build |",
+            "|---|--:|--:|--:|--:|",
+            f"| exact, rows kept in memory | {exact_ms:.1f} ms | {recall(exact, true):.3f} "
+            f"| {cost['exact_mb']:.0f} MB | {cost['exact_s']:.1f} s |",
+            f"| exact, rows widened for each query | {piecewise_ms:.1f} ms "
+            f"| {recall(exact, true):.3f} | | |",
+            f"| `--approximate` | {graph_ms:.2f} ms | {recall(near, true):.3f} "
+            f"| {cost['graph_mb']:.0f} MB more | {cost['graph_s']:.0f} s more |",
+            "",
+            "Recall is the share of the ten nearest rows by float32 arithmetic; float16 swaps "
+            "rows that are equally far to the third digit.",
+        ]
+    )
+
+
+def main() -> None:
+    """Embed what is missing, measure, print; with --docs replace the figures between markers."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("sounds", type=Path)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--docs", type=Path)
+    args = parser.parse_args()
+    everything = embedded(args.sounds, args.rows + N_QUERIES, args.cache, seed=0)
+    rng = np.random.default_rng(1)
+    order = rng.permutation(len(everything))
+    text = report(everything[order[N_QUERIES:]], everything[order[:N_QUERIES]])
+    print(text)
+    if args.docs:
+        marked = re.compile(r"(<!-- index -->\n).*?(\n<!-- /index -->)", re.DOTALL)
+        docs = args.docs.read_text(encoding="utf-8")
+        args.docs.write_text(marked.sub(lambda m: m[1] + text + m[2], docs), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
