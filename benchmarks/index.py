@@ -2,10 +2,10 @@
 
     python benchmarks/index.py SOUNDS --cache vectors.npy [--rows 1000000] [--docs docs/SEARCH.md]
 
-SOUNDS is a folder of recordings. Every row is the embedding of another crop of them: a random
-second of a random file, at a random speed and level, in half of the cases mixed with another one.
-Embedding a million takes half an hour of one core; the rows are kept in the cache, and a second run
-goes on from there. Queries are crops that are not in the index. Everything runs on one thread; the
+SOUNDS is a folder of recordings. The rows are embeddings of varied crops of them: eight seconds of
+a random file at a random speed and level, in half of the cases mixed with another one, a frame every
+half second. Embedding a million takes half an hour of one core; the rows are kept in the cache, and
+a second run goes on from there. Queries are crops that are not in the index. Everything runs on one thread; the
 times are CPU times, the median of the queries.
 """
 
@@ -24,6 +24,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import soundfile
+import soxr
 from tqdm import tqdm
 
 from listen_embed import Embedder
@@ -34,60 +35,62 @@ from listen_embed.jobs import find_sounds
 
 MODEL = "sea/64/general"
 N_QUERIES, K = 200, 10
+CROP_SECONDS, HOP_SIZE = 8.0, 0.5
 SPEEDS = (0.7, 1.4)
 LEVELS_DB = (-30.0, 10.0)
-_SAVED_ROWS = 5_000
+_SAVED_CROPS = 200
 
 
 class Crops:
-    """Random crops of recordings, the same for the same seed."""
+    """Random crops of recordings at the model's rate."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, sr: int) -> None:
         self.paths = [sound.path for sound in find_sounds(str(folder))]
-        self.rng = np.random.default_rng(seed)
-        self._sounds: dict[Path, tuple[np.ndarray, int]] = {}
+        self.sr = sr
+        self._sounds: dict[Path, np.ndarray] = {}
 
-    def draw(self) -> tuple[np.ndarray, int]:
-        """Return samples of one frame or a little more, and the rate to read them at."""
-        samples, sr = self._second()
-        if self.rng.random() < 0.5:
-            other, _ = self._second(len(samples))
-            samples = samples + 10 ** (self.rng.uniform(-12, 6) / 20) * other
-        level = 10 ** (self.rng.uniform(*LEVELS_DB) / 20)
-        speed = np.exp(self.rng.uniform(*np.log(SPEEDS)))
-        return (level * samples).astype(np.float32), round(sr * speed / 100) * 100
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """Return CROP_SECONDS of sound, float32."""
+        samples = self._crop(rng)
+        if rng.random() < 0.5:
+            samples = samples + 10 ** (rng.uniform(-12, 6) / 20) * self._crop(rng)
+        return (10 ** (rng.uniform(*LEVELS_DB) / 20) * samples).astype(np.float32)
 
-    def _second(self, n_samples: int = 0) -> tuple[np.ndarray, int]:
-        path = self.paths[self.rng.integers(len(self.paths))]
+    def _crop(self, rng: np.random.Generator) -> np.ndarray:
+        samples = self._sound(self.paths[rng.integers(len(self.paths))])
+        n_read = int(CROP_SECONDS * self.sr * np.exp(rng.uniform(*np.log(SPEEDS))))
+        begin = rng.integers(max(1, len(samples) - n_read))
+        read = np.resize(samples[begin : begin + n_read], n_read)
+        positions = np.linspace(0, n_read - 1, int(CROP_SECONDS * self.sr))
+        return np.interp(positions, np.arange(n_read), read)
+
+    def _sound(self, path: Path) -> np.ndarray:
         if path not in self._sounds:
             samples, sr = soundfile.read(path, dtype="float32", always_2d=True)
-            self._sounds[path] = samples.mean(axis=1), sr
-        samples, sr = self._sounds[path]
-        wanted = n_samples or int(SPEEDS[1] * sr)
-        begin = self.rng.integers(max(1, len(samples) - wanted))
-        return np.resize(samples[begin : begin + wanted], wanted), sr
+            self._sounds[path] = soxr.resample(samples.mean(axis=1), sr, self.sr).astype(np.float16)
+        return self._sounds[path].astype(np.float32)
 
 
-def embedded(folder: Path, n_rows: int, cache: Path, seed: int) -> np.ndarray:
+def embedded(folder: Path, n_rows: int, cache: Path, seed: int = 0) -> np.ndarray:
     """Return float32 (n_rows, 64), from the cache as far as it goes."""
     rows = np.load(cache, allow_pickle=False) if cache.exists() else np.zeros((0, 64), np.float32)
-    embedder = Embedder(MODEL, threads=1)
-    with tqdm(total=n_rows, initial=len(rows), unit=" crops", mininterval=10) as bar:
+    embedder = Embedder(MODEL, threads=1, center=False, hop_size=HOP_SIZE)
+    crops = Crops(folder, embedder.spec.front_end.sample_rate)
+    with tqdm(total=n_rows, initial=len(rows), unit=" rows", mininterval=10) as bar:
         while len(rows) < n_rows:
-            crops = Crops(folder, seed + len(rows))
-            n_new = min(_SAVED_ROWS, n_rows - len(rows))
-            new = [first_frame(embedder, *crops.draw()) for _ in range(n_new)]
-            rows = np.concatenate([rows, new])
+            rng = np.random.default_rng([seed, len(rows)])
+            pieces = [frames(embedder, crops.draw(rng), crops.sr) for _ in range(_SAVED_CROPS)]
+            rows = np.concatenate([rows, *pieces])
             part = cache.with_name(cache.name + ".part.npy")
             np.save(part, rows)
             os.replace(part, cache)
-            bar.update(n_new)
+            bar.update(sum(map(len, pieces)))
     return rows[:n_rows]
 
 
-def first_frame(embedder: Embedder, samples: np.ndarray, sr: int) -> np.ndarray:
-    """Return the embedding of the first frame, float32 (64,)."""
-    return embedder.stream(sr, center=False, hop_size=10.0).push(samples, last=True)[0][0]
+def frames(embedder: Embedder, samples: np.ndarray, sr: int) -> np.ndarray:
+    """Return the embeddings of the frames that lie inside, float32 (n, 64)."""
+    return embedder.stream(sr).push(samples)[0]
 
 
 def build(folder: Path, rows: np.ndarray) -> dict[str, float]:
@@ -177,7 +180,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--docs", type=Path)
     args = parser.parse_args()
-    everything = embedded(args.sounds, args.rows + N_QUERIES, args.cache, seed=0)
+    everything = embedded(args.sounds, args.rows + N_QUERIES, args.cache)
     rng = np.random.default_rng(1)
     order = rng.permutation(len(everything))
     text = report(everything[order[N_QUERIES:]], everything[order[:N_QUERIES]])
