@@ -3,10 +3,10 @@
     python benchmarks/index.py SOUNDS --cache vectors.npy [--rows 1000000] [--docs docs/SEARCH.md]
 
 SOUNDS is a folder of recordings. The rows are embeddings of varied crops of them: eight seconds of
-a random file at a random speed and level, in half of the cases mixed with another one, a frame every
-half second. Embedding a million takes half an hour of one core; the rows are kept in the cache, and
-a second run goes on from there. Queries are crops that are not in the index. Everything runs on one thread; the
-times are CPU times, the median of the queries.
+a random file at a random speed and level, in half of the cases mixed with another one, a frame
+every half second. Embedding a million takes half an hour of one core; the rows are kept in the
+cache, and a second run goes on from there. Queries are rows that are not in the index. Everything
+runs on one thread; the times are CPU times, the median of the queries.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from listen_embed.errors import ListenEmbedError, MissingExtraError
 ROOMS = {
     "specialize": "listen_embed.training.commands",
     "monitor": "listen_embed.monitor.commands",
+    "bulk": "listen_embed.bulk.commands",
     "index": "listen_embed.index.commands",
     "search": "listen_embed.index.search_command",
 }
@@ -34,6 +35,7 @@ COMMANDS = {
     "download": "fetch models for use without a network",
     "specialize": "make a small model for your own sounds (room training)",
     "monitor": "listen to a machine: states and anomalies (room monitor)",
+    "bulk": "embed archives on one machine or many (room bulk)",
     "index": "make an index of embeddings (room index)",
     "search": "find in an index what sounds like a sound (room index)",
 }
