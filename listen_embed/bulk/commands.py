@@ -199,12 +199,13 @@ def _verify(args: argparse.Namespace) -> int:
     from listen_embed.bulk.manifest import Job
 
     job = Job.read(args.out)
-    n_problems = 0
-    for n_problems, problem in enumerate(problems(job), 1):
+    is_well = True
+    for problem in problems(job):
+        is_well = False
         print(problem)
-    if not n_problems:
+    if is_well:
         print(f"all {job.n_shards:,} shards are there; every recording has rows or a failure")
-    return FAILED if n_problems else OK
+    return OK if is_well else FAILED
 
 
 def _failures(args: argparse.Namespace) -> int:
