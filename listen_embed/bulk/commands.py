@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -117,7 +118,7 @@ def _run(args: argparse.Namespace) -> int:
     console = Console(args.quiet)
     shards = jobs.left_to_do(job, args.shard)
     n_left = sum(ref.n_files for ref in shards)
-    with Progress(n_left, stream=open(os.devnull, "w") if args.quiet else None) as progress:
+    with Progress(n_left, stream=io.StringIO() if args.quiet else None) as progress:
         failed = jobs.run(
             job,
             shards,

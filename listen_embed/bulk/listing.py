@@ -99,7 +99,9 @@ def _archive(protocol: str, url: str) -> Any:
     """Return an archive; its table of contents is read once for all members of a shard."""
     import fsspec
 
-    return fsspec.filesystem(protocol, fo=url)
+    is_packed = url.lower().endswith((".gz", ".tgz"))
+    options = {"compression": "gzip"} if is_packed else {}
+    return fsspec.filesystem(protocol, fo=url, **options)
 
 
 def _archive_protocol(path: str) -> str:

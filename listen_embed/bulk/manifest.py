@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self, get_args
 
-from listen_embed.bulk.place import Place, place
+from listen_embed.bulk.place import Place, absolute, place
 from listen_embed.errors import InputError, OutputError
 
 Dtype = Literal["float32", "float16", "int8"]
@@ -158,7 +158,7 @@ class Job:
             ) from error
         except ValueError as error:
             raise InputError(f"{url}/{JOB}: damaged ({error})") from error
-        return cls._from(url, facts)
+        return cls._from(absolute(url), facts)
 
     @classmethod
     def _from(cls, url: str, facts: Any) -> Self:
@@ -234,7 +234,7 @@ def freeze(url: str, settings: Settings, items: Iterable[Item]) -> tuple[Job, in
         The folder has a job with other settings.
     """
     folder = place(url)
-    job = Job(url, settings)
+    job = Job(absolute(url), settings)
     if folder.exists(JOB):
         job = Job.read(url)
         job.check_same(settings)

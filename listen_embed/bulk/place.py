@@ -137,10 +137,19 @@ class Place:
             return False
 
 
-@lru_cache(maxsize=32)
 def place(url: str) -> Place:
     """Return a folder by its URL, the same object each time."""
+    return _place(absolute(url))
+
+
+@lru_cache(maxsize=32)
+def _place(url: str) -> Place:
     return Place(url)
+
+
+def absolute(url: str) -> str:
+    """Return a URL that means the same in another process, whose folder may be another."""
+    return url if ":" in url else os.path.abspath(url)
 
 
 def filesystem(url: str) -> tuple[Any, str]:
