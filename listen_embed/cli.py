@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-from listen_embed import embed_command, model_commands
+from listen_embed import embed_command, label_command, model_commands
 from listen_embed.console import FAILED, OK, PROGRAM, USAGE, Console, UsageError
 from listen_embed.errors import ListenEmbedError, MissingExtraError
 
@@ -33,6 +33,7 @@ COMMANDS = {
     "embed": "embed sound files; meant where no command is named",
     "models": "list the models there are",
     "download": "fetch models for use without a network",
+    "label": "label sounds by a head, for Raven, Audacity, Kaleidoscope or R",
     "specialize": "make a small model for your own sounds (room training)",
     "monitor": "listen to a machine: states and anomalies (room monitor)",
     "bulk": "embed archives on one machine or many (room bulk)",
@@ -116,6 +117,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     if command in ROOMS:
         return _parse_for_room(command, parser, subparsers, arguments)
     model_commands.register(subparsers)
+    label_command.register(subparsers)
     return parser.parse_args(arguments)
 
 
