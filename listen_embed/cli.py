@@ -26,6 +26,7 @@ ROOMS = {
     "specialize": "listen_embed.training.commands",
     "monitor": "listen_embed.monitor.commands",
     "bulk": "listen_embed.bulk.commands",
+    "export": "listen_embed.onnx.commands",
     "index": "listen_embed.index.commands",
     "search": "listen_embed.index.search_command",
 }
@@ -36,6 +37,7 @@ COMMANDS = {
     "label": "label sounds by a head, for Raven, Audacity, Kaleidoscope or R",
     "specialize": "make a small model for your own sounds (room training)",
     "monitor": "listen to a machine: states and anomalies (room monitor)",
+    "export": "write a model for another runtime (room onnx)",
     "bulk": "embed archives on one machine or many (room bulk)",
     "index": "make an index of embeddings (room index)",
     "search": "find in an index what sounds like a sound (room index)",
