@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-# The first with DFT as it is now. The next one quantises to 16 bits, too, but onnxruntime 1.31 trips
-# over 8 bits in it when it moves transpositions, so it is used only where it must be.
+# The first with DFT as it is now. The next one quantises to 16 bits, too, but onnxruntime 1.31
+# trips over 8 bits in it when it moves transpositions, so it is used only where it must be.
 OPSET, OPSET_16_BITS = 20, 21
 IR_VERSION = 10
 

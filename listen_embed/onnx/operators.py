@@ -46,9 +46,9 @@ class Converter:
         self._values[self.network.input] = self.rounded(value, self.tensor(self.network.input))
         for operator in self.network.operators:
             if operator.kind not in _OPERATORS:
-                known = ", ".join(sorted(_OPERATORS))
                 raise ConversionError(
-                    f"no ONNX for the operator {operator.kind}; known are {known}"
+                    f"no ONNX is known here for the operator {operator.kind}; "
+                    f"for these it is: {', '.join(sorted(_OPERATORS))}"
                 )
             result = _OPERATORS[operator.kind](self, operator)
             result = self._activated(result, operator)
@@ -129,15 +129,16 @@ class Converter:
     def _activated(self, value: str, operator: Operator) -> str:
         number = getattr(operator.options, "fusedActivationFunction", 0)
         kinds = schema().ActivationFunctionType
-        limits = {
-            kinds.NONE: None,
+        limits: dict[int, tuple[float, float | None]] = {
             kinds.RELU: (0.0, None),
             kinds.RELU6: (0.0, 6.0),
             kinds.RELU_N1_TO_1: (-1.0, 1.0),
         }
+        if number == kinds.NONE:
+            return value
         if number not in limits:
             raise ConversionError(f"{operator.kind}: an activation that is not known here")
-        return self.clipped(value, *limits[number]) if limits[number] else value
+        return self.clipped(value, *limits[number])
 
     def clipped(self, value: str, low: float, high: float | None) -> str:
         """Return a value within limits."""
