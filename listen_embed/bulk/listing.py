@@ -46,8 +46,10 @@ def find(urls: Iterable[str], suffixes: frozenset[str] = AUDIO_SUFFIXES) -> Iter
 
 def _in_folder(fs: Any, path: str, suffixes: frozenset[str]) -> Iterator[Item]:
     for _, folders, files in fs.walk(path, detail=True):
-        for name in [name for name in folders if name.startswith(".")]:
-            del folders[name]
+        visible = sorted(name for name in folders if not name.startswith("."))
+        kept = {name: folders[name] for name in visible}
+        folders.clear()
+        folders.update(kept)  # what the walk goes on with, in this order
         for name in sorted(files):
             if not name.startswith("."):
                 info = files[name]

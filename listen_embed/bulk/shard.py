@@ -55,7 +55,7 @@ def embed_shard(job: Job, ref: ShardRef) -> Report:
     embedder = _embedder(job.settings)
     try:
         return _written(job, ref, embedder, job.items(ref))
-    except (ListenEmbedError, OSError) as error:
+    except Exception as error:  # storages raise what they like; the other shards go on
         return Report(ref.part, ref.n_files, error=f"{type(error).__name__}: {error}")
 
 

@@ -42,6 +42,14 @@ def test_a_folder(folder: Path) -> None:
     assert content(items[2]) == b"x/c.mp3"
 
 
+def test_folders_come_in_order(tmp_path: Path) -> None:
+    for name in ("z/1.wav", "m/2.wav", "a/3.wav", "m/b/4.wav", "0.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = names(list(listing.find([str(tmp_path)])), tmp_path)
+    assert found == ["0.wav", "a/3.wav", "m/2.wav", "m/b/4.wav", "z/1.wav"]
+
+
 def test_a_named_file_is_taken_whatever_it_is(folder: Path) -> None:
     (item,) = listing.find([str(folder / "notes.txt")])
     assert content(item) == b"notes.txt"
