@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,4 +44,3 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         s3fs.S3FileSystem(use_listings_cache=False).mkdir("archive")
         yield "s3://archive"
     server.stop()
-    assert threading.active_count() < 20
