@@ -109,6 +109,20 @@ def plain_loop(sounds: Path) -> float:
     return (time.process_time() - begin) / len(paths)
 
 
+def same_process(sounds: Path) -> float:
+    """Return CPU seconds a file of the shard function where the plain loop runs."""
+    from listen_embed.bulk.shard import embed_shard
+
+    with tempfile.TemporaryDirectory(prefix="bulk-") as folder:
+        job = planned(sounds, f"{folder}/out")
+        refs = list(job.shards())
+        embed_shard(job, refs[0])
+        begin = time.process_time()
+        for ref in refs:
+            embed_shard(job, ref)
+        return (time.process_time() - begin) / job.n_files
+
+
 def engine_cost(name: str, sounds: Path) -> tuple[float, float]:
     """Return the workers' CPU seconds a file, and the CPU seconds of everything else together."""
     with tempfile.TemporaryDirectory(prefix="bulk-") as folder:
@@ -158,9 +172,11 @@ def cost(n_files: int) -> str:
         sounds = Path(folder, "sounds")
         write_sounds(sounds, n_files)
         before = plain_loop(sounds)
+        shards = same_process(sounds)
         measured = {name: engine_cost(name, sounds) for name in ENGINES}
         plain = (before + plain_loop(sounds)) / 2
     lines.append(f"| plain loop | {1000 * plain:.1f} ms | 1 | |")
+    lines.append(f"| shards, same process | {1000 * shards:.1f} ms | {shards / plain:.2f} | |")
     for name, (a_file, fixed) in measured.items():
         lines.append(f"| {name} | {1000 * a_file:.1f} ms | {a_file / plain:.2f} | {fixed:.1f} s |")
     return "\n".join([*lines, "", on_paper(measured["ray"][0])])
