@@ -66,6 +66,36 @@ def find(
     return max(fitting, key=lambda spec: spec.default)
 
 
+# What edgel3 and openl3 called things, and how to say it here.
+_FOREIGN = ("retrain_type", "sparsity", "input_repr", "content_type", "embedding_size", "model")
+
+
+def check_foreign(
+    foreign: Mapping[str, Any], model_type: Any = None, emb_dim: int | None = None
+) -> None:
+    """Raise `InputError` with the call that is meant if arguments of edgel3 or openl3 are given."""
+    if not foreign:
+        return
+    unknown = [name for name in foreign if name not in _FOREIGN]
+    if unknown:
+        raise InputError(
+            f"unknown argument {', '.join(unknown)}; allowed are model_type, emb_dim, variant, "
+            "hop_size, center, frame_size, layout, threads, progress"
+        )
+    raise InputError(f"{', '.join(foreign)}: say {_new_call(foreign, model_type, emb_dim)}")
+
+
+def _new_call(old: Mapping[str, Any], model_type: Any, emb_dim: int | None) -> str:
+    if "model" in old:
+        return "embedder = Embedder(...) once, then embedder.embed(audio, sr)"
+    if "retrain_type" in old or "sparsity" in old:
+        variant = f"{old.get('retrain_type', 'ft')}-{old.get('sparsity', 95.45)}"
+        return f'get_embedding(audio, sr, "sparse", variant="{variant}")'
+    size = old.get("embedding_size", emb_dim or 6144)
+    variant = f"l3-{old.get('content_type', 'music')}-{old.get('input_repr', 'mel256')}"
+    return f'get_embedding(audio, sr, "teacher", {size}, variant="{variant}")'
+
+
 def load_folder(folder: str | os.PathLike[str]) -> ModelSpec:
     """Return the model that a folder holds: ``model.toml`` and the .tflite that it names."""
     card = Path(folder) / CARD
@@ -178,6 +208,11 @@ def _no_such_model(request: _Request) -> str:
     )
     candidates = of_type or sorted({s.model_type for s in models()} | {s.name for s in models()})
     closest = difflib.get_close_matches(wanted.lower(), candidates, n=1, cutoff=0.0)
+    if request.model_type in ("openl3", "l3", "edgel3"):
+        existing += (
+            '. OpenL3 is get_embedding(audio, sr, "teacher", 512, variant="l3-env-mel256"), '
+            'EdgeL3 get_embedding(audio, sr, "sparse", variant="ft-95.45")'
+        )
     return (
         f"no model with {request}. {existing}. Closest: {closest[0]}. "
         "All of them: listen-embed models"

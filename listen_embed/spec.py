@@ -253,7 +253,7 @@ class Download:
         return f"sha256:{self.sha256}" if self.sha256 else f"git-blob:{self.git_blob}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ModelSpec:
     """One model: its name, its front end, its network's file, and facts about it.
 
@@ -278,6 +278,9 @@ class ModelSpec:
         Where a published file comes from.
     size_bytes, macs : int
         Size of the .tflite and multiply-accumulates of one frame; 0 without a network.
+    clip : {"mean", "whole"}
+        How `Embedder.embed_clip` makes one vector of a clip: the mean over its frames, or one pass
+        over all of it, which needs a network that takes any length.
     """
 
     model_type: str
@@ -291,10 +294,16 @@ class ModelSpec:
     download: Download | None = field(default=None, repr=False)
     size_bytes: int = 0
     macs: int = 0
+    clip: Literal["mean", "whole"] = "mean"
 
     def __post_init__(self) -> None:
+        if self.clip not in ("mean", "whole"):
+            raise InputError(f'clip is {self.clip!r}; allowed are "mean" and "whole"')
         if not isinstance(self.emb_dim, int) or self.emb_dim < 1:
             raise InputError(f"emb_dim is {self.emb_dim!r}; allowed are whole numbers from 1")
+
+    def __repr__(self) -> str:
+        return f"ModelSpec({self.name!r}, {self.front_end.sample_rate} Hz, {self.licence})"
 
     @property
     def name(self) -> str:
