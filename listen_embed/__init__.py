@@ -1,8 +1,8 @@
 """Sound in, embeddings out, on anything from a microcontroller to a cluster.
 
 The public names are loaded when they are first used, so importing the package costs next to
-nothing: `get_embedding`, `Embedder` and `Stream` for sound in memory, `process_file` and
-`embed_files` for files, `registry` for what there is, `heads` for small learners, and the errors.
+nothing: `get_embedding`, `get_clip_embedding`, `Embedder` and `Stream` for sound in memory,
+`process_file` and `embed_files` for files, `registry` for what there is, `heads` for small learners, and the errors.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ _HOMES = {
     "ModelSpec": "spec",
     "Stream": "embedder",
     "embed_files": "files",
+    "get_clip_embedding": "embedder",
     "get_embedding": "embedder",
     "process_file": "files",
 }

@@ -3,6 +3,7 @@ from listen_embed import heads as heads
 from listen_embed import registry as registry
 from listen_embed.embedder import Embedder as Embedder
 from listen_embed.embedder import Stream as Stream
+from listen_embed.embedder import get_clip_embedding as get_clip_embedding
 from listen_embed.embedder import get_embedding as get_embedding
 from listen_embed.errors import ListenEmbedError as ListenEmbedError
 from listen_embed.errors import ListenEmbedWarning as ListenEmbedWarning
@@ -20,6 +21,7 @@ __all__ = [
     "Stream",
     "embed_files",
     "errors",
+    "get_clip_embedding",
     "get_embedding",
     "heads",
     "process_file",

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from listen_embed.errors import AudioFileError, InputError
-from listen_embed.kaiser import KaiserBest
+from listen_embed.polyphase import KaiserBest
 from listen_embed.spec import Resampler
 
 if TYPE_CHECKING:
@@ -173,8 +173,8 @@ def _channels_last(samples: NDArray[Any], layout: Layout | None) -> NDArray[Any]
         return samples.T  # torchaudio's (1, n) is mono however it is read
     if layout is None and is_long:
         raise InputError(
-            f"audio has shape {samples.shape}: is it {rows} clips of {columns} samples, or one clip "
-            f'of {rows} channels? Say layout="batch" for the first, layout="channels-first" for '
+            f"audio has shape {samples.shape}: is it {rows} clips of {columns} samples, or one "
+            f'clip of {rows} channels? Say layout="batch" for the first, layout="channels-first" for '
             "the second; (samples, channels) needs no layout"
         )
     return samples

@@ -68,8 +68,9 @@ class Embedder:
         (``listen-embed models`` says which do); None takes the model's own, mostly one second.
     threads : int, optional
         Threads of the interpreter; None takes two where there are two cores.
-    progress : bool
-        Show a progress bar if the model must be downloaded.
+    progress : bool, optional
+        If the model must be downloaded, None says so on standard error, with a bar on a terminal;
+        True shows the bar anywhere, False is quiet.
 
     Attributes
     ----------
@@ -106,7 +107,7 @@ class Embedder:
         center: bool = True,
         frame_size: float | None = None,
         threads: int | None = None,
-        progress: bool = False,
+        progress: bool | None = None,
     ) -> None:
         published = registry.find(model_type, emb_dim, variant)
         self.hop_size = audio_.check_hop(hop_size)
@@ -389,7 +390,7 @@ def _loaded(
     variant: str | None,
     frame_size: float | None,
     threads: int | None,
-    progress: bool,
+    progress: bool | None,
     stamp: tuple[int, ...],
 ) -> Embedder:
     return Embedder(
@@ -403,7 +404,7 @@ def _loaded(
 
 
 def _kept_embedder(
-    model_type: PathLike | None, emb_dim: int | None, progress: bool, **options: Any
+    model_type: PathLike | None, emb_dim: int | None, progress: bool | None, **options: Any
 ) -> Embedder:
     """Return an embedder of the last few used, or a new one; a folder that changed is read anew."""
     spec = registry.find(model_type, emb_dim, options["variant"])
@@ -426,7 +427,7 @@ def get_embedding(
     frame_size: float | None = ...,
     layout: Layout | None = ...,
     threads: int | None = ...,
-    progress: bool = ...,
+    progress: bool | None = ...,
 ) -> tuple[list[Embedding], list[Timestamps]]: ...
 @overload
 def get_embedding(
@@ -441,7 +442,7 @@ def get_embedding(
     frame_size: float | None = ...,
     layout: Layout | None = ...,
     threads: int | None = ...,
-    progress: bool = ...,
+    progress: bool | None = ...,
 ) -> Embedded: ...
 def get_embedding(
     audio: Any,
@@ -455,7 +456,7 @@ def get_embedding(
     frame_size: float | None = None,
     layout: Layout | None = None,
     threads: int | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
     **foreign: Any,
 ) -> Any:
     """Embed a clip, or a batch of clips, with a model chosen by its name.
@@ -509,7 +510,7 @@ def get_clip_embedding(
     variant: str | None = None,
     layout: Layout | None = None,
     threads: int | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Embedding:
     """Return one vector for a whole clip, or one for each clip of a batch.
 
@@ -623,8 +624,8 @@ def _warn_of(n_samples: int, peak: float, sr: int, frame: float, what: str) -> N
         _warn(f"{what} is silent: its embedding is that of digital silence")
     if peak > _FAR_ABOVE_ONE:
         _warn(
-            f"{what} reaches {peak:g} where float samples lie in [-1, 1]; are they integers? Divide "
-            "them by full scale (32768 for 16 bits), or hand them over as int16"
+            f"{what} reaches {peak:g} where float samples lie in [-1, 1]; are they integers? "
+            "Divide them by full scale (32768 for 16 bits), or hand them over as int16"
         )
     if n_samples / sr < frame:
         _warn(

@@ -136,8 +136,8 @@ class Framer:
     def _count_in_all(self) -> int:
         covering = count_frames(self._n_received, self.frame_samples, self.hop)
         n_sound = self._n_received - self._n_zeros
-        # Hops longer than frames, or than the sound, would lead out of the sound.
-        if self.hop > min(self.frame_samples, n_sound):
+        # Hops longer than frames would lead out of the sound; shorter ones see it to its end.
+        if self.hop > self.frame_samples:
             return min(covering, count_before(n_sound, self.hop))
         return covering
 

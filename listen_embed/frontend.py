@@ -10,6 +10,7 @@ same, the work a fraction.
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Callable
 from functools import cached_property, lru_cache
@@ -24,16 +25,12 @@ from listen_embed.spec import FrontEnd
 
 # The Fourier transform, and what it is fastest in. scipy's in float32 takes half the time, and its
 # rounding is that of float32; numpy's works in float64 whatever it is given.
-rfft: Callable[[NDArray[Any]], NDArray[Any]]
-RFFT_TYPE: type[np.floating[Any]]
-try:
-    from scipy.fft import rfft
+rfft: Callable[[NDArray[Any]], NDArray[Any]] = np.fft.rfft
+RFFT_TYPE: type[np.floating[Any]] = np.float64
+if importlib.util.find_spec("scipy") is not None:
+    import scipy.fft
 
-    RFFT_TYPE = np.float32
-except ImportError:
-    from numpy.fft import rfft
-
-    RFFT_TYPE = np.float64
+    rfft, RFFT_TYPE = scipy.fft.rfft, np.float32
 
 Array = NDArray[np.float32]
 
@@ -325,9 +322,7 @@ def _preemphasised(signal: Array, factor: float) -> Array:
     return signal[..., 1:] - np.float32(factor) * signal[..., :-1]
 
 
-def _padded_stretch(
-    frames: Frames, front_end: FrontEnd, begin: int, end: int
-) -> tuple[Array, int]:
+def _padded_stretch(frames: Frames, front_end: FrontEnd, begin: int, end: int) -> tuple[Array, int]:
     """Return each frame's padded signal from `begin` on to at least `end`, and where it begins.
 
     Positions count from the frame's first sample; those outside the frame are padding.

@@ -21,8 +21,9 @@ from listen_embed.spec import Download, FrontEnd, ModelSpec
 
 CARD = "model.toml"
 _MAX_CARD_BYTES = 1_000_000
-# edgel3 called its pruned models "sparse".
-_ALIASES = {"sparse": "pruned"}
+_DEFAULT_TYPE = "sea"
+# edgel3 called its pruned models "sparse": that type, and of its variants only edgel3's own.
+_SPARSE, _SPARSE_VARIANTS = "sparse", ("ft-", "kd-")
 
 
 @lru_cache(maxsize=1)
@@ -58,6 +59,8 @@ def find(
     _check_arguments(model_type, emb_dim, variant)
     if model_type is not None and _is_folder(model_type):
         return _from_folder(model_type, emb_dim, variant)
+    if (model_type, emb_dim, variant) == (None, None, None):
+        return _default()
     name = None if model_type is None else os.fspath(model_type)
     named = _Request.parse(name, emb_dim, variant)
     fitting = [spec for spec in models() if named.fits(spec)]
@@ -96,6 +99,19 @@ def _new_call(old: Mapping[str, Any], model_type: Any, emb_dim: int | None) -> s
     return f'get_embedding(audio, sr, "teacher", {size}, variant="{variant}")'
 
 
+def _default() -> ModelSpec:
+    """Return the model that is meant where none is named: the best ranked one in the package."""
+    shipped = [spec for spec in _shipped() if spec.model_type == _DEFAULT_TYPE]
+    if not shipped:
+        raise ModelNotFoundError(
+            "the default model is missing: this installation lacks the package "
+            "listen_embed.weights. Install listen-embed anew (in a checkout: pip install -e .; a "
+            "folder listen_embed/ in the working directory may hide the installed one), or name a "
+            "model"
+        )
+    return max(shipped, key=lambda spec: spec.default)
+
+
 def load_folder(folder: str | os.PathLike[str]) -> ModelSpec:
     """Return the model that a folder holds: ``model.toml`` and the .tflite that it names."""
     card = Path(folder) / CARD
@@ -128,7 +144,8 @@ class _Request:
     """The three parts of a name, each of which may be open."""
 
     def __init__(self, model_type: str | None, emb_dim: int | None, variant: str | None) -> None:
-        self.model_type = _ALIASES.get(model_type, model_type) if model_type else None
+        self.is_sparse = model_type == _SPARSE
+        self.model_type = "pruned" if self.is_sparse else model_type
         self.emb_dim = emb_dim
         self.variant = variant
 
@@ -164,6 +181,7 @@ class _Request:
             self.model_type in (None, spec.model_type)
             and self.emb_dim in (None, spec.emb_dim)
             and self.variant in (None, spec.variant)
+            and (spec.variant.startswith(_SPARSE_VARIANTS) or not self.is_sparse)
         )
 
     def __str__(self) -> str:

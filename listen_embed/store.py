@@ -19,6 +19,7 @@ import hashlib
 import logging
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,15 +39,16 @@ _CHUNK_BYTES = 1 << 16
 State = Literal["built in", "on disk", "cached", "to download"]
 
 
-def load(spec: ModelSpec, progress: bool = False) -> bytes:
+def load(spec: ModelSpec, progress: bool | None = None) -> bytes:
     """Return the bytes of a model's .tflite, fetching it first if need be.
 
     Parameters
     ----------
     spec : ModelSpec
         A model with a network.
-    progress : bool
-        Show a progress bar while downloading.
+    progress : bool, optional
+        Of a download: None says so in a line on standard error, with a bar if that is a terminal;
+        True shows the bar anywhere, False is quiet.
 
     Raises
     ------
@@ -58,7 +60,7 @@ def load(spec: ModelSpec, progress: bool = False) -> bytes:
     return _read(fetch(spec, progress))
 
 
-def fetch(spec: ModelSpec, progress: bool = False) -> Path:
+def fetch(spec: ModelSpec, progress: bool | None = None) -> Path:
     """Return the path of a model's .tflite, downloading and converting it first if need be."""
     if spec.file is not None:
         return spec.file
@@ -122,7 +124,9 @@ def _read(path: Path) -> bytes:
     return content
 
 
-def _fetch_into(target: Path, spec: ModelSpec, download: Download, progress: bool) -> None:
+def _fetch_into(target: Path, spec: ModelSpec, download: Download, progress: bool | None) -> None:
+    if progress is not False:
+        print(f"listen-embed: fetching {spec.name} ({download.urls[0]})", file=sys.stderr)
     with _workspace(target.parent) as folder:
         published = folder / download.file_name
         obtain(download, published, progress)
@@ -165,7 +169,7 @@ def _publish(content: bytes, target: Path, folder: Path) -> None:
         raise CacheError(f"{target}: cannot be written ({error.strerror})") from error
 
 
-def obtain(download: Download, target: Path, progress: bool = False) -> None:
+def obtain(download: Download, target: Path, progress: bool | None = None) -> None:
     """Write a published file to `target`, verified, from the first address that has it.
 
     Raises
@@ -220,12 +224,8 @@ class _BoundedFile:
             raise DownloadError("more bytes arrive than the published file has; stopped")
         return self._file.write(chunk)
 
-    def flush(self) -> None:
-        """Do as files do: pooch asks for it after every chunk."""
-        self._file.flush()
 
-
-def _copy(address: str, target: Path, limit: int, progress: bool) -> None:
+def _copy(address: str, target: Path, limit: int, progress: bool | None) -> None:
     with open(target, "wb") as file:
         sink = _BoundedFile(file, limit)
         if _is_url(address):
@@ -240,26 +240,22 @@ def _copy(address: str, target: Path, limit: int, progress: bool) -> None:
             raise DownloadError(f"cannot be read ({error.strerror})") from error
 
 
-def _download(address: str, sink: _BoundedFile, progress: bool) -> None:
-    import pooch
+def _download(address: str, sink: _BoundedFile, progress: bool | None) -> None:
     import requests
+    from tqdm import tqdm
 
-    responses: list[requests.Response] = []
-    fetcher = pooch.HTTPDownloader(
-        progressbar=progress,
-        chunk_size=_CHUNK_BYTES,
-        timeout=_TIMEOUT_SECONDS,
-        hooks={"response": lambda response, **_: responses.append(response)},
-    )
+    shows_bar = sys.stderr.isatty() if progress is None else progress
     try:
-        fetcher(address, sink, None)
+        with requests.get(address, stream=True, timeout=_TIMEOUT_SECONDS) as response:
+            response.raise_for_status()
+            size = int(response.headers.get("content-length", 0)) or None
+            with tqdm(total=size, unit="B", unit_scale=True, disable=not shows_bar) as bar:
+                for chunk in response.iter_content(_CHUNK_BYTES):
+                    bar.update(sink.write(chunk))
     except DownloadError:
         raise
     except (OSError, ValueError) as error:  # requests' errors are OSErrors
         raise DownloadError(f"download failed ({error})") from error
-    finally:
-        for response in responses:
-            response.close()
 
 
 def _verify(path: Path, download: Download) -> None:

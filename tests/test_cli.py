@@ -289,7 +289,7 @@ def test_the_program_embeds(tmp_path: Path) -> None:
 
 
 _HEAVY = (
-    "matplotlib", "tqdm", "h5py", "numba", "requests", "pooch", "pyarrow", "torch", "tensorflow",
+    "matplotlib", "tqdm", "h5py", "numba", "requests", "pyarrow", "torch", "tensorflow",
     "multiprocessing", "concurrent", "ai_edge_litert", "tflite_runtime", "resampy", "PIL",
 )  # fmt: skip
 
