@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from listen_embed import audio as audio_
-from listen_embed import registry, store
+from listen_embed import registry, self_check, store
 from listen_embed.errors import InputError, ListenEmbedWarning
 from listen_embed.framing import Framer, Frames, hop_in_samples
 from listen_embed.frontend import FeatureExtractor, statistics
@@ -100,6 +100,11 @@ class Embedder:
         self._network = Network(content, n_threads) if self.spec.has_network else None
         if self._network is not None:
             _check_fits(self._network, self.spec)
+        if self.spec.file is not None:
+            self_check.run(self.spec.file.parent, self.digest, self._embed_golden)
+
+    def _embed_golden(self, audio: NDArray[Any], sr: int) -> Embedding:
+        return self.stream(sr, hop_size=self_check.HOP, center=True).push(audio, last=True)[0]
 
     def __repr__(self) -> str:
         return f"Embedder({self.spec.name!r}, hop_size={self.hop_size}, center={self.center})"

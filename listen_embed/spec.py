@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from listen_embed.errors import InputError
 Resampler = Literal["soxr", "kaiser_best"]
 Padding = Literal["none", "end", "same", "reflect"]
 
+_SHA256 = re.compile("([0-9a-f]{64})?")
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "features": ("log-mel", "waveform"),
     "resampler": get_args(Resampler),
@@ -269,6 +271,8 @@ class ModelSpec:
         Rank among models of its type that fit a request: the highest wins, 0 must be asked for.
     file : Path or None
         The .tflite, where it is on this disk already (in the wheel, or a model folder).
+    sha256 : str
+        Digest of `file`, hexadecimal, which it is checked against; empty where it is not stated.
     download : Download or None
         Where a published file comes from.
     size_bytes, macs : int
@@ -283,6 +287,7 @@ class ModelSpec:
     source: str = ""
     default: int = 0
     file: Path | None = None
+    sha256: str = ""
     download: Download | None = field(default=None, repr=False)
     size_bytes: int = 0
     macs: int = 0
@@ -290,6 +295,8 @@ class ModelSpec:
     def __post_init__(self) -> None:
         if not isinstance(self.emb_dim, int) or self.emb_dim < 1:
             raise InputError(f"emb_dim is {self.emb_dim!r}; allowed are whole numbers from 1")
+        if not isinstance(self.sha256, str) or not _SHA256.fullmatch(self.sha256):
+            raise InputError(f"sha256 is {self.sha256!r}; allowed are 64 hexadecimal digits")
 
     @property
     def name(self) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import math
 import os
 import secrets
 import zipfile
@@ -20,13 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from listen_embed import npz
 from listen_embed.errors import HeadError
 from listen_embed.heads._checks import Codes, Floats, Label, as_labels
 from listen_embed.heads._identity import Embeds, Identity
 
 FORMAT = 2
 MAX_BYTES = 256 * 2**20
-_MAX_ARRAYS = 64
 _OVERHEAD = 2**20  # more than a zip of so many arrays adds
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment of a zip: equal heads make equal files
 
@@ -76,7 +75,7 @@ def reading(path: PathLike, embedder: Embeds | None) -> Iterator[Record]:
     """Give a file's record, once it is of the embedder's model; all that goes wrong: HeadError."""
     asked = Identity.of(embedder)
     with _refusing(path):
-        record = Record(_read_arrays(Path(path)))
+        record = Record(npz.read(Path(path), MAX_BYTES))
         if record.whole("format", 0, 2**31) != FORMAT:
             raise ValueError(f"its format is {record.whole('format', 0, 2**31)}, not {FORMAT}")
         kept = record.identity()
@@ -93,32 +92,6 @@ def _refusing(path: PathLike) -> Iterator[None]:
     except Exception as error:  # hostile bytes trip parsers in ways that no list would cover
         message = f"{path} is no head file that can be used: {error or type(error).__name__}. "
         raise HeadError(message + "Teach and save it again with this version.") from error
-
-
-def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    if not path.is_file():
-        raise FileNotFoundError("there is no such file")
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"it has {path.stat().st_size} bytes, allowed are {MAX_BYTES}")
-    with zipfile.ZipFile(path) as archive:
-        infos = archive.infolist()
-        if len(infos) > _MAX_ARRAYS or sum(info.file_size for info in infos) > MAX_BYTES:
-            raise ValueError("its arrays are too many or too large")
-        if any(info.compress_type != zipfile.ZIP_STORED for info in infos):
-            raise ValueError("its arrays are compressed")
-        return {info.filename.removesuffix(".npy"): _parse(archive.read(info)) for info in infos}
-
-
-def _parse(data: bytes) -> NDArray[Any]:
-    """Return the array in an .npy; its header is held against the bytes before it is believed."""
-    stream = io.BytesIO(data)
-    if np.lib.format.read_magic(stream) != (1, 0):
-        raise ValueError("an array has an unknown version")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    if dtype.kind not in "fiU" or math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
-        raise ValueError(f"an array of {dtype} and shape {shape} is not what it should be")
-    flat = np.frombuffer(data, dtype, offset=stream.tell())
-    return flat.reshape(shape, order="F" if fortran else "C")
 
 
 class Record:
