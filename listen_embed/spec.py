@@ -21,6 +21,8 @@ from listen_embed.errors import InputError
 Resampler = Literal["soxr", "kaiser_best"]
 Padding = Literal["none", "end", "same", "reflect"]
 
+# Of a frame's windows, and of the mel filters: 64 MB each. The largest published has 0.5 million.
+_MAX_VALUES = 1 << 24
 _SHA256 = re.compile("([0-9a-f]{64})?")
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "features": ("log-mel", "waveform"),
@@ -133,7 +135,8 @@ class FrontEnd:
         self._require("f_max", self.f_min < self.f_max or not self.n_mels)
         self._require("dynamic_range", self.dynamic_range >= 0)
         self._require("log_floor", self.log_floor >= 0 and self.log_floor + self.log_offset > 0)
-        self._require("n_steps", self.n_steps >= 1)
+        self._require("n_steps", 1 <= self.n_steps <= _MAX_VALUES // self.n_fft)
+        self._require("n_mels", self.n_mels <= _MAX_VALUES // self.n_fft)
 
     def _check_type(self, name: str, wanted: str) -> None:
         value = getattr(self, name)
