@@ -296,7 +296,9 @@ def _kinds(record: type[Any]) -> list[tuple[str, Any]]:
     return [(name, kind) for name, kind in hints.items() if isinstance(kind, type | UnionType)]
 
 
-_KINDS = {record: _kinds(record) for record in (Event, Entry, Checkpoint, TracePoint)}
+_KINDS: dict[Any, list[tuple[str, Any]]] = {
+    record: _kinds(record) for record in (Event, Entry, Checkpoint, TracePoint)
+}
 _CHECKPOINT_FIELDS = tuple(Checkpoint.__dataclass_fields__)
 
 
