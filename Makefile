@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check wheel students benchmarks clean
+.PHONY: help demo test check fuzz wheel students benchmarks clean
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -37,6 +37,10 @@ check: $(VENV)/.all ## ruff, mypy and the architecture
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+fuzz: $(VENV)/.all ## fuzz all that reads outside bytes, until stopped: make fuzz RUNS=3000
+	$(BIN)/pip install --quiet --editable ".[fuzz]"
+	$(BIN)/python -m fuzz $(if $(RUNS),--runs $(RUNS))
 
 wheel: $(VENV)/.all ## build the wheel into dist/
 	$(BIN)/python -m build --wheel
