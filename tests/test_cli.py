@@ -18,8 +18,9 @@ from listen_embed import cli
 from listen_embed.errors import MissingExtraError
 from listen_embed.files import package_version
 
-from .program import finished, (
+from .program import (
     COMMAND,
+    finished,
     names_in,
     peak_memory_mb,
     run,
