@@ -40,7 +40,7 @@ check: $(VENV)/.all ## ruff, mypy and the architecture
 
 docs: $(VENV)/.core ## build the API reference into docs/_build/
 	$(BIN)/pip install --quiet --editable ".[docs]"
-	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build
+	$(BIN)/python -W error::UserWarning -m sphinx -W --keep-going -q docs docs/_build
 
 fuzz: $(VENV)/.all ## fuzz all that reads outside bytes, until stopped: make fuzz RUNS=3000
 	$(BIN)/pip install --quiet --editable ".[fuzz]"
