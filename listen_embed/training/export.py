@@ -1,7 +1,7 @@
 """A trained student -> a model folder that the whole package accepts wherever a model's name goes.
 
     my-model/
-        model.toml      name, front end and facts: all that the package reads
+        model.toml      name, front end, digest and facts: all that the package reads
         model.tflite    int8
         float/          the same model in float32, a model folder of its own
         README.md       the model card: settings, seed, data, licence, how to use it
