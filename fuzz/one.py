@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["listen_embed", "zipfile", "tomllib"]):
+_SCHEMA = "ai_edge_litert.schema_py_generated"  # the readers import it only when they run
+
+with atheris.instrument_imports(
+    include=["listen_embed", "zipfile", "tomllib", "flatbuffers", _SCHEMA]
+):
+    importlib.import_module(_SCHEMA)
     from fuzz import targets
 
 

@@ -40,6 +40,7 @@ CORPUS = Path(__file__).parent / "corpus"
 STORAGE_BYTES = 64  # of the only storage that a pickle can refer to
 
 _MAX_BYTES = 1 << 20  # that an unpacked file may hold
+_MAX_FRAME = 1 << 18  # samples that are worth hearing
 _MEMORY = Path("/dev/shm")  # where a file costs no time
 _CRC = slice(12, 16)  # of a framed block
 
@@ -71,6 +72,8 @@ def model_card(data: bytes) -> None:
     """Load the model.toml of a folder and let its front end hear a frame."""
     with _file(data, registry.CARD) as path:
         front_end = registry.load_folder(path.parent).front_end
+    if front_end.frame_samples > _MAX_FRAME:
+        return
     framer = Framer(front_end.frame_samples, Fraction(front_end.frame_samples), center=False)
     frame = np.ones(front_end.frame_samples, np.float32)
     for frames in framer.push(frame, last=True).batches(1):
