@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check wheel students benchmarks clean
+.PHONY: help demo test check docs fuzz wheel students benchmarks clean
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -38,6 +38,14 @@ check: $(VENV)/.all ## ruff, mypy and the architecture
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(VENV)/.core ## build the API reference into docs/_build/
+	$(BIN)/pip install --quiet --editable ".[docs]"
+	$(BIN)/python -W error::UserWarning -m sphinx -W --keep-going -q docs docs/_build
+
+fuzz: $(VENV)/.all ## fuzz all that reads outside bytes, until stopped: make fuzz RUNS=3000
+	$(BIN)/pip install --quiet --editable ".[fuzz]"
+	$(BIN)/python -m fuzz $(if $(RUNS),--runs $(RUNS))
+
 wheel: $(VENV)/.all ## build the wheel into dist/
 	$(BIN)/python -m build --wheel
 
@@ -49,4 +57,4 @@ benchmarks: $(VENV)/.all ## quality and speed tables: make benchmarks DATA=folde
 	$(BIN)/python benchmarks/speed.py --readme README.md
 
 clean: ## remove everything that make made
-	rm -rf $(VENV) .demo build dist *.egg-info
+	rm -rf $(VENV) .demo .fuzz docs/_build build dist *.egg-info

@@ -17,7 +17,7 @@ normal, *others = sys.argv[1:]
 embedder = listen_embed.Embedder("logmel", hop_size=0.05, center=False)
 embedding, _ = embedder.embed_file(normal)
 first, second = np.array_split(embedding, 2)
-anomaly = Anomaly("knn", model=embedder.spec.name, digest=embedder.digest).learn(first)
+anomaly = Anomaly(embedder, kind="knn").learn(first)
 usual = float(np.median(anomaly.score(second)))
 
 print(f"score 1: as far from the first half of {normal} as its own second half")

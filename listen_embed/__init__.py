@@ -2,7 +2,8 @@
 
 The public names are loaded when they are first used, so importing the package costs next to
 nothing: `get_embedding`, `get_clip_embedding`, `Embedder` and `Stream` for sound in memory,
-`process_file` and `embed_files` for files, `registry` for what there is, `heads` for small learners, and the errors.
+`process_file` and `embed_files` for files, `registry` for what there is, `heads` for small
+learners, and the errors.
 """
 
 from __future__ import annotations

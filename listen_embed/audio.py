@@ -174,8 +174,8 @@ def _channels_last(samples: NDArray[Any], layout: Layout | None) -> NDArray[Any]
     if layout is None and is_long:
         raise InputError(
             f"audio has shape {samples.shape}: is it {rows} clips of {columns} samples, or one "
-            f'clip of {rows} channels? Say layout="batch" for the first, layout="channels-first" for '
-            "the second; (samples, channels) needs no layout"
+            f'clip of {rows} channels? Say layout="batch" for the first, layout="channels-first" '
+            "for the second; (samples, channels) needs no layout"
         )
     return samples
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from listen_embed import audio as audio_
-from listen_embed import registry, store
+from listen_embed import registry, self_check, store
 from listen_embed.audio import Layout
 from listen_embed.errors import ConversionError, InputError, ListenEmbedWarning
 from listen_embed.framing import Framer, Frames, hop_in_samples, start_of
@@ -118,6 +118,11 @@ class Embedder:
         content = store.load(self.spec, progress) if self.spec.has_network else b""
         self.digest = published.digest(content)
         self._network = _network_of(self.spec, content, n_threads, frame_size)
+        if published.file is not None and frame_size is None:
+            self_check.run(published.file.parent, self.digest, self._embed_golden)
+
+    def _embed_golden(self, audio: NDArray[Any], sr: int) -> Embedding:
+        return self.stream(sr, hop_size=self_check.HOP, center=True).push(audio, last=True)[0]
 
     def __repr__(self) -> str:
         return f"Embedder({self.spec.name!r}, hop_size={self.hop_size}, center={self.center})"

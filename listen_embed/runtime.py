@@ -52,10 +52,12 @@ class Network:
             if n_steps is not None:
                 self._resize(n_steps)
             self._interpreter.allocate_tensors()
+            inputs = self._interpreter.get_input_details()
+            outputs = self._interpreter.get_output_details()
         except (ValueError, RuntimeError) as error:
             raise ConversionError(f"the interpreter refuses this .tflite: {error}") from error
-        self._input = _the_only("input", self._interpreter.get_input_details())
-        self._output = _the_only("output", self._interpreter.get_output_details())
+        self._input = _the_only("input", inputs)
+        self._output = _the_only("output", outputs)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Network, self._made_of
@@ -99,11 +101,21 @@ class Network:
         shaped = _quantised(inputs, self._input).reshape(len(inputs), *self.input_shape)
         outputs = np.empty((len(inputs), self.output_size), self._output["dtype"])
         for row, value in enumerate(shaped):
+            outputs[row] = self._run(value)
+        return _dequantised(outputs, self._output)
+
+    def _run(self, value: NDArray[Any]) -> NDArray[Any]:
+        """Return what one run gives, flat."""
+        try:
             with self._lock:
                 self._interpreter.set_tensor(self._input["index"], value)
                 self._interpreter.invoke()
-                outputs[row] = self._interpreter.get_tensor(self._output["index"]).ravel()
-        return _dequantised(outputs, self._output)
+                given = self._interpreter.get_tensor(self._output["index"]).ravel()
+        except (ValueError, RuntimeError) as error:  # some operators look at tensors only now
+            raise ConversionError(f"the interpreter cannot run this .tflite: {error}") from error
+        if len(given) != self.output_size:
+            raise ConversionError(f"this .tflite gives {len(given)} values, not the stated size")
+        return np.asarray(given)
 
 
 def _the_only(what: str, tensors: list[dict[str, Any]]) -> dict[str, Any]:

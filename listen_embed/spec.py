@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import numbers
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,9 @@ from listen_embed.errors import InputError
 Resampler = Literal["soxr", "kaiser_best"]
 Padding = Literal["none", "end", "same", "reflect"]
 
+# Of a frame's windows, and of the mel filters: 64 MB each. The largest published has 0.5 million.
+_MAX_VALUES = 1 << 24
+_SHA256 = re.compile("([0-9a-f]{64})?")
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "features": ("log-mel", "waveform"),
     "resampler": get_args(Resampler),
@@ -132,7 +136,8 @@ class FrontEnd:
         self._require("f_max", self.f_min < self.f_max or not self.n_mels)
         self._require("dynamic_range", self.dynamic_range >= 0)
         self._require("log_floor", self.log_floor >= 0 and self.log_floor + self.log_offset > 0)
-        self._require("n_steps", self.n_steps >= 1)
+        self._require("n_steps", 1 <= self.n_steps <= _MAX_VALUES // self.n_fft)
+        self._require("n_mels", self.n_mels <= _MAX_VALUES // self.n_fft)
 
     def _check_type(self, name: str, wanted: str) -> None:
         value = getattr(self, name)
@@ -274,6 +279,8 @@ class ModelSpec:
         Rank among models of its type that fit a request: the highest wins, 0 must be asked for.
     file : Path or None
         The .tflite, where it is on this disk already (in the wheel, or a model folder).
+    sha256 : str
+        Digest of `file`, hexadecimal, which it is checked against; empty where it is not stated.
     download : Download or None
         Where a published file comes from.
     size_bytes, macs : int
@@ -291,6 +298,7 @@ class ModelSpec:
     source: str = ""
     default: int = 0
     file: Path | None = None
+    sha256: str = ""
     download: Download | None = field(default=None, repr=False)
     size_bytes: int = 0
     macs: int = 0
@@ -301,6 +309,8 @@ class ModelSpec:
             raise InputError(f'clip is {self.clip!r}; allowed are "mean" and "whole"')
         if not isinstance(self.emb_dim, int) or self.emb_dim < 1:
             raise InputError(f"emb_dim is {self.emb_dim!r}; allowed are whole numbers from 1")
+        if not isinstance(self.sha256, str) or not _SHA256.fullmatch(self.sha256):
+            raise InputError(f"sha256 is {self.sha256!r}; allowed are 64 hexadecimal digits")
 
     def __repr__(self) -> str:
         return f"ModelSpec({self.name!r}, {self.front_end.sample_rate} Hz, {self.licence})"

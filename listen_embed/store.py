@@ -57,7 +57,20 @@ def load(spec: ModelSpec, progress: bool | None = None) -> bytes:
     ConversionError
         The published file is verified but has not the layout expected.
     """
-    return _read(fetch(spec, progress))
+    content = _read(fetch(spec, progress))
+    _check_stated(spec, content)
+    return content
+
+
+def _check_stated(spec: ModelSpec, content: bytes) -> None:
+    """Raise for a .tflite that is not the one that its folder's card states."""
+    found = hashlib.sha256(content).hexdigest()
+    if spec.sha256 not in ("", found):
+        raise VerificationError(
+            f"{spec.file}: not the file that its model.toml states (sha256 {found[:12]}…, stated "
+            f"{spec.sha256[:12]}…): damaged, or exchanged. Copy the folder again; if another file "
+            f'is meant, state it: sha256 = "{found}"'
+        )
 
 
 def fetch(spec: ModelSpec, progress: bool | None = None) -> Path:

@@ -20,6 +20,7 @@ from listen_embed.files import package_version
 
 from .program import (
     COMMAND,
+    finished,
     names_in,
     peak_memory_mb,
     run,
@@ -149,7 +150,7 @@ def interrupt_in_the_middle(
         assert time.monotonic() < deadline
         time.sleep(0.01)
     program.send_signal(number)
-    out, err = program.communicate(timeout=60)
+    out, err = finished(program)
     return subprocess.CompletedProcess([], program.returncode, out, err)
 
 
@@ -203,7 +204,7 @@ def test_what_was_done_before_ctrl_c_stays(tmp_path: Path) -> None:
         assert program.poll() is None
         time.sleep(0.01)
     program.send_signal(signal.SIGINT)
-    assert program.communicate(timeout=60)[1] == ""
+    assert finished(program)[1] == ""
     assert program.returncode == 130
     assert list(names_in(out)) == ["a.npz"]
 

@@ -1,4 +1,7 @@
-"""What users see and what holds the source together: names, imports, layers, types, the wheel."""
+"""What users see and what holds the source together: names, imports, layers, the wheel.
+
+Style, types and the layers themselves are `make check`'s.
+"""
 
 from __future__ import annotations
 
@@ -167,10 +170,6 @@ def test_import_is_as_quick_as_numpys() -> None:
 # ---- the source ------------------------------------------------------------------------------
 
 
-def test_the_layers_hold() -> None:
-    run(Path(sysconfig.get_path("scripts")) / "lint-imports", "--no-cache")
-
-
 def test_every_module_has_its_layer() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
     named = {
@@ -186,15 +185,6 @@ def test_every_module_has_its_layer() -> None:
         if (path.suffix == ".py" and path.stem != "__init__") or (path / "__init__.py").is_file()
     }
     assert there <= named, "name them in pyproject.toml, [tool.importlinter]"
-
-
-def test_types() -> None:
-    run(sys.executable, "-m", "mypy")
-
-
-def test_style() -> None:
-    run(sys.executable, "-m", "ruff", "check", ".")
-    run(sys.executable, "-m", "ruff", "format", "--check", ".")
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -226,7 +216,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of a clean copy, so that nothing left over from earlier builds gets in."""
     folder = tmp_path_factory.mktemp("wheel")
     left_out = shutil.ignore_patterns(
-        ".git", ".venv", ".*_cache", "__pycache__", "build", "dist", "*.egg-info", "training-runs"
+        ".git",
+        ".venv",
+        ".*_cache",
+        "__pycache__",
+        "build",
+        "dist",
+        "*.egg-info",
+        "training-runs",
+        ".fuzz",
     )
     shutil.copytree(ROOT, folder / "source", ignore=left_out)
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation"]

@@ -246,6 +246,8 @@ def test_a_folder_without_a_card_is_no_model(
         ("emb_dim = 12", 'emb_dim = "12"'),
         ("emb_dim = 12", "emb_dim = 0"),
         ("emb_dim = 12", "width = 12"),
+        ("macs = 1000", 'sha256 = "beef"'),
+        ("macs = 1000", "sha256 = 7"),
         ("[model]", "[[model]]"),
         ("[model]", "[modell]"),
         ("[front_end]", "[frontend]"),

@@ -1,7 +1,7 @@
 """A trained student -> a model folder that the whole package accepts wherever a model's name goes.
 
     my-model/
-        model.toml      name, front end and facts: all that the package reads
+        model.toml      name, front end, digest and facts: all that the package reads
         model.tflite    int8
         float/          the same model in float32, a model folder of its own
         README.md       the model card: settings, seed, data, licence, how to use it
@@ -15,6 +15,7 @@ The folder is written beside its final place and moved there whole.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -26,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from listen_embed import registry
+from listen_embed import registry, self_check
 from listen_embed.embedder import Embedder
 from listen_embed.errors import InputError
 from listen_embed.registry import CARD
@@ -124,6 +125,7 @@ def _write_model(folder: Path, identity: Identity, front_end: FrontEnd, model: b
     (folder / "model.tflite").write_bytes(model)
     facts = dataclasses.asdict(identity) | {
         "file": "model.tflite",
+        "sha256": hashlib.sha256(model).hexdigest(),
         "size_bytes": len(model),
         "macs": macs(model),
     }
@@ -166,9 +168,11 @@ def golden_sound() -> NDArray[np.int16]:
 def write_golden(folder: Path) -> None:
     """Write the test sound and its embedding by the model in a folder."""
     sound = golden_sound()
-    embedding, timestamps = Embedder(folder, hop_size=0.5, threads=1).embed(sound, GOLDEN_RATE)
+    embedding, timestamps = Embedder(folder, hop_size=self_check.HOP, threads=1).embed(
+        sound, GOLDEN_RATE
+    )
     np.savez_compressed(
-        folder / "golden.npz",
+        folder / self_check.FILE,
         audio=sound,
         sr=GOLDEN_RATE,
         embedding=embedding,

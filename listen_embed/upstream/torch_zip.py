@@ -5,6 +5,10 @@ Such a file is a zip: ``<name>/data.pkl`` is a pickle that describes a dictionar
 so none is run here: its instructions are read one by one, and the few that build dictionaries,
 tuples and tensors are carried out on plain data. Every other instruction, and every name that it
 mentions beyond those of tensors, is refused.
+
+An `Unpickler` whose `find_class` knows these names alone would be shorter, but not as safe: nine
+bytes that memoise under a large number take gigabytes of it, and a dictionary's key made of thirty
+nested tuples, 67 bytes, takes it half a minute to hash.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tomllib
 from dataclasses import replace
@@ -82,6 +83,7 @@ def test_what_is_written_is_read(folder: Path, trained: Trained, part: str) -> N
         assert getattr(spec, name) == getattr(IDENTITY, name)
     assert spec.file is not None
     assert spec.file.read_bytes() == model
+    assert spec.sha256 == hashlib.sha256(model).hexdigest()
     assert (spec.size_bytes, spec.macs) == (len(model), macs(model))
 
 
