@@ -16,7 +16,7 @@ from listen_embed import audio, output
 from listen_embed.batch import Options, Reach, check_jobs, in_order, reaching
 from listen_embed.embedder import DEFAULT_HOP, Embedded, Embedder, Embedding, PathLike, Timestamps
 from listen_embed.errors import BatchError, InputError, ListenEmbedError
-from listen_embed.output import Format, Provenance
+from listen_embed.output import Format, Provenance, package_version
 from listen_embed.progress import Bar, Progress, Unseen
 
 
@@ -184,13 +184,3 @@ def provenance_of(embedder: Embedder) -> Provenance:
         version=package_version(),
         emb_dim=embedder.spec.emb_dim,
     )
-
-
-def package_version() -> str:
-    """Return this package's version; ``"0+source"`` where it is not installed."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("listen-embed")
-    except PackageNotFoundError:
-        return "0+source"

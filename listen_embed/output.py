@@ -59,6 +59,16 @@ class Provenance:
         return {"model": self.model, "digest": self.digest, "version": self.version}
 
 
+def package_version() -> str:
+    """Return this package's version; ``"0+source"`` where it is not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("listen-embed")
+    except PackageNotFoundError:
+        return "0+source"
+
+
 def check_format(format: Any) -> Format:
     """Return a format's name, or raise `InputError`, or `MissingExtraError` without pyarrow."""
     if format not in FORMATS:

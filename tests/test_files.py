@@ -6,7 +6,6 @@ import inspect
 import warnings
 from collections.abc import Iterator
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from listen_embed.errors import (
     ModelNotFoundError,
     OutputError,
 )
+from listen_embed.output import package_version
 from listen_embed.progress import Bar
 
 from .program import names_in, write_sound
@@ -49,7 +49,7 @@ def test_process_file_writes_beside_the_sound(tmp_path: Path) -> None:
         np.testing.assert_array_equal(made["timestamps"], timestamps)
         assert str(made["model"]) == embedder.spec.name
         assert str(made["digest"]) == embedder.digest
-        assert str(made["version"]) == files.package_version()
+        assert str(made["version"]) == package_version()
 
 
 @pytest.mark.parametrize(
@@ -239,15 +239,3 @@ def test_the_length_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "bad.wav").write_text("not audio")
     assert files.seconds_of(tmp_path / "bad.wav") == 0.0
     assert files.seconds_of(tmp_path / "none.wav") == 0.0
-
-
-def test_the_version_is_the_installed_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(name: str) -> str:
-        raise PackageNotFoundError(name)
-
-    try:
-        assert files.package_version() == version("listen-embed")
-    except PackageNotFoundError:
-        assert files.package_version() == "0+source"
-    monkeypatch.setattr("importlib.metadata.version", fail)
-    assert files.package_version() == "0+source"

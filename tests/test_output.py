@@ -8,6 +8,7 @@ import os
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -259,3 +260,15 @@ def test_memory_does_not_grow_with_the_result(tmp_path: Path, format: output.For
         tracemalloc.stop()
     assert 600 * 32 * 256 * 4 > 19e6
     assert peak < 5e6
+
+
+def test_the_version_is_the_installed_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    try:
+        assert output.package_version() == version("listen-embed")
+    except PackageNotFoundError:
+        assert output.package_version() == "0+source"
+    monkeypatch.setattr("importlib.metadata.version", fail)
+    assert output.package_version() == "0+source"

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from listen_embed import Embedder, jobs
+from listen_embed import Embedder
+from listen_embed.cli import jobs
+from listen_embed.cli.jobs import NOWHERE, Destination, Job, destination, find_sounds, make_plan
 from listen_embed.errors import AudioFileError, InputError, OutputError
-from listen_embed.jobs import NOWHERE, Destination, Job, destination, find_sounds, make_plan
 from listen_embed.output import FORMATS
 
-from .program import write_sound
+from ..program import write_sound
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from listen_embed import registry, store
 from listen_embed.cli import main
-from listen_embed.model_commands import _with_prefix
+from listen_embed.cli.models import _with_prefix
 
 Captured = pytest.CaptureFixture[str]
 

@@ -19,7 +19,7 @@ import soundfile
 from listen_embed import Embedder
 from listen_embed.cli import main
 
-from .program import SR, names_in, write_sound
+from ..program import SR, names_in, write_sound
 
 Captured = pytest.CaptureFixture[str]
 

@@ -18,8 +18,8 @@ from listen_embed.errors import InputError, ListenEmbedError, ModelNotFoundError
 # Imported where they are used, so that help and usage errors come at once.
 if TYPE_CHECKING:
     from listen_embed.batch import Options
+    from listen_embed.cli.jobs import Destination, Job, OnExisting, Plan
     from listen_embed.embedder import Embedder
-    from listen_embed.jobs import Destination, Job, OnExisting, Plan
     from listen_embed.progress import Progress
 
 _DESCRIPTION = "Sound in, embeddings out: one vector of float32 for every hop, with its timestamp."
@@ -154,7 +154,7 @@ class _PrintVersion(argparse.Action):
     """Like argparse's own, but the version is looked up only when asked for."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from listen_embed.files import package_version
+        from listen_embed.output import package_version
 
         print(f"{PROGRAM} {package_version()}")
         parser.exit()
@@ -203,7 +203,7 @@ def _stdin_in_a_file() -> Iterator[Path]:
 
 def _plan(args: argparse.Namespace, stdin: Path | None) -> Plan:
     from listen_embed.batch import check_jobs
-    from listen_embed.jobs import make_plan
+    from listen_embed.cli.jobs import make_plan
 
     check_jobs(args.jobs)
     out, picture = _out(args), _picture(args)
@@ -217,7 +217,7 @@ def _plan(args: argparse.Namespace, stdin: Path | None) -> Plan:
 
 
 def _out(args: argparse.Namespace) -> Destination:
-    from listen_embed.jobs import NOWHERE, STDIO, Destination, destination
+    from listen_embed.cli.jobs import NOWHERE, STDIO, Destination, destination
     from listen_embed.output import FORMATS, check_format
 
     if args.out is None:
@@ -235,7 +235,7 @@ def _out(args: argparse.Namespace) -> Destination:
 
 
 def _picture(args: argparse.Namespace) -> Destination:
-    from listen_embed.jobs import NOWHERE, STDIO, destination
+    from listen_embed.cli.jobs import NOWHERE, STDIO, destination
 
     if args.plot is None:
         return NOWHERE
@@ -261,7 +261,7 @@ def _perhaps_a_command(name: str, args: argparse.Namespace) -> str:
 def _do(jobs: list[Job], args: argparse.Namespace, console: Console) -> int:
     """Do all jobs; return how many failed."""
     from listen_embed.batch import check_jobs, in_order
-    from listen_embed.jobs import work_on
+    from listen_embed.cli.jobs import work_on
 
     options = _options(args)
     with _refusing_nonsense():
