@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 _MAX_LISTED = 20
@@ -106,6 +107,12 @@ class MissingExtraError(ListenEmbedError, ImportError):
 
 class ListenEmbedWarning(UserWarning):
     """The result is defined, but probably not what was wanted (silence, a very short clip)."""
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names in a row, the first few of many with the number of the others."""
+    shown = ", ".join(names[:_MAX_LISTED])
+    return shown + (f" and {n} more" if (n := len(names) - _MAX_LISTED) > 0 else "")
 
 
 def blame(name: str | os.PathLike[str], error: Exception) -> str:

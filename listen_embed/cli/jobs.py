@@ -2,15 +2,15 @@
 
 In: arguments as typed. Out: jobs, with errors for the arguments that name nothing. One rule names
 results: a file's suffix decides its format; in a folder every sound gets ``<stem>.<format>``, below
-the same subfolders as it has below the folder that was named.
+the same subfolders as it has below the folder that was named. Sounds that differ in their suffixes
+only, ``x.wav`` and ``x.flac``, keep them: ``x.wav.<format>``, ``x.flac.<format>``.
 """
 
 from __future__ import annotations
 
-import glob
 import os
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,16 +21,11 @@ from listen_embed.batch import Reach, reaching
 from listen_embed.embedder import Embedded, Embedder
 from listen_embed.errors import AudioFileError, InputError, ListenEmbedError, OutputError
 from listen_embed.files import provenance_of
+from listen_embed.finder import Sound, find_sounds
 from listen_embed.output import FORMATS, Format, Pieces
 
 STDIO = "-"
 STDIN_NAME = "stdin"
-# What a folder is searched for; a file named on its own may have any name. libsndfile's formats.
-AUDIO_SUFFIXES = frozenset(
-    {".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"}
-    | {".rf64", ".snd", ".w64", ".wav"}
-)
-
 OnExisting = Literal["refuse", "replace", "keep"]
 
 
@@ -58,10 +53,10 @@ class Destination:
         """Whether it can take only one result."""
         return self.to_stdout or self.file is not None
 
-    def path_for(self, below: Path) -> Path | None:
-        """Return the file that the result of a sound goes to; `below` is its path in its folder."""
+    def path_for(self, stem: Path) -> Path | None:
+        """Return the file for a result; `stem` is its path in a folder, but for the format."""
         if self.folder is not None:
-            return self.folder / below.with_suffix(f".{self.suffix}")
+            return self.folder / stem.with_name(f"{stem.name}.{self.suffix}")
         return self.file
 
 
@@ -137,14 +132,6 @@ class Plan:
     n_kept: int = 0
 
 
-@dataclass(frozen=True)
-class Sound:
-    """A sound file found; `below` is its path in the folder that was named."""
-
-    path: Path
-    below: Path
-
-
 def make_plan(
     arguments: Iterable[str],
     out: Destination,
@@ -179,13 +166,13 @@ def make_plan(
             f"{len(sounds)} sound files cannot go into one file; name a folder, such as results/"
         )
     takers: dict[Path, Sound] = {}
-    for sound in sounds:
+    for sound, stem in zip(sounds, _stems(sounds), strict=True):
         name = STDIN_NAME if sound.path == stdin else str(sound.path)
         job = Job(
             source=sound.path,
             name=name,
-            target=out.path_for(sound.below),
-            picture=picture.path_for(sound.below),
+            target=out.path_for(stem),
+            picture=picture.path_for(stem),
             to_stdout=out.to_stdout,
             format=_as_format(out.suffix),
         )
@@ -198,6 +185,14 @@ def make_plan(
         except OutputError as error:
             plan.failures.append((name, error))
     return plan
+
+
+def _stems(sounds: Sequence[Sound]) -> list[Path]:
+    """Return every sound's path in its folder without its suffix, unless that tells two apart."""
+    names = dict.fromkeys(sound.below for sound in sounds)
+    n_of = Counter(name.with_suffix("") for name in names)
+    stems = [sound.below.with_suffix("") for sound in sounds]
+    return [s if n_of[s] == 1 else sound.below for s, sound in zip(stems, sounds, strict=True)]
 
 
 def _as_format(suffix: str) -> Format:
@@ -213,57 +208,6 @@ def _sounds(arguments: Iterable[str], plan: Plan, stdin: Path | None) -> Iterato
             yield from find_sounds(argument)
         except AudioFileError as error:
             plan.failures.append((argument, error))
-
-
-def find_sounds(argument: str) -> list[Sound]:
-    """Return the sound files that an argument names, sorted.
-
-    Parameters
-    ----------
-    argument : str
-        A file, taken whatever its suffix; a folder, searched with its subfolders for
-        `AUDIO_SUFFIXES`, leaving out hidden names; or a pattern, in which ``**`` crosses folders.
-
-    Raises
-    ------
-    AudioFileError
-        It names nothing.
-    """
-    path = Path(argument)
-    if path.is_dir():
-        return _in_folder(path)
-    if path.exists() or not glob.has_magic(argument):
-        if not path.exists():
-            raise AudioFileError(f"{argument}: does not exist")
-        return [Sound(path, Path(path.name))]
-    found = sorted(glob.glob(argument, recursive=True))
-    if not found:
-        raise AudioFileError(f"{argument}: no file has a name of this pattern")
-    files = [Path(name) for name in found if not Path(name).is_dir()]
-    return [Sound(file, Path(file.name)) for file in files] or _in_folders(found)
-
-
-def _in_folders(names: list[str]) -> list[Sound]:
-    return [sound for name in names for sound in _in_folder(Path(name))]
-
-
-def _in_folder(folder: Path) -> list[Sound]:
-    sounds = [
-        Sound(Path(parent, name), Path(parent, name).relative_to(folder))
-        for parent, folders, names in os.walk(folder)
-        for name in _visible(folders, names)
-        if Path(name).suffix.lower() in AUDIO_SUFFIXES
-    ]
-    if not sounds:
-        known = " ".join(sorted(AUDIO_SUFFIXES))
-        raise AudioFileError(f"{folder}: holds no sound files ({known})")
-    return sorted(sounds, key=lambda sound: sound.path)
-
-
-def _visible(folders: list[str], names: list[str]) -> list[str]:
-    """Return the names without hidden ones, and keep os.walk out of hidden folders."""
-    folders[:] = [name for name in folders if not name.startswith(".")]
-    return [name for name in names if not name.startswith(".")]
 
 
 def _is_kept(job: Job, out: Destination, picture: Destination, on_existing: OnExisting) -> bool:
