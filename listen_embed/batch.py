@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from listen_embed import registry, store
@@ -63,6 +64,7 @@ class Options:
     variant: str | None = None
     hop_size: float = DEFAULT_HOP
     center: bool = True
+    frame_size: float | None = None
     threads: int | None = None
     hush: bool = False
 
@@ -83,6 +85,7 @@ class Options:
             variant=self.variant,
             hop_size=self.hop_size,
             center=self.center,
+            frame_size=self.frame_size,
             threads=self.threads,
             progress=progress,
         )
@@ -90,9 +93,9 @@ class Options:
 
 def check_jobs(jobs: Any) -> int:
     """Return a number of processes, 0 being one per core, or raise `InputError`."""
-    if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 0:
+    if isinstance(jobs, bool) or not isinstance(jobs, Integral) or jobs < 0:
         raise InputError(f"jobs is {jobs!r}; allowed are whole numbers, 0 meaning one per core")
-    return jobs or os.cpu_count() or 1
+    return int(jobs) or os.cpu_count() or 1
 
 
 def reaching(pieces: Iterable[Embedded], reach: Reach) -> Iterator[Embedded]:

@@ -14,7 +14,6 @@
     ├── RuntimeUnavailableError (ImportError)  no TFLite interpreter is installed
     ├── HeadError (ValueError)                 a head used wrongly, or on another model's embeddings
     ├── OutputError (OSError)                  a result cannot be written
-    ├── BatchError                             some of many files failed; the rest is done
     └── MissingExtraError (ImportError)        an optional room whose packages are missing
 
 Each also is the builtin error in brackets, so handlers written for those keep working.
@@ -25,7 +24,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 _MAX_LISTED = 20
 
@@ -76,29 +74,6 @@ class HeadError(ListenEmbedError, ValueError):
 
 class OutputError(ListenEmbedError, OSError):
     """A result cannot be written; what stood at its place before is untouched."""
-
-
-class BatchError(ListenEmbedError):
-    """Some of many files failed; raised after the others are done.
-
-    Parameters
-    ----------
-    failures : list of (Path, ListenEmbedError)
-        Each file with its error, in the order given.
-    n_files : int
-        How many files there were.
-    """
-
-    def __init__(self, failures: list[tuple[Path, ListenEmbedError]], n_files: int) -> None:
-        super().__init__(failures, n_files)
-        self.failures = failures
-        self.n_files = n_files
-
-    def __str__(self) -> str:
-        lines = [f"  {blame(path, error)}" for path, error in self.failures[:_MAX_LISTED]]
-        if len(self.failures) > _MAX_LISTED:
-            lines.append(f"  and {len(self.failures) - _MAX_LISTED} more: see .failures")
-        return "\n".join([f"{len(self.failures)} of {self.n_files} files failed:", *lines])
 
 
 class MissingExtraError(ListenEmbedError, ImportError):

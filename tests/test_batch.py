@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from listen_embed import batch
@@ -149,6 +150,7 @@ def test_a_worker_that_is_terminated_tidies_up(tmp_path: Path) -> None:
 def test_jobs_are_checked() -> None:
     assert check_jobs(3) == 3
     assert check_jobs(0) == os.cpu_count()
+    assert type(check_jobs(np.int64(3))) is int
     for wrong in (-1, 1.5, "2", True, None):
         with pytest.raises(InputError, match="allowed are whole numbers"):
             check_jobs(wrong)
