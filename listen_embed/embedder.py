@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import os
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -19,7 +17,7 @@ from numpy.typing import NDArray
 from listen_embed import audio as audio_
 from listen_embed import registry, store
 from listen_embed.audio import Layout
-from listen_embed.errors import ConversionError, InputError, ListenEmbedWarning
+from listen_embed.errors import ConversionError, InputError, warn
 from listen_embed.framing import Framer, Frames, hop_in_samples, start_of
 from listen_embed.frontend import FeatureExtractor, statistics
 from listen_embed.runtime import Network
@@ -620,26 +618,17 @@ def _peak(samples: audio_.Samples) -> float:
 
 def _warn_of(n_samples: int, peak: float, sr: int, frame: float, what: str) -> None:
     if peak == 0:
-        _warn(f"{what} is silent: its embedding is that of digital silence")
+        warn(f"{what} is silent: its embedding is that of digital silence")
     if peak > _FAR_ABOVE_ONE:
-        _warn(
+        warn(
             f"{what} reaches {peak:g} where float samples lie in [-1, 1]; are they integers? Divide "
             "them by full scale (32768 for 16 bits), or hand them over as int16"
         )
     if n_samples / sr < frame:
-        _warn(
+        warn(
             f"{what} lasts {n_samples / sr:.3f} s, less than one frame of {frame:.3f} s; zeros "
             "fill it up"
         )
-
-
-def _warn(message: str) -> None:
-    """Warn at the line that called this package, however deep inside it is noticed."""
-    level, frame = 2, inspect.currentframe()
-    frame = frame.f_back if frame else None
-    while frame and frame.f_globals.get("__name__", "").startswith("listen_embed."):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, ListenEmbedWarning, stacklevel=level)
 
 
 def _joined(pieces: Iterator[Embedded], emb_dim: int) -> Embedded:

@@ -21,11 +21,16 @@ Each also is the builtin error in brackets, so handlers written for those keep w
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 _MAX_LISTED = 20
+_TAKER: ContextVar[Callable[[str], None] | None] = ContextVar("taker of warnings", default=None)
 
 
 class ListenEmbedError(Exception):
@@ -82,6 +87,28 @@ class MissingExtraError(ListenEmbedError, ImportError):
 
 class ListenEmbedWarning(UserWarning):
     """The result is defined, but probably not what was wanted (silence, a very short clip)."""
+
+
+def warn(message: str) -> None:
+    """Warn at the line that called this package, however deep inside it is noticed."""
+    if (take := _TAKER.get()) is not None:
+        take(message)
+        return
+    level, frame = 2, inspect.currentframe()
+    frame = frame.f_back if frame else None
+    while frame and frame.f_globals.get("__name__", "").startswith("listen_embed."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, ListenEmbedWarning, stacklevel=level)
+
+
+@contextmanager
+def taking_warnings(take: Callable[[str], None]) -> Iterator[None]:
+    """Hand what `warn` is told inside the block to `take`; other threads keep their way."""
+    token = _TAKER.set(take)
+    try:
+        yield
+    finally:
+        _TAKER.reset(token)
 
 
 def listed(names: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from listen_embed import batch
 from listen_embed.batch import Options, check_jobs, in_order, reaching
@@ -111,6 +112,20 @@ def test_warnings_arrive(tmp_path: Path, jobs: int) -> None:
     short = write_sound(tmp_path / "short.wav", seconds=0.3)
     with pytest.warns(ListenEmbedWarning, match="short.wav lasts 0.300 s"):
         run(count_frames, [short], jobs)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_many_warnings_are_summed_up(sounds: list[Path], tmp_path: Path, jobs: int) -> None:
+    silent = tmp_path / "silent.wav"
+    soundfile.write(silent, np.zeros(32_000), 16_000)
+    short = [write_sound(tmp_path / f"short {i}.wav", seconds=0.3) for i in range(9)]
+    with pytest.warns(ListenEmbedWarning) as caught:
+        run(count_frames, [*short, sounds[0], silent], jobs)
+    messages = [str(warning.message) for warning in caught]
+    assert len([m for m in messages if "lasts 0.300 s" in m]) == 5
+    assert len([m for m in messages if "silent.wav is silent" in m]) == 1
+    assert messages[-1] == "4 more files, 9 in all, with this warning: zeros fill it up"
+    assert {warning.filename for warning in caught} == {__file__}
 
 
 def test_a_process_that_dies_is_told(sounds: list[Path]) -> None:
