@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
@@ -28,6 +28,8 @@ Timestamps = NDArray[np.float64]
 Embedded = tuple[Embedding, Timestamps]
 PathLike = str | os.PathLike[str]
 Batch = list[NDArray[Any]]
+# Told a block of sound, the same at the model's rate, and whether it is the last.
+Hear = Callable[[audio_.Samples, audio_.Samples, bool], None]
 
 DEFAULT_HOP = 0.1
 _BLOCK_SECONDS = 10.0
@@ -215,13 +217,27 @@ class Embedder:
         ]
         return np.stack(vectors) if vectors else np.zeros((0, self.spec.emb_dim), np.float32)
 
-    def _vector_of(self, mono: audio_.Samples, sr: int) -> Embedding:
+    def embed_clip_file(self, path: PathLike) -> Embedding:
+        """Return one vector, float32 (emb_dim,), for a whole sound file; see `embed_clip`.
+
+        The file's samples are held in memory.
+
+        Raises
+        ------
+        AudioFileError
+            The file cannot be read as audio.
+        """
+        blocks = list(audio_.read_blocks(path, _BLOCK_SECONDS))
+        mono = np.concatenate([block for block, _ in blocks])
+        return self._vector_of(mono, blocks[0][1], str(path))
+
+    def _vector_of(self, mono: audio_.Samples, sr: int, what: str = "audio") -> Embedding:
         front_end = self.spec.front_end
         converter = audio_.rate_converter(
             audio_.check_rate(sr), front_end.sample_rate, front_end.resampler
         )
         sound = converter.push(mono, last=True)
-        _warn_of(len(mono), _peak(mono), sr, front_end.frame_seconds, "audio")
+        _warn_of(len(mono), _peak(mono), sr, front_end.frame_seconds, what)
         vector: Embedding = self._frames_of_clip(sound).mean(axis=0)
         return vector
 
@@ -259,11 +275,21 @@ class Embedder:
         """
         return _joined(self.iter_file(path), self.spec.emb_dim)
 
-    def iter_file(self, path: PathLike) -> Iterator[Embedded]:
-        """Yield embeddings and timestamps of a sound file piece by piece, in constant memory."""
+    def iter_file(self, path: PathLike, hear: Hear | None = None) -> Iterator[Embedded]:
+        """Yield embeddings and timestamps of a sound file piece by piece, in constant memory.
+
+        Parameters
+        ----------
+        path : str or path
+            The sound file.
+        hear : callable, optional
+            Called for every block with its samples, what they are at the model's rate, and whether
+            they are the last: for those who draw or record what is embedded.
+        """
         blocks = audio_.read_blocks(path, _BLOCK_SECONDS)
         first, sr = next(blocks)
         stream = self.stream(sr)
+        stream._hear = hear
         yield from _watched(stream, _chain(first, blocks), str(path))
 
     def at(self, *, hop_size: float | None = None, center: bool | None = None) -> Embedder:
@@ -305,6 +331,7 @@ class Stream:
         self._network = network
         self._framer = Framer(spec.front_end.frame_samples, hop, center)
         self._extractor = FeatureExtractor(spec.front_end)
+        self._hear: Hear | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -359,6 +386,8 @@ class Stream:
         if last and self._has_sound and self._framer.is_empty and not len(resampled):
             # A clip so short that the resampler gives none is one sample of silence, not nothing.
             resampled = np.zeros(1, np.float32)
+        if self._hear is not None:
+            self._hear(mono, resampled, last)
         frames = self._framer.push(resampled, last)
         embedding = _embed(frames, self._extractor, self._network, self.spec)
         return embedding, np.asarray(frames.starts) / self.spec.front_end.sample_rate

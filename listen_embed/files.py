@@ -127,6 +127,7 @@ def embed_files(
     center: bool = True,
     frame_size: float | None = None,
     threads: int | None = None,
+    clip: bool = False,
     jobs: int = 1,
     progress: bool = False,
 ) -> Iterator[FileResult]:
@@ -140,6 +141,9 @@ def embed_files(
         Sound files; taken one by one, as needed.
     model_type, emb_dim, variant, hop_size, center, frame_size, threads
         As for `Embedder`; with several processes `threads` is 1 unless given.
+    clip : bool
+        One embedding, (1, emb_dim), for every file as a whole, as `Embedder.embed_clip` makes it,
+        with timestamp 0; `hop_size` and `center` then mean nothing.
     jobs : int
         Processes; 0 takes one per core. With more than one, the calling script must guard its start
         with ``if __name__ == "__main__":``, as Python asks of all that start processes.
@@ -170,22 +174,33 @@ def embed_files(
     )
     jobs = check_jobs(jobs)
     embedder = options.load()
-    files = map(Path, paths)
-    if not progress:
-        return _embed_files(files, embedder, options, jobs, Unseen())
-    known = list(files)
-    return _embed_files(known, embedder, options, jobs, Bar([seconds_of(path) for path in known]))
+    files: Iterable[Path] = map(Path, paths)
+    bar: Progress = Unseen()
+    if progress:
+        files = list(files)
+        bar = Bar([seconds_of(path) for path in files])
+    work = _embed_clip if clip else _embed_one
+    return _results(in_order(work, files, embedder, options, jobs, bar), bar)
 
 
-def _embed_files(
-    files: Iterable[Path], embedder: Embedder, options: Options, jobs: int, bar: Progress
+def _results(
+    made_of: Iterable[tuple[Path, Embedded | ListenEmbedError]], bar: Progress
 ) -> Iterator[FileResult]:
     with bar:
-        for path, made in in_order(_embed_one, files, embedder, options, jobs, bar):
+        for path, made in made_of:
             if isinstance(made, ListenEmbedError):
                 yield FileResult(path=path, error=made)
             else:
                 yield FileResult(path=path, _embedded=made)
+
+
+def clip_of(embedder: Embedder, path: Path) -> Embedded:
+    """Return a whole file's one embedding, (1, emb_dim), and its timestamp, 0."""
+    return embedder.embed_clip_file(path)[None], np.zeros(1)
+
+
+def _embed_clip(embedder: Embedder, path: Path, reach: Reach) -> Embedded:
+    return clip_of(embedder, path)
 
 
 def _embed_one(embedder: Embedder, path: Path, reach: Reach) -> Embedded:

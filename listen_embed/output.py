@@ -7,13 +7,16 @@ which any failure removes, and what stood at the name before stays as it was.
 
 from __future__ import annotations
 
+import csv
 import importlib.util
+import io
+import itertools
 import os
 import secrets
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +30,7 @@ from listen_embed.errors import InputError, ListenEmbedError, MissingExtraError,
 Format = Literal["npz", "npy", "csv", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 Pieces = Iterable[tuple[NDArray[np.float32], NDArray[np.float64]]]
+TableRows = Iterable[tuple[str, NDArray[np.float32]]]
 
 # Values of a parquet row group: 1 MB, large enough to read fast, small enough to hold.
 _VALUES_IN_GROUP = 1 << 18
@@ -109,11 +113,49 @@ def save(pieces: Pieces, target: Path, format: Format, provenance: Provenance) -
 
 def dump(pieces: Pieces, stream: IO[bytes], format: Format, provenance: Provenance) -> None:
     """Write the same bytes as `save` to a stream that cannot seek, such as standard output."""
+    with _seekable(stream, format) as file:
+        _WRITERS[format](file, pieces, provenance)
+
+
+def save_table(rows: TableRows, target: Path, format: Format, provenance: Provenance) -> None:
+    """Write one embedding of each of many sounds to one file, replacing it at once at the end.
+
+    Parameters
+    ----------
+    rows : iterable of (str, float32 (D,))
+        Names of the sounds and their vectors, in order.
+    target : Path
+        The file; its folder is made if need be.
+    format : {"npz", "npy", "csv", "parquet"}
+        ``npz``: arrays ``path`` (n,), ``embedding`` (n, D), ``model``, ``digest``, ``version``.
+        ``npy``: the embeddings alone. ``csv``: a row per sound, ``path,embedding_0,...``.
+        ``parquet``: columns ``path`` and ``embedding`` (a list of fixed size).
+    provenance : Provenance
+        What made them.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written; whatever it was before, it still is.
+    """
+    with replacing(target) as file:
+        _TABLE_WRITERS[format](file, rows, provenance)
+
+
+def dump_table(rows: TableRows, stream: IO[bytes], format: Format, provenance: Provenance) -> None:
+    """Write the same bytes as `save_table` to a stream that cannot seek."""
+    with _seekable(stream, format) as file:
+        _TABLE_WRITERS[format](file, rows, provenance)
+
+
+@contextmanager
+def _seekable(stream: IO[bytes], format: Format) -> Iterator[IO[bytes]]:
+    """Give a file that goes into the stream at the end; for csv the stream itself will do."""
     if format == "csv":
-        _write_csv(stream, pieces, provenance)
+        yield stream
         return
     with tempfile.TemporaryFile() as file:
-        _WRITERS[format](file, pieces, provenance)
+        yield file
         file.seek(0)
         shutil.copyfileobj(file, stream)
 
@@ -210,9 +252,13 @@ def _write_npz(file: IO[bytes], pieces: Pieces, provenance: Provenance) -> None:
         stamps.finish()
         _store_entry(archive, "embedding", embedding_spool)
         _store_entry(archive, "timestamps", timestamp_spool)
-        for name, text in provenance.stored().items():
-            with archive.open(f"{name}.npy", "w") as entry:
-                np.lib.format.write_array(entry, np.array(text), allow_pickle=False)
+        _store_texts(archive, provenance.stored())
+
+
+def _store_texts(archive: zipfile.ZipFile, texts: Mapping[str, str | list[str]]) -> None:
+    for name, text in texts.items():
+        with archive.open(f"{name}.npy", "w") as entry:
+            np.lib.format.write_array(entry, np.array(text, dtype=np.str_), allow_pickle=False)
 
 
 def _nameless_beside(file: IO[bytes]) -> IO[bytes]:
@@ -267,10 +313,72 @@ def _gathered(
         yield np.concatenate(embeddings), np.concatenate(stamps)
 
 
+def _write_table_npy(file: IO[bytes], rows: TableRows, provenance: Provenance) -> None:
+    _write_npy(file, ((vector[None], np.zeros(1)) for _, vector in rows), provenance)
+
+
+def _write_table_npz(file: IO[bytes], rows: TableRows, provenance: Provenance) -> None:
+    paths: list[str] = []
+    with _nameless_beside(file) as spool, zipfile.ZipFile(file, "w") as archive:
+        embeddings = _Rows(spool, "<f4", (provenance.emb_dim,))
+        for path, vector in rows:
+            paths.append(path)
+            embeddings.append(vector[None])
+        embeddings.finish()
+        _store_entry(archive, "embedding", spool)
+        _store_texts(archive, {"path": paths, **provenance.stored()})
+
+
+def _write_table_csv(file: IO[bytes], rows: TableRows, provenance: Provenance) -> None:
+    names = [f"embedding_{i}" for i in range(provenance.emb_dim)]
+    lines = io.TextIOWrapper(file, "utf-8", "surrogateescape", newline="", write_through=True)
+    try:
+        writer = csv.writer(lines, lineterminator="\n")
+        writer.writerow(["path", *names])
+        for path, vector in rows:
+            writer.writerow([path, *(f"{value:.9g}" for value in vector.tolist())])
+    finally:
+        lines.detach()
+
+
+def _write_table_parquet(file: IO[bytes], rows: TableRows, provenance: Provenance) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    column = pyarrow.list_(pyarrow.float32(), provenance.emb_dim)
+    schema = pyarrow.schema(
+        {"path": pyarrow.string(), "embedding": column}, metadata=provenance.stored()
+    )
+    with pyarrow.parquet.ParquetWriter(file, schema, use_dictionary=False) as writer:
+        for some in _batched(rows, max(1, _VALUES_IN_GROUP // provenance.emb_dim)):
+            paths = pyarrow.array([as_text(path) for path, _ in some], pyarrow.string())
+            flat = pyarrow.array(np.concatenate([vector for _, vector in some]))
+            values = pyarrow.FixedSizeListArray.from_arrays(flat, provenance.emb_dim)
+            writer.write_table(pyarrow.table([paths, values], schema=schema))
+
+
+def as_text(name: str) -> str:
+    """Return a file's name with escapes for bytes that are no text, which UTF-8 cannot hold."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _batched(rows: TableRows, size: int) -> Iterator[list[tuple[str, NDArray[np.float32]]]]:
+    remaining = iter(rows)
+    while some := list(itertools.islice(remaining, size)):
+        yield some
+
+
 _Write = Callable[[IO[bytes], Pieces, Provenance], None]
 _WRITERS: dict[Format, _Write] = {
     "npz": _write_npz,
     "npy": _write_npy,
     "csv": _write_csv,
     "parquet": _write_parquet,
+}
+_WriteTable = Callable[[IO[bytes], TableRows, Provenance], None]
+_TABLE_WRITERS: dict[Format, _WriteTable] = {
+    "npz": _write_table_npz,
+    "npy": _write_table_npy,
+    "csv": _write_table_csv,
+    "parquet": _write_table_parquet,
 }

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from listen_embed.errors import InputError, ListenEmbedWarning, MissingExtraError, blame, listed
 from listen_embed.files import FileResult
+from listen_embed.output import as_text
 
 if TYPE_CHECKING:
     import pandas
@@ -95,7 +96,7 @@ def _columns(
         if result.error is not None:
             failures.append(blame(result.path, result.error))
             continue
-        paths += [str(result.path)] * len(result.timestamps)
+        paths += [as_text(str(result.path))] * len(result.timestamps)
         times.append(result.timestamps)
         values.append(result.embedding)
     _tell(failures, len(failures) + len(values))

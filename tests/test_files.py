@@ -168,6 +168,14 @@ def test_frames_of_another_length(sounds: list[Path]) -> None:
         listen_embed.embed_files(sounds, frame_size=0.01)
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_one_embedding_for_a_whole_file(sounds: list[Path], jobs: int) -> None:
+    embedder = Embedder("logmel")
+    for result in listen_embed.embed_files(sounds, "logmel", clip=True, jobs=jobs):
+        np.testing.assert_array_equal(result.embedding, embedder.embed_clip_file(result.path)[None])
+        assert result.timestamps.tolist() == [0.0]
+
+
 def test_embed_files_of_nothing_is_nothing() -> None:
     assert list(listen_embed.embed_files([])) == []
 

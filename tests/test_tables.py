@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,12 @@ def test_nothing_is_an_empty_table(make: Callable[..., Any]) -> None:
 def test_one_table_takes_one_width(make: Callable[..., Any]) -> None:
     with pytest.raises(InputError, match=r"embeddings of \[3, 4\] values"):
         make([result("a.wav", 1), result("b.wav", 1, 4)])
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_names_that_are_no_text(make: Callable[..., Any]) -> None:
+    table = make([result(os.fsdecode(b"\xff.wav"), 1)])
+    assert list(np.asarray(table["path"])) == ["\\xff.wav"]
 
 
 def test_a_table_of_files(tmp_path: Path) -> None:

@@ -12,15 +12,16 @@ import os
 import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from listen_embed import output
 from listen_embed.batch import Reach, reaching
-from listen_embed.embedder import Embedded, Embedder
+from listen_embed.embedder import Embedded, Embedder, Embedding
 from listen_embed.errors import AudioFileError, InputError, ListenEmbedError, OutputError
-from listen_embed.files import provenance_of
+from listen_embed.files import clip_of, provenance_of
 from listen_embed.finder import Sound, find_sounds
 from listen_embed.output import FORMATS, Format, Pieces
 
@@ -113,6 +114,8 @@ class Job:
         Write to standard output instead of `target`.
     format : Format
         Format of the embedding.
+    is_clip : bool
+        One embedding for the whole sound, at time 0, instead of one for every hop.
     """
 
     source: Path
@@ -121,15 +124,20 @@ class Job:
     picture: Path | None = None
     to_stdout: bool = False
     format: Format = "npz"
+    is_clip: bool = False
 
 
 @dataclass
 class Plan:
-    """Jobs to do, arguments that cannot be met, and how many results were kept as they are."""
+    """Jobs to do, arguments that cannot be met, and how many results were kept as they are.
+
+    With a `table` the jobs have no results of their own: it takes a row of each.
+    """
 
     jobs: list[Job] = field(default_factory=list)
     failures: list[tuple[str, ListenEmbedError]] = field(default_factory=list)
     n_kept: int = 0
+    table: Destination | None = None
 
 
 def make_plan(
@@ -139,6 +147,7 @@ def make_plan(
     *,
     on_existing: OnExisting = "refuse",
     stdin: Path | None = None,
+    is_clip: bool = False,
 ) -> Plan:
     """Return what to do.
 
@@ -153,6 +162,8 @@ def make_plan(
         unless it is to be kept.
     stdin : Path, optional
         A file that holds what came on standard input; ``-`` means it.
+    is_clip : bool
+        One embedding for every sound; what takes only one result then is a table of them all.
 
     Raises
     ------
@@ -161,6 +172,12 @@ def make_plan(
     """
     plan = Plan()
     sounds = list(dict.fromkeys(_sounds(arguments, plan, stdin)))
+    if is_clip and out.is_single:
+        _check_table(out, sounds)
+        plan.table, out = out, NOWHERE
+        if on_existing == "keep" and plan.table.file is not None and plan.table.file.exists():
+            plan.n_kept = len(sounds)
+            return plan
     if len(sounds) > 1 and (out.is_single or picture.is_single):
         raise InputError(
             f"{len(sounds)} sound files cannot go into one file; name a folder, such as results/"
@@ -174,7 +191,8 @@ def make_plan(
             target=out.path_for(stem),
             picture=picture.path_for(stem),
             to_stdout=out.to_stdout,
-            format=_as_format(out.suffix),
+            format=as_format(out.suffix),
+            is_clip=is_clip,
         )
         try:
             if _is_kept(job, out, picture, on_existing):
@@ -187,6 +205,19 @@ def make_plan(
     return plan
 
 
+def _check_table(table: Destination, sounds: Sequence[Sound]) -> None:
+    if table.suffix == "npy" and len(sounds) > 1:
+        raise InputError(
+            "an .npy has no room for the names of several sounds; give .npz, .csv or .parquet"
+        )
+    if any(_is_same(table.file, sound) for sound in sounds):
+        raise InputError(f"{table.file}: the result would replace the sound itself")
+
+
+def _is_same(path: Path | None, sound: Sound) -> bool:
+    return path is not None and path.exists() and path.samefile(sound.path)
+
+
 def _stems(sounds: Sequence[Sound]) -> list[Path]:
     """Return every sound's path in its folder without its suffix, unless that tells two apart."""
     names = dict.fromkeys(sound.below for sound in sounds)
@@ -195,7 +226,8 @@ def _stems(sounds: Sequence[Sound]) -> list[Path]:
     return [s if n_of[s] == 1 else sound.below for s, sound in zip(stems, sounds, strict=True)]
 
 
-def _as_format(suffix: str) -> Format:
+def as_format(suffix: str) -> Format:
+    """Return a suffix as the format it names, npz where it names none."""
     return next((format for format in FORMATS if format == suffix), "npz")
 
 
@@ -229,7 +261,7 @@ def _check_unshared(job: Job, sound: Sound, takers: dict[Path, Sound]) -> None:
     for path in (job.target, job.picture):
         if path is None:
             continue
-        if path.exists() and path.samefile(sound.path):
+        if _is_same(path, sound):
             raise OutputError("the result would replace the sound itself")
         if path in takers:
             raise OutputError(
@@ -239,17 +271,23 @@ def _check_unshared(job: Job, sound: Sound, takers: dict[Path, Sound]) -> None:
 
 
 def work_on(embedder: Embedder, job: Job, reach: Reach) -> int:
-    """Do one job; return how many frames its sound has."""
-    frames = _Counted(reaching(embedder.iter_file(job.source), reach))
+    """Do one job; return how many embeddings its sound has."""
+    if job.is_clip:
+        return _write([clip_of(embedder, job.source)], embedder, job)
     if job.picture is None:
-        _write(frames, embedder, job)
-        return frames.n_frames
+        return _write(reaching(embedder.iter_file(job.source), reach), embedder, job)
     from listen_embed.plot import Picture
 
-    picture = Picture(job.source, embedder.spec, f"{Path(job.name).name} · {embedder.spec.name}")
-    _write(picture.watch(frames), embedder, job)
+    picture = Picture(embedder.spec, f"{Path(job.name).name} · {embedder.spec.name}")
+    pieces = reaching(embedder.iter_file(job.source, picture.hear), reach)
+    n_frames = _write(picture.watch(pieces), embedder, job)
     picture.save(job.picture)
-    return frames.n_frames
+    return n_frames
+
+
+def vector_of(embedder: Embedder, job: Job, reach: Reach) -> Embedding:
+    """Return the one vector, float32 (emb_dim,), of a job's sound: a row of a table."""
+    return embedder.embed_clip_file(job.source)
 
 
 class _Counted:
@@ -265,18 +303,24 @@ class _Counted:
             yield embedding, timestamps
 
 
-def _write(pieces: Pieces, embedder: Embedder, job: Job) -> None:
+def _write(pieces: Pieces, embedder: Embedder, job: Job) -> int:
+    """Put pieces where the job says; return how many embeddings they were."""
+    counted = _Counted(pieces)
     if job.target is not None:
-        output.save(pieces, job.target, job.format, provenance_of(embedder))
+        output.save(counted, job.target, job.format, provenance_of(embedder))
     elif job.to_stdout:
-        _write_to_stdout(pieces, embedder, job.format)
+        with writing_to_stdout() as stream:
+            output.dump(counted, stream, job.format, provenance_of(embedder))
     else:
-        deque(pieces, maxlen=0)
+        deque(counted, maxlen=0)
+    return counted.n_frames
 
 
-def _write_to_stdout(pieces: Pieces, embedder: Embedder, format: Format) -> None:
+@contextmanager
+def writing_to_stdout() -> Iterator[IO[bytes]]:
+    """Give standard output for bytes; what it refuses is an error of ours."""
     try:
-        output.dump(pieces, sys.stdout.buffer, format, provenance_of(embedder))
+        yield sys.stdout.buffer
         sys.stdout.buffer.flush()
     except (ListenEmbedError, BrokenPipeError):
         raise

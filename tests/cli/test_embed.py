@@ -146,6 +146,7 @@ def test_options_stand_anywhere(sound: Path) -> None:
         (["--hop", "0.37"], (), {"hop_size": 0.37}),
         (["--no-center"], (), {"center": False}),
         (["--threads", "1"], (), {"threads": 1}),
+        (["--frame", "2", "-m", "logmel"], ("logmel",), {"frame_size": 2.0}),
     ],
 )
 def test_model_options(
