@@ -1,8 +1,7 @@
 """Embeddings on disk: .npz, .npy, .csv and .parquet, written piece by piece, put in place at once.
 
-Every format takes pieces as they are made, so memory does not grow with the length of the sound. A
-file appears under its name only when it is complete: until then it has a hidden name beside it,
-which any failure removes, and what stood at the name before stays as it was.
+Every format takes pieces as they are made, so memory does not grow with the length of the sound;
+`replacing` lets a file appear only when it is complete.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import importlib.util
 import io
 import itertools
 import os
-import secrets
 import shutil
 import tempfile
 import zipfile
@@ -25,7 +23,8 @@ from typing import IO, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from listen_embed.errors import InputError, ListenEmbedError, MissingExtraError, OutputError
+from listen_embed.atomic import replacing as replacing
+from listen_embed.errors import InputError, MissingExtraError
 
 Format = Literal["npz", "npy", "csv", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -158,48 +157,6 @@ def _seekable(stream: IO[bytes], format: Format) -> Iterator[IO[bytes]]:
         yield file
         file.seek(0)
         shutil.copyfileobj(file, stream)
-
-
-@contextmanager
-def replacing(target: Path) -> Iterator[IO[bytes]]:
-    """Give a file that takes `target`'s place if the block ends well, and vanishes if it does not.
-
-    Raises
-    ------
-    OutputError
-        It cannot be written. Errors of this package pass through unchanged.
-    """
-    # Through a symbolic link the file behind it is replaced, as by any program that opens it.
-    final = Path(os.path.realpath(target))
-    part = final.with_name(f".listen-embed-{secrets.token_hex(4)}.part")
-    try:
-        _check_replaceable(final, target)
-        final.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "xb") as file:
-            yield file
-        os.replace(part, final)
-    except BaseException as error:
-        _remove(part)
-        if isinstance(error, OSError) and not isinstance(error, ListenEmbedError):
-            raise OutputError(f"{target}: cannot be written ({error.strerror or error})") from error
-        raise
-
-
-def _check_replaceable(final: Path, target: Path) -> None:
-    """Raise for a device or a write-protected file, which a move would replace without a word."""
-    if not final.exists():
-        return
-    if not final.is_file():
-        raise OutputError(f"{target}: is not a regular file; give a file's name")
-    if not os.access(final, os.W_OK):
-        raise OutputError(f"{target}: is write-protected; give another name")
-
-
-def _remove(part: Path) -> None:
-    try:
-        part.unlink()
-    except OSError:
-        return  # it was never made, or its folder is gone
 
 
 class _Rows:

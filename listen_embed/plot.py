@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from listen_embed import registry
+from listen_embed.atomic import replacing
 from listen_embed.errors import MissingExtraError
 from listen_embed.framing import Framer
 from listen_embed.frontend import FeatureExtractor, mel_matrix
-from listen_embed.output import Pieces, replacing
+from listen_embed.output import Pieces
 from listen_embed.spec import FrontEnd, ModelSpec
 
 if TYPE_CHECKING:
