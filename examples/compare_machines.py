@@ -21,6 +21,6 @@ anomaly = Anomaly(embedder, kind="knn").learn(first)
 usual = float(np.median(anomaly.score(second)))
 
 print(f"score 1: as far from the first half of {normal} as its own second half")
-for path, embedding, _ in listen_embed.embed_files(others, "logmel", hop_size=0.05, center=False):
-    score = float(np.median(anomaly.score(embedding))) / usual
-    print(f"{path}: score {score:.1f}{'  <- listen to this one' if score > 5 else ''}")
+for result in listen_embed.embed_files(others, "logmel", hop_size=0.05, center=False):
+    score = float(np.median(anomaly.score(result.embedding))) / usual
+    print(f"{result.path}: score {score:.1f}{'  <- listen to this one' if score > 5 else ''}")

@@ -9,16 +9,17 @@ from __future__ import annotations
 import _thread
 import dataclasses
 import os
+import re
 import signal
 import sys
 import tempfile
 import threading
 import time
-import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from listen_embed import registry, store
@@ -27,7 +28,8 @@ from listen_embed.errors import (
     AudioFileError,
     InputError,
     ListenEmbedError,
-    ListenEmbedWarning,
+    taking_warnings,
+    warn,
 )
 from listen_embed.progress import Progress, Unseen
 
@@ -46,6 +48,8 @@ _Reply = tuple[Result | ListenEmbedError, list[str]]
 # Tasks under way, waiting, or waiting to be taken, for each process: enough to keep it busy.
 _IN_FLIGHT = 2
 _LOOK_SECONDS = 0.2
+# Warnings of one kind that are told one by one.
+_SHOWN_OF_A_KIND = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +67,7 @@ class Options:
     variant: str | None = None
     hop_size: float = DEFAULT_HOP
     center: bool = True
+    frame_size: float | None = None
     threads: int | None = None
     hush: bool = False
 
@@ -83,6 +88,7 @@ class Options:
             variant=self.variant,
             hop_size=self.hop_size,
             center=self.center,
+            frame_size=self.frame_size,
             threads=self.threads,
             progress=progress,
         )
@@ -90,9 +96,9 @@ class Options:
 
 def check_jobs(jobs: Any) -> int:
     """Return a number of processes, 0 being one per core, or raise `InputError`."""
-    if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 0:
+    if isinstance(jobs, bool) or not isinstance(jobs, Integral) or jobs < 0:
         raise InputError(f"jobs is {jobs!r}; allowed are whole numbers, 0 meaning one per core")
-    return jobs or os.cpu_count() or 1
+    return int(jobs) or os.cpu_count() or 1
 
 
 def reaching(pieces: Iterable[Embedded], reach: Reach) -> Iterator[Embedded]:
@@ -126,19 +132,54 @@ def in_order(
         Processes, at least 1. A model is loaded once in each.
     """
     if jobs == 1:
-        results = _here(work, tasks, embedder, progress)
+        replies = _here(work, tasks, embedder, progress)
     else:
-        results = _in_processes(work, tasks, options, jobs)
-    for task, result in results:
+        replies = _in_processes(work, tasks, options, jobs)
+    summary = _Summary()
+    for task, (result, messages) in replies:
+        summary.tell(messages)
         progress.finish_file()
         yield task, result
+    summary.finish()
+
+
+class _Summary:
+    """Warns as often as a reader reads on, and counts the rest."""
+
+    def __init__(self) -> None:
+        self._n_of: Counter[str] = Counter()
+
+    def tell(self, messages: Iterable[str]) -> None:
+        for message in messages:
+            kind = self._kind(message)
+            self._n_of[kind] += 1
+            if self._n_of[kind] <= _SHOWN_OF_A_KIND:
+                warn(message)
+
+    def finish(self) -> None:
+        for kind, n in self._n_of.items():
+            if n > _SHOWN_OF_A_KIND:
+                warn(f"{n - _SHOWN_OF_A_KIND} more files, {n} in all, with this warning: {kind}")
+
+    @staticmethod
+    def _kind(message: str) -> str:
+        """Return a warning's last clause, which names no file."""
+        return re.split(r"[:;] ", message)[-1]
 
 
 def _here(
     work: Work[Task, Result], tasks: Iterable[Task], embedder: Embedder, progress: Progress
-) -> Iterator[tuple[Task, Result | ListenEmbedError]]:
+) -> Iterator[tuple[Task, _Reply[Result]]]:
     for task in tasks:
-        yield task, _attempt(work, embedder, task, progress.reach)
+        yield task, _attempt_with_warnings(work, embedder, task, progress.reach)
+
+
+def _attempt_with_warnings(
+    work: Work[Task, Result], embedder: Embedder, task: Task, reach: Reach
+) -> _Reply[Result]:
+    messages: list[str] = []
+    with taking_warnings(messages.append):
+        return _attempt(work, embedder, task, reach), messages
 
 
 def _attempt(
@@ -156,7 +197,7 @@ def _attempt(
 
 def _in_processes(
     work: Work[Task, Result], tasks: Iterable[Task], options: Options, jobs: int
-) -> Iterator[tuple[Task, Result | ListenEmbedError]]:
+) -> Iterator[tuple[Task, _Reply[Result]]]:
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
@@ -195,19 +236,16 @@ def _submit(
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _taken(task: Task, future: Future[_Reply[Result]]) -> tuple[Task, Result | ListenEmbedError]:
+def _taken(task: Task, future: Future[_Reply[Result]]) -> tuple[Task, _Reply[Result]]:
     from concurrent.futures.process import BrokenProcessPool
 
     try:
-        result, messages = future.result()
+        return task, future.result()
     except BrokenProcessPool as error:
         raise ListenEmbedError(
             f"{task}: a worker process ended abruptly, perhaps for want of memory; "
             "try again with fewer jobs"
         ) from error
-    for message in messages:
-        warnings.warn(message, ListenEmbedWarning, stacklevel=3)
-    return task, result
 
 
 class _Worker:
@@ -259,18 +297,11 @@ def _reply(work: Work[Task, Result], task: Task) -> _Reply[Result]:
         # Tasks that were handed over before the stop still come after it.
         if _Worker.is_stopped:
             sys.exit()
-        return _attempt_with_warnings(work, task)
-    finally:
-        _Worker.is_busy = False
-
-
-def _attempt_with_warnings(work: Work[Task, Result], task: Task) -> _Reply[Result]:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ListenEmbedWarning)
         if _Worker.embedder is None:
             _Worker.embedder = _Worker.options.load()
-        result = _attempt(work, _Worker.embedder, task, Unseen().reach)
-    return result, [str(warning.message) for warning in caught]
+        return _attempt_with_warnings(work, _Worker.embedder, task, Unseen().reach)
+    finally:
+        _Worker.is_busy = False
 
 
 @contextmanager

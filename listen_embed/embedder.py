@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import os
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
@@ -19,7 +17,7 @@ from numpy.typing import NDArray
 from listen_embed import audio as audio_
 from listen_embed import registry, self_check, store
 from listen_embed.audio import Layout
-from listen_embed.errors import ConversionError, InputError, ListenEmbedWarning
+from listen_embed.errors import ConversionError, InputError, warn
 from listen_embed.framing import Framer, Frames, hop_in_samples, start_of
 from listen_embed.frontend import FeatureExtractor, statistics
 from listen_embed.runtime import Network
@@ -30,6 +28,8 @@ Timestamps = NDArray[np.float64]
 Embedded = tuple[Embedding, Timestamps]
 PathLike = str | os.PathLike[str]
 Batch = list[NDArray[Any]]
+# Told a block of sound, the same at the model's rate, and whether it is the last.
+Hear = Callable[[audio_.Samples, audio_.Samples, bool], None]
 
 DEFAULT_HOP = 0.1
 _BLOCK_SECONDS = 10.0
@@ -223,13 +223,27 @@ class Embedder:
         ]
         return np.stack(vectors) if vectors else np.zeros((0, self.spec.emb_dim), np.float32)
 
-    def _vector_of(self, mono: audio_.Samples, sr: int) -> Embedding:
+    def embed_clip_file(self, path: PathLike) -> Embedding:
+        """Return one vector, float32 (emb_dim,), for a whole sound file; see `embed_clip`.
+
+        The file's samples are held in memory.
+
+        Raises
+        ------
+        AudioFileError
+            The file cannot be read as audio.
+        """
+        blocks = list(audio_.read_blocks(path, _BLOCK_SECONDS))
+        mono = np.concatenate([block for block, _ in blocks])
+        return self._vector_of(mono, blocks[0][1], str(path))
+
+    def _vector_of(self, mono: audio_.Samples, sr: int, what: str = "audio") -> Embedding:
         front_end = self.spec.front_end
         converter = audio_.rate_converter(
             audio_.check_rate(sr), front_end.sample_rate, front_end.resampler
         )
         sound = converter.push(mono, last=True)
-        _warn_of(len(mono), _peak(mono), sr, front_end.frame_seconds, "audio")
+        _warn_of(len(mono), _peak(mono), sr, front_end.frame_seconds, what)
         vector: Embedding = self._frames_of_clip(sound).mean(axis=0)
         return vector
 
@@ -267,11 +281,21 @@ class Embedder:
         """
         return _joined(self.iter_file(path), self.spec.emb_dim)
 
-    def iter_file(self, path: PathLike) -> Iterator[Embedded]:
-        """Yield embeddings and timestamps of a sound file piece by piece, in constant memory."""
+    def iter_file(self, path: PathLike, hear: Hear | None = None) -> Iterator[Embedded]:
+        """Yield embeddings and timestamps of a sound file piece by piece, in constant memory.
+
+        Parameters
+        ----------
+        path : str or path
+            The sound file.
+        hear : callable, optional
+            Called for every block with its samples, what they are at the model's rate, and whether
+            they are the last: for those who draw or record what is embedded.
+        """
         blocks = audio_.read_blocks(path, _BLOCK_SECONDS)
         first, sr = next(blocks)
         stream = self.stream(sr)
+        stream._hear = hear
         yield from _watched(stream, _chain(first, blocks), str(path))
 
     def at(self, *, hop_size: float | None = None, center: bool | None = None) -> Embedder:
@@ -313,6 +337,7 @@ class Stream:
         self._network = network
         self._framer = Framer(spec.front_end.frame_samples, hop, center)
         self._extractor = FeatureExtractor(spec.front_end)
+        self._hear: Hear | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -367,6 +392,8 @@ class Stream:
         if last and self._has_sound and self._framer.is_empty and not len(resampled):
             # A clip so short that the resampler gives none is one sample of silence, not nothing.
             resampled = np.zeros(1, np.float32)
+        if self._hear is not None:
+            self._hear(mono, resampled, last)
         frames = self._framer.push(resampled, last)
         embedding = _embed(frames, self._extractor, self._network, self.spec)
         return embedding, np.asarray(frames.starts) / self.spec.front_end.sample_rate
@@ -626,26 +653,17 @@ def _peak(samples: audio_.Samples) -> float:
 
 def _warn_of(n_samples: int, peak: float, sr: int, frame: float, what: str) -> None:
     if peak == 0:
-        _warn(f"{what} is silent: its embedding is that of digital silence")
+        warn(f"{what} is silent: its embedding is that of digital silence")
     if peak > _FAR_ABOVE_ONE:
-        _warn(
+        warn(
             f"{what} reaches {peak:g} where float samples lie in [-1, 1]; are they integers? "
             "Divide them by full scale (32768 for 16 bits), or hand them over as int16"
         )
     if n_samples / sr < frame:
-        _warn(
+        warn(
             f"{what} lasts {n_samples / sr:.3f} s, less than one frame of {frame:.3f} s; zeros "
             "fill it up"
         )
-
-
-def _warn(message: str) -> None:
-    """Warn at the line that called this package, however deep inside it is noticed."""
-    level, frame = 2, inspect.currentframe()
-    frame = frame.f_back if frame else None
-    while frame and frame.f_globals.get("__name__", "").startswith("listen_embed."):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, ListenEmbedWarning, stacklevel=level)
 
 
 def _joined(pieces: Iterator[Embedded], emb_dim: int) -> Embedded:

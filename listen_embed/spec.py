@@ -25,6 +25,8 @@ Padding = Literal["none", "end", "same", "reflect"]
 # Of a frame's windows, and of the mel filters: 64 MB each. The largest published has 0.5 million.
 _MAX_VALUES = 1 << 24
 _SHA256 = re.compile("([0-9a-f]{64})?")
+# Reading a published file whose size is not known stops here.
+_MAX_DOWNLOAD_BYTES = 64_000_000
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "features": ("log-mel", "waveform"),
     "resampler": get_args(Resampler),
@@ -232,7 +234,7 @@ class Download:
     sha256, git_blob : str
         One of them is set. A git blob id is ``sha1(b"blob <size>\0" + content)``, hexadecimal.
     size_bytes : int
-        Upper bound on the file's size; reading stops there.
+        The file's size, or an upper bound where that is not known; reading stops there.
     converter : str
         A name that ``listen_embed.upstream.convert`` knows.
     """
@@ -241,7 +243,7 @@ class Download:
     converter: str
     sha256: str = ""
     git_blob: str = ""
-    size_bytes: int = 64_000_000
+    size_bytes: int = _MAX_DOWNLOAD_BYTES
 
     def __post_init__(self) -> None:
         if not self.urls or bool(self.sha256) == bool(self.git_blob):
@@ -251,6 +253,11 @@ class Download:
     def file_name(self) -> str:
         """Name of the published file, also its name in a mirror."""
         return self.urls[0].rsplit("/", 1)[-1]
+
+    @property
+    def is_size_known(self) -> bool:
+        """Whether `size_bytes` is the file's size and not only a bound."""
+        return self.size_bytes != _MAX_DOWNLOAD_BYTES
 
     @property
     def digest(self) -> str:

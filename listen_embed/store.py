@@ -15,6 +15,7 @@ cache, by a move; a failure of any kind leaves the cache as it was.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -128,13 +129,20 @@ def _is_intact(target: Path) -> bool:
 
 def _read(path: Path) -> bytes:
     try:
-        with open(path, "rb") as file:
+        with _opened(path) as file:
             content = file.read(MAX_TFLITE_BYTES + 1)
     except OSError as error:
         raise CacheError(f"{path}: cannot be read ({error.strerror})") from error
     if len(content) > MAX_TFLITE_BYTES:
         raise CacheError(f"{path}: larger than {MAX_TFLITE_BYTES} bytes, not a model of ours")
     return content
+
+
+def _opened(path: Path | str) -> IO[bytes]:
+    """Open a file to read; a named pipe would be waited on for ever."""
+    if Path(path).is_fifo():
+        raise OSError(errno.EINVAL, "it is a named pipe, not a file")
+    return open(path, "rb")
 
 
 def _fetch_into(target: Path, spec: ModelSpec, download: Download, progress: bool | None) -> None:
@@ -245,7 +253,7 @@ def _copy(address: str, target: Path, limit: int, progress: bool | None) -> None
             _download(address, sink, progress)
             return
         try:
-            with open(address, "rb") as source:
+            with _opened(address) as source:
                 shutil.copyfileobj(source, sink, _CHUNK_BYTES)
         except DownloadError:
             raise

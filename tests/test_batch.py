@@ -9,7 +9,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from listen_embed import batch
 from listen_embed.batch import Options, check_jobs, in_order, reaching
@@ -112,6 +114,20 @@ def test_warnings_arrive(tmp_path: Path, jobs: int) -> None:
         run(count_frames, [short], jobs)
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_many_warnings_are_summed_up(sounds: list[Path], tmp_path: Path, jobs: int) -> None:
+    silent = tmp_path / "silent.wav"
+    soundfile.write(silent, np.zeros(32_000), 16_000)
+    short = [write_sound(tmp_path / f"short {i}.wav", seconds=0.3) for i in range(9)]
+    with pytest.warns(ListenEmbedWarning) as caught:
+        run(count_frames, [*short, sounds[0], silent], jobs)
+    messages = [str(warning.message) for warning in caught]
+    assert len([m for m in messages if "lasts 0.300 s" in m]) == 5
+    assert len([m for m in messages if "silent.wav is silent" in m]) == 1
+    assert messages[-1] == "4 more files, 9 in all, with this warning: zeros fill it up"
+    assert {warning.filename for warning in caught} == {__file__}
+
+
 def test_a_process_that_dies_is_told(sounds: list[Path]) -> None:
     with pytest.raises(ListenEmbedError, match=r"0\.wav: a worker process ended abruptly"):
         run(die, sounds[:2], 2)
@@ -149,6 +165,7 @@ def test_a_worker_that_is_terminated_tidies_up(tmp_path: Path) -> None:
 def test_jobs_are_checked() -> None:
     assert check_jobs(3) == 3
     assert check_jobs(0) == os.cpu_count()
+    assert type(check_jobs(np.int64(3))) is int
     for wrong in (-1, 1.5, "2", True, None):
         with pytest.raises(InputError, match="allowed are whole numbers"):
             check_jobs(wrong)

@@ -32,6 +32,7 @@ from listen_embed.spec import ModelSpec
 from listen_embed.upstream.graph import GraphBuilder
 
 from . import oracles
+from .program import write_sound
 from .test_registry import CARD, write_card
 from .web import Web
 
@@ -536,3 +537,31 @@ def test_edgel3_users_find_their_call(mirror: Web, rng: np.random.Generator) -> 
         )
     assert emb.shape == (11, 64)
     np.testing.assert_allclose(ts, 0.1 * np.arange(11))
+
+
+# ---- files -----------------------------------------------------------------------------------
+
+
+def test_a_whole_file_has_one_vector(tmp_path: Path) -> None:
+    embedder = Embedder("logmel")
+    path = write_sound(tmp_path / "a.wav", 12.3)
+    samples, sr = soundfile.read(path, dtype="float32")
+    np.testing.assert_array_equal(embedder.embed_clip_file(path), embedder.embed_clip(samples, sr))
+    short = write_sound(tmp_path / "short.wav", 0.2)
+    with pytest.warns(ListenEmbedWarning, match=r"short\.wav lasts 0\.200 s"):
+        embedder.embed_clip_file(short)
+
+
+def test_who_listens_hears_what_is_embedded(tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "a.wav", 12.3, sr=48_000)
+    heard: list[tuple[np.ndarray, np.ndarray, bool]] = []
+    embedder = Embedder("logmel")
+    n_frames = sum(
+        len(timestamps)
+        for _, timestamps in embedder.iter_file(path, lambda *given: heard.append(given))
+    )
+    assert n_frames == len(embedder.embed_file(path)[1])
+    blocks, resampled, last = zip(*heard, strict=True)
+    np.testing.assert_array_equal(np.concatenate(blocks), soundfile.read(path, dtype="float32")[0])
+    assert abs(len(np.concatenate(resampled)) - 12.3 * 16_000) <= 1
+    assert last == (False, False, True)

@@ -33,6 +33,7 @@ PACKAGE = ROOT / "listen_embed"
 
 NAMES = [
     "Embedder",
+    "FileResult",
     "FrontEnd",
     "ListenEmbedError",
     "ListenEmbedWarning",
@@ -45,6 +46,8 @@ NAMES = [
     "heads",
     "process_file",
     "registry",
+    "to_arrow",
+    "to_pandas",
 ]
 # What an import of the package must not drag in.
 HEAVY = [
@@ -135,6 +138,8 @@ def test_what_takes_part_in_numpydoc_has_its_sections() -> None:
         listen_embed.Stream.push,
         listen_embed.process_file,
         listen_embed.embed_files,
+        listen_embed.to_pandas,
+        listen_embed.to_arrow,
         listen_embed.registry.find,
     ):
         text = inspect.getdoc(function) or ""
@@ -260,6 +265,7 @@ def test_every_import_is_a_stated_dependency() -> None:
     rooms = {"training", "monitor"}
     # Imported where it is there, and never required: each is guarded by an error or an extra.
     optional = {"matplotlib", "pyarrow", "sounddevice", "tflite-runtime", "ai-edge-litert"}
+    optional |= {"pandas"}
     distributions = importlib.metadata.packages_distributions()
     for path in PACKAGE.rglob("*.py"):
         room = path.relative_to(PACKAGE).parts[0]

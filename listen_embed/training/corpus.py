@@ -20,12 +20,10 @@ from tqdm import tqdm
 
 from listen_embed import audio
 from listen_embed.errors import InputError, ListenEmbedError
+from listen_embed.finder import AUDIO_SUFFIXES, sounds_in
 
 _LOG = logging.getLogger(__name__)
 
-SUFFIXES = frozenset(
-    {".wav", ".flac", ".ogg", ".oga", ".mp3", ".aiff", ".aif", ".opus", ".w64", ".caf"}
-)
 # Below this a second is called silent, in dB of full scale.
 SILENCE_DB = -60.0
 
@@ -86,12 +84,11 @@ def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     for path in given:
         if not path.exists():
             raise InputError(f"{path} does not exist; give recordings or folders of recordings")
-        inside = path.rglob("*") if path.is_dir() else [path]
-        found.update(file for file in inside if file.suffix.lower() in SUFFIXES or file == path)
+        found.update([sound.path for sound in sounds_in(path)] if path.is_dir() else [path])
     files = sorted(file for file in found if file.is_file())
     if not files:
-        names = ", ".join(map(str, given))
-        raise InputError(f"no sound files in {names}; known are {', '.join(sorted(SUFFIXES))}")
+        names, known = ", ".join(map(str, given)), ", ".join(sorted(AUDIO_SUFFIXES))
+        raise InputError(f"no sound files in {names}; known are {known}")
     return files
 
 

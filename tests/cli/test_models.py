@@ -9,7 +9,7 @@ import pytest
 
 from listen_embed import registry, store
 from listen_embed.cli import main
-from listen_embed.model_commands import _with_prefix
+from listen_embed.cli.models import _with_prefix
 
 Captured = pytest.CaptureFixture[str]
 
@@ -127,6 +127,20 @@ def test_all_means_all_that_can_be_downloaded(
     assert main(["download", "--all"]) == 1
     names = [spec.name for spec in registry.models() if spec.download is not None]
     assert f"{len(names)} of {len(names)} failed" in capsys.readouterr().err
+
+
+def test_the_published_files_are_listed_for_a_mirror(capsys: Captured, cache: Path) -> None:
+    assert main(["download", "--list"]) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.split() == ["FILE", "SIZE", "DIGEST", "ADDRESS"]
+    rows = [line.split() for line in lines]
+    files = {spec.download for spec in registry.models() if spec.download is not None}
+    assert {tuple(row[::2]) for row in rows} == {(f.file_name, f.digest) for f in files}
+    assert all(address.endswith(f"/{name}") for name, _, _, address in rows)
+    assert len({name for name, *_ in rows}) == len(rows) == len(files)
+    assert main(["download", "--list", "listen"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert not cache.exists()
 
 
 @pytest.mark.parametrize("arguments", [[], ["--all", "listen"]])

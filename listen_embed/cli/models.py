@@ -21,6 +21,10 @@ _MODELS = (
     "network, ? where it is not known."
 )
 _DOWNLOAD = "Download, verify, convert and cache models; print each with its file."
+_LIST = (
+    "list the published files instead: name, bytes, digest and address; a folder that holds "
+    "them under these names is a mirror, see LISTEN_EMBED_MIRROR"
+)
 _WHERE = (
     "LISTEN_EMBED_CACHE moves the cache; LISTEN_EMBED_MIRROR (a folder or an address) is asked "
     "before the network; LISTEN_EMBED_OFFLINE=1 forbids the network."
@@ -41,6 +45,7 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
 def _add_download(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="models, as for --model")
     parser.add_argument("--all", action="store_true", help="all that can be downloaded")
+    parser.add_argument("--list", action="store_true", help=_LIST)
     parser.add_argument("-q", "--quiet", action="store_true", help="print errors only")
     parser.set_defaults(run=_download)
 
@@ -113,6 +118,8 @@ def _aligned(rows: list[list[str]], right: set[int]) -> Iterator[str]:
 def _download(args: argparse.Namespace) -> int:
     from listen_embed import registry
 
+    if args.list:
+        return _list(args.names)
     if bool(args.names) == args.all:
         raise UsageError("download: name models, or give --all")
     names = args.names
@@ -123,6 +130,21 @@ def _download(args: argparse.Namespace) -> int:
     if len(names) > 1 and failed:
         console.say(f"{len(failed)} of {len(names)} failed: {', '.join(failed)}")
     return FAILED if failed else OK
+
+
+def _list(names: list[str]) -> int:
+    """Print what a mirror must hold, for the models named or for all; models may share a file."""
+    from listen_embed import registry
+
+    specs = [registry.find(name) for name in names] or registry.models()
+    files = dict.fromkeys(spec.download for spec in specs if spec.download is not None)
+    rows = [
+        [f.file_name, str(f.size_bytes) if f.is_size_known else "?", f.digest, f.urls[0]]
+        for f in files
+    ]
+    for line in _aligned([["FILE", "SIZE", "DIGEST", "ADDRESS"], *rows], right={1}):
+        print(line)
+    return OK
 
 
 def _is_fetched(name: str, is_quiet: bool, console: Console) -> bool:

@@ -19,7 +19,7 @@ import soundfile
 from listen_embed import Embedder
 from listen_embed.cli import main
 
-from .program import SR, names_in, write_sound
+from ..program import SR, names_in, write_sound
 
 Captured = pytest.CaptureFixture[str]
 
@@ -146,6 +146,7 @@ def test_options_stand_anywhere(sound: Path) -> None:
         (["--hop", "0.37"], (), {"hop_size": 0.37}),
         (["--no-center"], (), {"center": False}),
         (["--threads", "1"], (), {"threads": 1}),
+        (["--frame", "2", "-m", "logmel"], ("logmel",), {"frame_size": 2.0}),
     ],
 )
 def test_model_options(

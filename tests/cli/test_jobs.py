@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from listen_embed import Embedder, jobs
-from listen_embed.errors import AudioFileError, InputError, OutputError
-from listen_embed.jobs import NOWHERE, Destination, Job, destination, find_sounds, make_plan
+from listen_embed import Embedder
+from listen_embed.cli import jobs
+from listen_embed.cli.jobs import NOWHERE, Destination, Job, destination, make_plan
+from listen_embed.errors import InputError, OutputError
 from listen_embed.output import FORMATS
 
-from .program import write_sound
+from ..program import write_sound
 
 
 @pytest.fixture
@@ -28,68 +29,6 @@ def touch(*names: str) -> None:
     for name in names:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()
-
-
-def found(argument: str) -> list[tuple[str, str]]:
-    return [(str(sound.path), str(sound.below)) for sound in find_sounds(argument)]
-
-
-# ---- finding ---------------------------------------------------------------------------------
-
-
-def test_a_file_is_taken_whatever_its_suffix(here: Path) -> None:
-    touch("a.wav", "b", "day 1/ü.xyz")
-    assert found("a.wav") == [("a.wav", "a.wav")]
-    assert found("b") == [("b", "b")]
-    assert found("day 1/ü.xyz") == [("day 1/ü.xyz", "ü.xyz")]
-
-
-def test_a_folder_is_searched_for_sounds(here: Path) -> None:
-    touch("r/b.wav", "r/a.FLAC", "r/x/y/c.ogg", "r/notes.txt", "r/.hidden.wav", "r/.git/d.wav")
-    assert found("r") == [
-        ("r/a.FLAC", "a.FLAC"),
-        ("r/b.wav", "b.wav"),
-        ("r/x/y/c.ogg", "x/y/c.ogg"),
-    ]
-    assert found("r/") == found("r")
-    assert [below for _, below in found(str(here / "r"))] == ["a.FLAC", "b.wav", "x/y/c.ogg"]
-
-
-def test_links_to_folders_are_not_followed_round_in_circles(here: Path) -> None:
-    touch("r/a.wav")
-    Path("r/loop").symlink_to("../r", target_is_directory=True)
-    assert found("r") == [("r/a.wav", "a.wav")]
-
-
-def test_patterns(here: Path) -> None:
-    touch("r/a1.wav", "r/a2.wav", "r/x/a3.wav", "r/b.txt")
-    assert [path for path, _ in found("r/a?.wav")] == ["r/a1.wav", "r/a2.wav"]
-    assert [path for path, _ in found("r/**/*.wav")] == ["r/a1.wav", "r/a2.wav", "r/x/a3.wav"]
-    assert [path for path, _ in found("r/b*")] == ["r/b.txt"]
-
-
-def test_a_pattern_of_folders_searches_them(here: Path) -> None:
-    touch("day-1/a.wav", "day-2/a.wav", "other/a.wav")
-    assert [path for path, _ in found("day-*")] == ["day-1/a.wav", "day-2/a.wav"]
-
-
-def test_a_name_that_looks_like_a_pattern_is_a_name_first(here: Path) -> None:
-    touch("a[1].wav", "a1.wav")
-    assert found("a[1].wav") == [("a[1].wav", "a[1].wav")]
-
-
-@pytest.mark.parametrize(
-    ("argument", "why"),
-    [
-        ("nothing.wav", "nothing.wav: does not exist"),
-        ("no*.wav", "no.*: no file has a name of this pattern"),
-        ("empty", "empty: holds no sound files .*flac"),
-    ],
-)
-def test_an_argument_that_names_nothing(here: Path, argument: str, why: str) -> None:
-    touch("empty/notes.txt")
-    with pytest.raises(AudioFileError, match=why):
-        find_sounds(argument)
 
 
 # ---- destinations ----------------------------------------------------------------------------
@@ -158,12 +97,26 @@ def test_a_file_named_twice_is_done_once(here: Path) -> None:
 
 
 def test_results_never_replace_each_other(here: Path) -> None:
-    touch("x/a.wav", "y/a.wav", "x/a.flac")
-    plan = make_plan(["x/a.wav", "y/a.wav", "x/a.flac"], destination("out/", FORMATS))
+    touch("x/a.wav", "y/a.wav", "z/a.wav")
+    plan = make_plan(["x/a.wav", "y/a.wav", "z/a.wav"], destination("out/", FORMATS))
     assert [job.name for job in plan.jobs] == ["x/a.wav"]
-    assert [name for name, _ in plan.failures] == ["y/a.wav", "x/a.flac"]
+    assert [name for name, _ in plan.failures] == ["y/a.wav", "z/a.wav"]
     for _, error in plan.failures:
         assert "out/a.npz would replace that of x/a.wav" in str(error)
+
+
+def test_suffixes_that_tell_sounds_apart_stay(here: Path) -> None:
+    touch("r/a.wav", "r/a.flac", "r/b.c.wav", "r/x/a.wav", "r/b.wav")
+    plan = make_plan(["r"], destination("out", FORMATS, "csv"), destination("pics", ["png"]))
+    assert [str(job.target) for job in plan.jobs] == [
+        "out/a.flac.csv",
+        "out/a.wav.csv",
+        "out/b.c.csv",
+        "out/b.csv",
+        "out/x/a.csv",
+    ]
+    assert str(plan.jobs[1].picture) == "pics/a.wav.png"
+    assert not plan.failures
 
 
 def test_a_result_never_replaces_its_sound(here: Path) -> None:

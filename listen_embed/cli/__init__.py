@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-from listen_embed import embed_command, model_commands
+from listen_embed.cli import embed, models
 from listen_embed.console import FAILED, OK, PROGRAM, USAGE, Console, UsageError
 from listen_embed.errors import ListenEmbedError, MissingExtraError
 
@@ -104,12 +104,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     command = arguments[0] if arguments[0] in COMMANDS else "embed"
     if command == "embed":
         rest = arguments[1:] if arguments[0] == "embed" else arguments
-        return embed_command.parse(rest, COMMANDS)
+        return embed.parse(rest, COMMANDS)
     parser = argparse.ArgumentParser(prog=PROGRAM, allow_abbrev=False)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     if command in ROOMS:
         return _parse_for_room(command, parser, subparsers, arguments)
-    model_commands.register(subparsers)
+    models.register(subparsers)
     return parser.parse_args(arguments)
 
 
@@ -142,7 +142,3 @@ def _saying_what_to_install(command: str) -> Iterator[None]:
             f"{command} needs {missing}, not installed here. "
             f'Install with: pip install "{PROGRAM}[{room}]"'
         ) from error
-
-
-if __name__ == "__main__":
-    sys.exit(main())

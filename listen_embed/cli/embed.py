@@ -12,15 +12,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from listen_embed.console import FAILED, OK, PROGRAM, Console, UsageError, printable
-from listen_embed.errors import InputError, ListenEmbedError, ModelNotFoundError, blame
+from listen_embed.console import FAILED, OK, PROGRAM, Console, UsageError
+from listen_embed.errors import InputError, ModelNotFoundError, blame
 
 # Imported where they are used, so that help and usage errors come at once.
 if TYPE_CHECKING:
-    from listen_embed.batch import Options
-    from listen_embed.embedder import Embedder
-    from listen_embed.jobs import Destination, Job, OnExisting, Plan
-    from listen_embed.progress import Progress
+    from listen_embed.cli.jobs import Destination, OnExisting, Plan
 
 _DESCRIPTION = "Sound in, embeddings out: one vector of float32 for every hop, with its timestamp."
 _EPILOG = """\
@@ -33,6 +30,10 @@ results:
   sound gets STEM.npz, or another --format. A file named with --out is replaced, but
   only by a complete one; a file that happens to have the name in a folder is not,
   unless --force is given. Without --out one sound is summed up and nothing written.
+  x.wav and x.flac in one folder keep their suffixes: x.wav.npz, x.flac.npz.
+  With --clip a file, or -, is a table of all sounds: .csv (path, embedding_0, ...),
+  .parquet (path, embedding), .npz (path, embedding, model, digest, version), or, for
+  one sound, .npy; in a folder every sound gets its own file, with timestamp 0.
 
 exit status:
   0 all is well, 1 something failed (the rest is done), 2 wrong usage, 130 interrupted
@@ -40,6 +41,7 @@ exit status:
 examples:
   listen-embed pump.wav --out pump.npy --plot pump.png
   listen-embed recordings/ --out results/ --format parquet --jobs 4
+  listen-embed recordings/ --clip --out clips.csv
   listen-embed 'day-*/**/*.flac' --out results/ --model sea --hop 0.5
   sox -d -t wav - trim 0 5 | listen-embed - --out - > five-seconds.csv
 """
@@ -127,6 +129,18 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
         help="seconds between embeddings (default 0.1)",
     )
     add(
+        "--frame",
+        dest="frame_size",
+        type=float,
+        metavar="S",
+        help="seconds that each embedding hears (default: the model's; not all models take others)",
+    )
+    add(
+        "--clip",
+        action="store_true",
+        help="one embedding for each sound as a whole, instead of one for every hop",
+    )
+    add(
         "--no-center",
         dest="center",
         action="store_false",
@@ -154,7 +168,7 @@ class _PrintVersion(argparse.Action):
     """Like argparse's own, but the version is looked up only when asked for."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from listen_embed.files import package_version
+        from listen_embed.output import package_version
 
         print(f"{PROGRAM} {package_version()}")
         parser.exit()
@@ -176,8 +190,17 @@ def _embed(args: argparse.Namespace) -> int:
             console.note(f"{plan.n_kept} left out, whose results exist")
         n_failed = len(plan.failures)
         if plan.jobs:
-            n_failed += _do(plan.jobs, args, console)
+            n_failed += _carried_out(plan, args, console)
     return FAILED if n_failed else OK
+
+
+def _carried_out(plan: Plan, args: argparse.Namespace, console: Console) -> int:
+    """Do all jobs; return how many failed."""
+    from listen_embed.cli.running import Run
+
+    with _refusing_nonsense():
+        run = Run(plan, args, console)
+    return run.to_the_end()
 
 
 @contextmanager
@@ -203,11 +226,18 @@ def _stdin_in_a_file() -> Iterator[Path]:
 
 def _plan(args: argparse.Namespace, stdin: Path | None) -> Plan:
     from listen_embed.batch import check_jobs
-    from listen_embed.jobs import make_plan
+    from listen_embed.cli.jobs import make_plan
 
     check_jobs(args.jobs)
     out, picture = _out(args), _picture(args)
-    plan = make_plan(args.sounds, out, picture, on_existing=_on_existing(args), stdin=stdin)
+    plan = make_plan(
+        args.sounds,
+        out,
+        picture,
+        on_existing=_on_existing(args),
+        stdin=stdin,
+        is_clip=args.clip,
+    )
     if args.out is None and args.plot is None and len(plan.jobs) > 1:
         raise InputError(
             f"{len(plan.jobs)} sound files; say where to put their embeddings, "
@@ -217,7 +247,7 @@ def _plan(args: argparse.Namespace, stdin: Path | None) -> Plan:
 
 
 def _out(args: argparse.Namespace) -> Destination:
-    from listen_embed.jobs import NOWHERE, STDIO, Destination, destination
+    from listen_embed.cli.jobs import NOWHERE, STDIO, Destination, destination
     from listen_embed.output import FORMATS, check_format
 
     if args.out is None:
@@ -235,12 +265,14 @@ def _out(args: argparse.Namespace) -> Destination:
 
 
 def _picture(args: argparse.Namespace) -> Destination:
-    from listen_embed.jobs import NOWHERE, STDIO, destination
+    from listen_embed.cli.jobs import NOWHERE, STDIO, destination
 
     if args.plot is None:
         return NOWHERE
     if args.plot == STDIO:
         raise InputError("--plot cannot draw to standard output; name a file")
+    if args.clip:
+        raise InputError("--plot shows embeddings over time, and --clip gives one for all of it")
     from listen_embed.plot import PICTURES, check_matplotlib
 
     check_matplotlib()
@@ -256,66 +288,3 @@ def _on_existing(args: argparse.Namespace) -> OnExisting:
 def _perhaps_a_command(name: str, args: argparse.Namespace) -> str:
     close = difflib.get_close_matches(name, args.commands, n=1)
     return f"; did you mean the command {close[0]}?" if close and args.sounds[0] == name else ""
-
-
-def _do(jobs: list[Job], args: argparse.Namespace, console: Console) -> int:
-    """Do all jobs; return how many failed."""
-    from listen_embed.batch import check_jobs, in_order
-    from listen_embed.jobs import work_on
-
-    options = _options(args)
-    with _refusing_nonsense():
-        embedder = options.load(progress=_wants_progress(args))
-    n_processes = min(check_jobs(args.jobs), len(jobs))
-    n_failed = 0
-    with _progress(jobs, args) as console.progress:
-        results = in_order(work_on, jobs, embedder, options, n_processes, console.progress)
-        for job, result in results:
-            if isinstance(result, ListenEmbedError):
-                console.say(blame(job.source, result))
-                n_failed += 1
-            else:
-                _tell(job, result, embedder, args, console)
-    return n_failed
-
-
-def _options(args: argparse.Namespace) -> Options:
-    from listen_embed.batch import Options
-
-    return Options(
-        model_type=args.model_type,
-        emb_dim=args.emb_dim,
-        variant=args.variant,
-        hop_size=args.hop_size,
-        center=args.center,
-        threads=args.threads,
-        hush=True,
-    )
-
-
-def _wants_progress(args: argparse.Namespace) -> bool:
-    return bool(args.progress or (sys.stderr.isatty() and not args.quiet))
-
-
-def _progress(jobs: list[Job], args: argparse.Namespace) -> Progress:
-    from listen_embed.files import seconds_of
-    from listen_embed.progress import Bar, Unseen
-
-    if not _wants_progress(args):
-        return Unseen()
-    durations = [seconds_of(job.source) for job in jobs]
-    return Bar(durations, patience=0.0) if args.progress else Bar(durations)
-
-
-def _tell(
-    job: Job, n_frames: int, embedder: Embedder, args: argparse.Namespace, console: Console
-) -> None:
-    """Say what came out: as the result where nothing is saved, else to a person who watches."""
-    size = f"{n_frames} embeddings of {embedder.spec.emb_dim} values"
-    made = f"one every {args.hop_size:g} s, by {embedder.spec.name}"
-    if job.target is None and not job.to_stdout:
-        print(printable(f"{job.name}: {size}, {made}"))
-        if job.picture is None:
-            console.note("nothing saved; --out FILE.npz does (or .npy, .csv, .parquet)")
-    elif job.target is not None and _wants_progress(args):
-        console.note(f"{job.target}: {size}, {made}")

@@ -2,35 +2,31 @@
 
 In: arguments as typed. Out: jobs, with errors for the arguments that name nothing. One rule names
 results: a file's suffix decides its format; in a folder every sound gets ``<stem>.<format>``, below
-the same subfolders as it has below the folder that was named.
+the same subfolders as it has below the folder that was named. Sounds that differ in their suffixes
+only, ``x.wav`` and ``x.flac``, keep them: ``x.wav.<format>``, ``x.flac.<format>``.
 """
 
 from __future__ import annotations
 
-import glob
 import os
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from listen_embed import output
 from listen_embed.batch import Reach, reaching
-from listen_embed.embedder import Embedded, Embedder
+from listen_embed.embedder import Embedded, Embedder, Embedding
 from listen_embed.errors import AudioFileError, InputError, ListenEmbedError, OutputError
-from listen_embed.files import provenance_of
+from listen_embed.files import clip_of, provenance_of
+from listen_embed.finder import Sound, find_sounds
 from listen_embed.output import FORMATS, Format, Pieces
 
 STDIO = "-"
 STDIN_NAME = "stdin"
-# What a folder is searched for; a file named on its own may have any name. libsndfile's formats.
-AUDIO_SUFFIXES = frozenset(
-    {".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus"}
-    | {".rf64", ".snd", ".w64", ".wav"}
-)
-
 OnExisting = Literal["refuse", "replace", "keep"]
 
 
@@ -58,10 +54,10 @@ class Destination:
         """Whether it can take only one result."""
         return self.to_stdout or self.file is not None
 
-    def path_for(self, below: Path) -> Path | None:
-        """Return the file that the result of a sound goes to; `below` is its path in its folder."""
+    def path_for(self, stem: Path) -> Path | None:
+        """Return the file for a result; `stem` is its path in a folder, but for the format."""
         if self.folder is not None:
-            return self.folder / below.with_suffix(f".{self.suffix}")
+            return self.folder / stem.with_name(f"{stem.name}.{self.suffix}")
         return self.file
 
 
@@ -118,6 +114,8 @@ class Job:
         Write to standard output instead of `target`.
     format : Format
         Format of the embedding.
+    is_clip : bool
+        One embedding for the whole sound, at time 0, instead of one for every hop.
     """
 
     source: Path
@@ -126,23 +124,20 @@ class Job:
     picture: Path | None = None
     to_stdout: bool = False
     format: Format = "npz"
+    is_clip: bool = False
 
 
 @dataclass
 class Plan:
-    """Jobs to do, arguments that cannot be met, and how many results were kept as they are."""
+    """Jobs to do, arguments that cannot be met, and how many results were kept as they are.
+
+    With a `table` the jobs have no results of their own: it takes a row of each.
+    """
 
     jobs: list[Job] = field(default_factory=list)
     failures: list[tuple[str, ListenEmbedError]] = field(default_factory=list)
     n_kept: int = 0
-
-
-@dataclass(frozen=True)
-class Sound:
-    """A sound file found; `below` is its path in the folder that was named."""
-
-    path: Path
-    below: Path
+    table: Destination | None = None
 
 
 def make_plan(
@@ -152,6 +147,7 @@ def make_plan(
     *,
     on_existing: OnExisting = "refuse",
     stdin: Path | None = None,
+    is_clip: bool = False,
 ) -> Plan:
     """Return what to do.
 
@@ -166,6 +162,8 @@ def make_plan(
         unless it is to be kept.
     stdin : Path, optional
         A file that holds what came on standard input; ``-`` means it.
+    is_clip : bool
+        One embedding for every sound; what takes only one result then is a table of them all.
 
     Raises
     ------
@@ -174,20 +172,27 @@ def make_plan(
     """
     plan = Plan()
     sounds = list(dict.fromkeys(_sounds(arguments, plan, stdin)))
+    if is_clip and out.is_single:
+        _check_table(out, sounds)
+        plan.table, out = out, NOWHERE
+        if on_existing == "keep" and plan.table.file is not None and plan.table.file.exists():
+            plan.n_kept = len(sounds)
+            return plan
     if len(sounds) > 1 and (out.is_single or picture.is_single):
         raise InputError(
             f"{len(sounds)} sound files cannot go into one file; name a folder, such as results/"
         )
     takers: dict[Path, Sound] = {}
-    for sound in sounds:
+    for sound, stem in zip(sounds, _stems(sounds), strict=True):
         name = STDIN_NAME if sound.path == stdin else str(sound.path)
         job = Job(
             source=sound.path,
             name=name,
-            target=out.path_for(sound.below),
-            picture=picture.path_for(sound.below),
+            target=out.path_for(stem),
+            picture=picture.path_for(stem),
             to_stdout=out.to_stdout,
-            format=_as_format(out.suffix),
+            format=as_format(out.suffix),
+            is_clip=is_clip,
         )
         try:
             if _is_kept(job, out, picture, on_existing):
@@ -200,7 +205,29 @@ def make_plan(
     return plan
 
 
-def _as_format(suffix: str) -> Format:
+def _check_table(table: Destination, sounds: Sequence[Sound]) -> None:
+    if table.suffix == "npy" and len(sounds) > 1:
+        raise InputError(
+            "an .npy has no room for the names of several sounds; give .npz, .csv or .parquet"
+        )
+    if any(_is_same(table.file, sound) for sound in sounds):
+        raise InputError(f"{table.file}: the result would replace the sound itself")
+
+
+def _is_same(path: Path | None, sound: Sound) -> bool:
+    return path is not None and path.exists() and path.samefile(sound.path)
+
+
+def _stems(sounds: Sequence[Sound]) -> list[Path]:
+    """Return every sound's path in its folder without its suffix, unless that tells two apart."""
+    names = dict.fromkeys(sound.below for sound in sounds)
+    n_of = Counter(name.with_suffix("") for name in names)
+    stems = [sound.below.with_suffix("") for sound in sounds]
+    return [s if n_of[s] == 1 else sound.below for s, sound in zip(stems, sounds, strict=True)]
+
+
+def as_format(suffix: str) -> Format:
+    """Return a suffix as the format it names, npz where it names none."""
     return next((format for format in FORMATS if format == suffix), "npz")
 
 
@@ -213,57 +240,6 @@ def _sounds(arguments: Iterable[str], plan: Plan, stdin: Path | None) -> Iterato
             yield from find_sounds(argument)
         except AudioFileError as error:
             plan.failures.append((argument, error))
-
-
-def find_sounds(argument: str) -> list[Sound]:
-    """Return the sound files that an argument names, sorted.
-
-    Parameters
-    ----------
-    argument : str
-        A file, taken whatever its suffix; a folder, searched with its subfolders for
-        `AUDIO_SUFFIXES`, leaving out hidden names; or a pattern, in which ``**`` crosses folders.
-
-    Raises
-    ------
-    AudioFileError
-        It names nothing.
-    """
-    path = Path(argument)
-    if path.is_dir():
-        return _in_folder(path)
-    if path.exists() or not glob.has_magic(argument):
-        if not path.exists():
-            raise AudioFileError(f"{argument}: does not exist")
-        return [Sound(path, Path(path.name))]
-    found = sorted(glob.glob(argument, recursive=True))
-    if not found:
-        raise AudioFileError(f"{argument}: no file has a name of this pattern")
-    files = [Path(name) for name in found if not Path(name).is_dir()]
-    return [Sound(file, Path(file.name)) for file in files] or _in_folders(found)
-
-
-def _in_folders(names: list[str]) -> list[Sound]:
-    return [sound for name in names for sound in _in_folder(Path(name))]
-
-
-def _in_folder(folder: Path) -> list[Sound]:
-    sounds = [
-        Sound(Path(parent, name), Path(parent, name).relative_to(folder))
-        for parent, folders, names in os.walk(folder)
-        for name in _visible(folders, names)
-        if Path(name).suffix.lower() in AUDIO_SUFFIXES
-    ]
-    if not sounds:
-        known = " ".join(sorted(AUDIO_SUFFIXES))
-        raise AudioFileError(f"{folder}: holds no sound files ({known})")
-    return sorted(sounds, key=lambda sound: sound.path)
-
-
-def _visible(folders: list[str], names: list[str]) -> list[str]:
-    """Return the names without hidden ones, and keep os.walk out of hidden folders."""
-    folders[:] = [name for name in folders if not name.startswith(".")]
-    return [name for name in names if not name.startswith(".")]
 
 
 def _is_kept(job: Job, out: Destination, picture: Destination, on_existing: OnExisting) -> bool:
@@ -285,7 +261,7 @@ def _check_unshared(job: Job, sound: Sound, takers: dict[Path, Sound]) -> None:
     for path in (job.target, job.picture):
         if path is None:
             continue
-        if path.exists() and path.samefile(sound.path):
+        if _is_same(path, sound):
             raise OutputError("the result would replace the sound itself")
         if path in takers:
             raise OutputError(
@@ -295,17 +271,23 @@ def _check_unshared(job: Job, sound: Sound, takers: dict[Path, Sound]) -> None:
 
 
 def work_on(embedder: Embedder, job: Job, reach: Reach) -> int:
-    """Do one job; return how many frames its sound has."""
-    frames = _Counted(reaching(embedder.iter_file(job.source), reach))
+    """Do one job; return how many embeddings its sound has."""
+    if job.is_clip:
+        return _write([clip_of(embedder, job.source)], embedder, job)
     if job.picture is None:
-        _write(frames, embedder, job)
-        return frames.n_frames
+        return _write(reaching(embedder.iter_file(job.source), reach), embedder, job)
     from listen_embed.plot import Picture
 
-    picture = Picture(job.source, embedder.spec, f"{Path(job.name).name} · {embedder.spec.name}")
-    _write(picture.watch(frames), embedder, job)
+    picture = Picture(embedder.spec, f"{Path(job.name).name} · {embedder.spec.name}")
+    pieces = reaching(embedder.iter_file(job.source, picture.hear), reach)
+    n_frames = _write(picture.watch(pieces), embedder, job)
     picture.save(job.picture)
-    return frames.n_frames
+    return n_frames
+
+
+def vector_of(embedder: Embedder, job: Job, reach: Reach) -> Embedding:
+    """Return the one vector, float32 (emb_dim,), of a job's sound: a row of a table."""
+    return embedder.embed_clip_file(job.source)
 
 
 class _Counted:
@@ -321,18 +303,24 @@ class _Counted:
             yield embedding, timestamps
 
 
-def _write(pieces: Pieces, embedder: Embedder, job: Job) -> None:
+def _write(pieces: Pieces, embedder: Embedder, job: Job) -> int:
+    """Put pieces where the job says; return how many embeddings they were."""
+    counted = _Counted(pieces)
     if job.target is not None:
-        output.save(pieces, job.target, job.format, provenance_of(embedder))
+        output.save(counted, job.target, job.format, provenance_of(embedder))
     elif job.to_stdout:
-        _write_to_stdout(pieces, embedder, job.format)
+        with writing_to_stdout() as stream:
+            output.dump(counted, stream, job.format, provenance_of(embedder))
     else:
-        deque(pieces, maxlen=0)
+        deque(counted, maxlen=0)
+    return counted.n_frames
 
 
-def _write_to_stdout(pieces: Pieces, embedder: Embedder, format: Format) -> None:
+@contextmanager
+def writing_to_stdout() -> Iterator[IO[bytes]]:
+    """Give standard output for bytes; what it refuses is an error of ours."""
     try:
-        output.dump(pieces, sys.stdout.buffer, format, provenance_of(embedder))
+        yield sys.stdout.buffer
         sys.stdout.buffer.flush()
     except (ListenEmbedError, BrokenPipeError):
         raise
