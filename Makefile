@@ -5,8 +5,11 @@ BIN := $(VENV)/bin
 # The version that the training tests run with; on Linux it has a build without CUDA.
 TORCH := torch==2.13.0
 
+# What needs nothing but the core, golden vectors first.
+LEAN_TESTS := $(addprefix tests/test_,golden.py framing.py stream.py runtime.py registry.py spec.py)
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs fuzz wheel students benchmarks clean
+.PHONY: help demo test check docs fuzz lean wheel students benchmarks clean
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -46,6 +49,16 @@ fuzz: $(VENV)/.all ## fuzz all that reads outside bytes, until stopped: make fuz
 	$(BIN)/pip install --quiet --editable ".[fuzz]"
 	$(BIN)/python -m fuzz $(if $(RUNS),--runs $(RUNS))
 
+lean: ## install without numba into .lean/, weigh it, run the core's tests: make lean PYTHON=python3.13
+	rm -rf .lean
+	$(PYTHON) -m venv .lean
+	.lean/bin/pip install --quiet --requirement requirements-lean.txt
+	.lean/bin/pip install --quiet --no-deps --editable .
+	du --summarize --block-size=MB --exclude=pip --exclude='pip-*' --exclude='setuptools*' .lean/lib | tee .lean/size
+	test $$(sed 's/MB.*//' .lean/size) -le 190
+	.lean/bin/pip install --quiet pytest hypothesis
+	.lean/bin/python -m pytest -q $(LEAN_TESTS)
+
 wheel: $(VENV)/.all ## build the wheel into dist/
 	$(BIN)/python -m build --wheel
 
@@ -57,4 +70,4 @@ benchmarks: $(VENV)/.all ## quality and speed tables: make benchmarks DATA=folde
 	$(BIN)/python benchmarks/speed.py --readme README.md
 
 clean: ## remove everything that make made
-	rm -rf $(VENV) .demo .fuzz docs/_build build dist *.egg-info
+	rm -rf $(VENV) .demo .fuzz .lean docs/_build build dist *.egg-info

@@ -317,3 +317,13 @@ def test_the_wheel_in_an_empty_environment_embeds_a_file(
     assert embedding.dtype == np.float32
     assert embedding.shape == (16, listen_embed.registry.find().emb_dim)
     assert "logmel/128/16k" in run(command, "models", cwd=folder, **clean)
+
+
+def test_the_lean_install_lacks_nothing_but_resampy() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    stated = [line for line in setup["options"]["install_requires"].split("\n") if line]
+    lean = (ROOT / "requirements-lean.txt").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lean if not line.startswith("#")] == [
+        line for line in stated if not line.startswith(("#", "resampy"))
+    ]
