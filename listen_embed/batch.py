@@ -6,23 +6,19 @@ the order of the tasks. Left to others: what the work is (`listen_embed.files`, 
 
 from __future__ import annotations
 
-import _thread
 import dataclasses
 import os
 import re
-import signal
-import sys
 import tempfile
-import threading
-import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from listen_embed import registry, store
+from listen_embed import pool, registry, store
 from listen_embed.embedder import DEFAULT_HOP, Embedded, Embedder, PathLike
 from listen_embed.errors import (
     AudioFileError,
@@ -33,10 +29,6 @@ from listen_embed.errors import (
 )
 from listen_embed.progress import Progress, Unseen
 
-if TYPE_CHECKING:
-    from concurrent.futures import Future, ProcessPoolExecutor
-    from multiprocessing.connection import Connection
-
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 # Called with the seconds of the current file that are done.
@@ -45,9 +37,6 @@ Work = Callable[[Embedder, Task, Reach], Result]
 # A worker's result, and the texts of the warnings on the way to it.
 _Reply = tuple[Result | ListenEmbedError, list[str]]
 
-# Tasks under way, waiting, or waiting to be taken, for each process: enough to keep it busy.
-_IN_FLIGHT = 2
-_LOOK_SECONDS = 0.2
 # Warnings of one kind that are told one by one.
 _SHOWN_OF_A_KIND = 5
 
@@ -198,110 +187,18 @@ def _attempt(
 def _in_processes(
     work: Work[Task, Result], tasks: Iterable[Task], options: Options, jobs: int
 ) -> Iterator[tuple[Task, _Reply[Result]]]:
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-
-    context = multiprocessing.get_context("spawn")
-    # Closing our end tells the workers to stop, and so does our death.
-    theirs, ours = context.Pipe(duplex=False)
     options = dataclasses.replace(options, threads=options.threads or 1, hush=True)
-    pool = ProcessPoolExecutor(jobs, context, _begin, (options, theirs))
-    under_way: deque[tuple[Task, Future[_Reply[Result]]]] = deque()
-    with theirs, ours:
-        try:
-            for task in tasks:
-                if len(under_way) >= _IN_FLIGHT * jobs:
-                    yield _taken(*under_way.popleft())
-                under_way.append((task, _submit(pool, work, task)))
-            while under_way:
-                yield _taken(*under_way.popleft())
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            # Workers that were stopped are waited for, too: they tidy up after themselves.
-            pool.shutdown(wait=True, cancel_futures=True)
+    return pool.in_order(partial(_there, work, options), tasks, jobs)
 
 
-def _submit(
-    pool: ProcessPoolExecutor, work: Work[Task, Result], task: Task
-) -> Future[_Reply[Result]]:
-    """Hand over a task; a process started for it is born deaf to Ctrl-C, which is handled here."""
-    if not hasattr(signal, "pthread_sigmask"):
-        return pool.submit(_reply, work, task)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        return pool.submit(_reply, work, task)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def _there(work: Work[Task, Result], options: Options, task: Task) -> _Reply[Result]:
+    return _attempt_with_warnings(work, _worker_embedder(options), task, Unseen().reach)
 
 
-def _taken(task: Task, future: Future[_Reply[Result]]) -> tuple[Task, _Reply[Result]]:
-    from concurrent.futures.process import BrokenProcessPool
-
-    try:
-        return task, future.result()
-    except BrokenProcessPool as error:
-        raise ListenEmbedError(
-            f"{task}: a worker process ended abruptly, perhaps for want of memory; "
-            "try again with fewer jobs"
-        ) from error
-
-
-class _Worker:
-    """What a worker process keeps between tasks."""
-
-    options: Options
-    embedder: Embedder | None = None
-    is_busy = False
-    is_stopped = False
-
-
-def _begin(options: Options, stop: Connection) -> None:
-    _Worker.options = options
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _leave)
-    threading.Thread(target=_await_stop, args=(stop,), daemon=True).start()
-
-
-def _await_stop(stop: Connection) -> None:
-    """End the task at hand when the other end is closed, and an orphaned process altogether."""
-    import multiprocessing
-
-    stop.poll(None)
-    _Worker.is_stopped = True
-    if hasattr(signal, "pthread_kill"):
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
-    else:
-        _thread.interrupt_main(signal.SIGTERM)
-    parent = multiprocessing.parent_process()
-    while _Worker.is_busy or (parent is not None and parent.is_alive()):
-        time.sleep(_LOOK_SECONDS)
-    os._exit(1)
-
-
-def _leave(number: int, frame: object) -> None:
-    """Unwind, so that unfinished files are removed.
-
-    Between tasks there are none, and an error there would break the queue for the other workers.
-    """
-    if _Worker.is_busy:
-        sys.exit(128 + number)
-    if not _Worker.is_stopped:
-        os._exit(128 + number)
-
-
-def _reply(work: Work[Task, Result], task: Task) -> _Reply[Result]:
-    _Worker.is_busy = True
-    try:
-        # Tasks that were handed over before the stop still come after it.
-        if _Worker.is_stopped:
-            sys.exit()
-        if _Worker.embedder is None:
-            _Worker.embedder = _Worker.options.load()
-        return _attempt_with_warnings(work, _Worker.embedder, task, Unseen().reach)
-    finally:
-        _Worker.is_busy = False
+@lru_cache(maxsize=1)
+def _worker_embedder(options: Options) -> Embedder:
+    """Return a worker process's embedder, loaded for its first task."""
+    return options.load()
 
 
 @contextmanager

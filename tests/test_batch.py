@@ -53,7 +53,8 @@ def terminate_oneself(embedder: Embedder, path: Path, reach: batch.Reach) -> Non
 
 
 def threads_of(embedder: Embedder, path: Path, reach: batch.Reach) -> int | None:
-    return batch._Worker.options.threads
+    assert embedder._network is not None
+    return embedder._network._made_of[1]
 
 
 def run(
@@ -102,8 +103,8 @@ def test_few_tasks_are_taken_ahead(sounds: list[Path]) -> None:
 
 
 def test_one_thread_for_each_of_several_processes(sounds: list[Path]) -> None:
-    assert run(threads_of, sounds[:1], 2)[0][1] == 1
-    chosen = Options(model_type="logmel", threads=3)
+    assert run(threads_of, sounds[:1], 2, Options())[0][1] == 1
+    chosen = Options(threads=3)
     assert run(threads_of, sounds[:1], 2, chosen)[0][1] == 3
 
 

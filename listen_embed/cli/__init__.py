@@ -21,7 +21,8 @@ from listen_embed.cli import embed, models
 from listen_embed.console import FAILED, OK, PROGRAM, USAGE, Console, UsageError
 from listen_embed.errors import ListenEmbedError, MissingExtraError
 
-# command -> module whose `register` adds its parser, imported only when the command is given.
+# command -> module whose `register` adds its parser, and those of the room's other commands; it is
+# imported only when the command is given.
 ROOMS = {
     "specialize": "listen_embed.training.commands",
     "monitor": "listen_embed.monitor.commands",
@@ -129,7 +130,7 @@ def _parse_for_room(
 @contextmanager
 def _saying_what_to_install(command: str) -> Iterator[None]:
     """Turn a missing module into the pip command that brings it; also a decorator."""
-    package, room, _ = ROOMS[command].split(".")
+    package, room, *_ = ROOMS[command].split(".")
     try:
         yield
     except ModuleNotFoundError as error:

@@ -97,6 +97,18 @@ def test_a_room_adds_its_command(monkeypatch: pytest.MonkeyPatch, capsys: Captur
     assert "usage: listen-embed fake" in capsys.readouterr().out
 
 
+def test_a_room_may_add_several_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    def register(subparsers: object) -> None:
+        for i, name in enumerate(("fake", "other")):
+            parser = subparsers.add_parser(name)  # type: ignore[attr-defined]
+            parser.set_defaults(run=lambda args, i=i: i)
+
+    room(monkeypatch, register)
+    monkeypatch.setitem(cli.ROOMS, "other", cli.ROOMS["fake"])
+    monkeypatch.setitem(cli.COMMANDS, "other", "the same room's")
+    assert [cli.main([name]) for name in ("fake", "other")] == [0, 1]
+
+
 def test_a_rooms_missing_packages_are_told(
     monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
