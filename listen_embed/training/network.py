@@ -11,7 +11,7 @@ Source: Howard et al., "Searching for MobileNetV3", ICCV 2019; Schmid et al., IC
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from listen_embed.errors import InputError
 
 Activation = Literal["relu", "relu6", "hardswish"]
-_ACTIVATIONS = {"relu": nn.ReLU, "relu6": nn.ReLU6, "hardswish": nn.Hardswish}
 
 _BN_EPS = 1e-3
 # mn04's table: kernel, stride, activation and squeeze-excitation of blocks 1 to 15.
@@ -51,12 +50,14 @@ class Architecture:
     Parameters
     ----------
     stem, last : int
-        Channels of the first (stride 2) and of the last convolution.
+        Channels of the first and of the last convolution.
     blocks : tuple of Block
     emb_dim : int
         Width of the embedding; 0 leaves the linear layer out, as mn04 does.
     activation : str
         Of the stem and of the last convolution.
+    stem_stride : (int, int)
+        Of the first convolution, over frequency and over time.
     """
 
     stem: int
@@ -64,23 +65,68 @@ class Architecture:
     last: int
     emb_dim: int
     activation: Activation = "hardswish"
+    stem_stride: tuple[int, int] = (2, 2)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for a model card or checkpoint."""
-        return asdict(self)
 
-    @classmethod
-    def from_dict(cls, table: Mapping[str, Any]) -> Architecture:
-        """Build from what `to_dict` gave."""
-        blocks = tuple(Block(**block) for block in table["blocks"])
-        return cls(**{**table, "blocks": blocks})
+class HardSwish(nn.Module):
+    """x * relu6(x + 3) / 6, written so that an int8 graph stays in the CPU's delegate.
+
+    The operator HARD_SWISH leaves it; an addition with its clamp fused and a product do not. What
+    reads the result can mostly take the sixth into its weights, which saves an operator.
+
+    Attributes
+    ----------
+    is_whole : bool
+        Whether the sixth is in the result; without it the result is six times the activation.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.relu6 = nn.ReLU6()
+        self.sixth: nn.Module = Sixth()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the sixth is in the result."""
+        return isinstance(self.sixth, Sixth)
+
+    def leave_sixth(self) -> None:
+        """From now on give six times as much: whoever reads it has been told."""
+        self.sixth = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the activation, shaped as x."""
+        gate: Tensor = self.relu6(x + 3)
+        # A sixth of the product would be recognised by the converter, and made HARD_SWISH again.
+        return self.sixth(x) * gate  # type: ignore[no-any-return]
+
+
+class Sixth(nn.Module):
+    """x / 6; a module, so that rounding can be attached to it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return a sixth of x."""
+        return x * (1 / 6)
+
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "hardswish": HardSwish,
+}
 
 
 class ConvNorm(nn.Sequential):
     """Convolution without bias, batch-norm, activation; torch's symmetric padding."""
 
     def __init__(
-        self, n_in: int, n_out: int, kernel: int, stride: int, groups: int, act: Activation | None
+        self,
+        n_in: int,
+        n_out: int,
+        kernel: int,
+        stride: int | tuple[int, int],
+        groups: int,
+        act: Activation | None,
     ) -> None:
         convolution = nn.Conv2d(
             n_in, n_out, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False
@@ -154,7 +200,8 @@ class Student(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.input = nn.Identity()
-        self.stem = ConvNorm(1, architecture.stem, 3, 2, 1, architecture.activation)
+        stride = architecture.stem_stride
+        self.stem = ConvNorm(1, architecture.stem, 3, stride, 1, architecture.activation)
         widths = [architecture.stem, *(block.out for block in architecture.blocks)]
         self.blocks = nn.Sequential(
             *(InvertedResidual(n, b) for n, b in zip(widths, architecture.blocks, strict=False))
@@ -260,18 +307,22 @@ def grown(multiplier: float, emb_dim: int) -> Architecture:
     return Architecture(stem, blocks, last, emb_dim, "relu")
 
 
-def from_efficientat(tensors: Mapping[str, NDArray[Any]]) -> Student:
+def from_efficientat(
+    tensors: Mapping[str, NDArray[Any]], stem_stride: tuple[int, int] = (2, 2)
+) -> Student:
     """Return EfficientAT's network, up to its 384-d average, from a published state dict.
 
     Parameters
     ----------
     tensors : mapping of str to ndarray
         As `listen_embed.upstream.torch_zip.read_state_dict` gives them.
+    stem_stride : (int, int)
+        Of the first convolution; (2, 1) for log-mels with half as many columns a second.
     """
     blocks = tuple(_published_block(tensors, i) for i in range(1, len(_KERNELS) + 1))
     stem = len(tensors["features.0.0.weight"])
     last = len(tensors[f"features.{len(_KERNELS) + 1}.0.weight"])
-    student = Student(Architecture(stem, blocks, last, 0))
+    student = Student(Architecture(stem, blocks, last, 0, stem_stride=stem_stride))
     _load_conv(student.stem, tensors, "features.0")
     for i, block in enumerate(student.residuals, start=1):
         _load_block(block, tensors, f"features.{i}.block")

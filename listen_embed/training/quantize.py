@@ -20,9 +20,12 @@ from listen_embed.training import ranges
 from listen_embed.training.network import (
     ChannelMean,
     ConvNorm,
+    HardSwish,
     InvertedResidual,
     NormLinear,
+    Sixth,
     SqueezeExcite,
+    Student,
 )
 
 _MOMENTUM = 0.02
@@ -94,7 +97,7 @@ _ROUNDED: dict[type[nn.Module], type[nn.Module]] = {
 }
 # Linear layers into which a ReLU is fused.
 _BEFORE_RELU = ("excite.reduce", "widened.linear")
-_ROUNDED_MODULES = (nn.Hardswish, nn.ReLU, nn.ReLU6, nn.Sigmoid, ChannelMean, SqueezeExcite)
+_ROUNDED_MODULES = (HardSwish, Sixth, nn.ReLU, nn.ReLU6, nn.Sigmoid, ChannelMean, SqueezeExcite)
 _PLAIN = {rounded: plain for plain, rounded in _ROUNDED.items()}
 
 
@@ -118,7 +121,31 @@ def folded(student: nn.Module) -> nn.Module:
     for pair in [module for module in plain.modules() if isinstance(module, NormLinear)]:
         if not isinstance(pair.norm, nn.Identity):
             pair.fold()
+    if isinstance(plain, Student):
+        _fold_sixths(plain)
     return plain
+
+
+@torch.no_grad()
+def _fold_sixths(student: Student) -> None:
+    """Put the sixth of each hard-swish into the weights that read it, where nothing else does."""
+    for block in student.residuals:
+        reads_depthwise: list[nn.Module] = [block.project[0]]
+        if isinstance(block.excite, SqueezeExcite):
+            reads_depthwise.append(block.excite.reduce)
+        if isinstance(block.expand, ConvNorm):
+            _fold_sixth(block.expand, [block.depthwise[0]])
+        _fold_sixth(block.depthwise, reads_depthwise)
+    if isinstance(student.to_embedding, nn.Linear):
+        _fold_sixth(student.last, [student.to_embedding])
+
+
+def _fold_sixth(block: ConvNorm, readers: list[nn.Module]) -> None:
+    activation = block[-1]
+    if isinstance(activation, HardSwish) and activation.is_whole:
+        activation.leave_sixth()
+        for reader in readers:
+            reader.weight.div_(6)  # type: ignore[operator,union-attr]
 
 
 def prepare(student: nn.Module, activations: Literal[8, 16] = 8) -> nn.Module:
@@ -169,7 +196,7 @@ def _round_inside_convolutions(rounding: nn.Module) -> None:
         followers = list(block)[2:]
         if not followers:
             _round(block[0], ranges.EVERYTHING)
-        elif isinstance(followers[0], nn.Hardswish):
+        elif isinstance(followers[0], HardSwish):
             _round(block[0], ranges.NEEDED["HARD_SWISH"])
 
 
