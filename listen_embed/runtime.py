@@ -26,25 +26,40 @@ class Network:
         A .tflite with one input and one output, float32, int8 or int16, batch 1.
     threads : int
         Threads of the interpreter.
+    n_steps : int, optional
+        Columns of the log-mel that it shall take; None leaves the graph's own number. A network
+        that ends in a mean over time takes any.
 
     Raises
     ------
     ConversionError
-        The bytes are not a .tflite that the interpreter accepts.
+        The bytes are not a .tflite that the interpreter accepts, or it does not take `n_steps`.
     RuntimeUnavailableError
         No interpreter is installed.
     """
 
-    def __init__(self, content: bytes, threads: int = 1) -> None:
+    def __init__(self, content: bytes, threads: int = 1, n_steps: int | None = None) -> None:
         if content[_IDENTIFIER] != b"TFL3":
             raise ConversionError("not a .tflite: its file identifier is not TFL3")
         try:
             self._interpreter = _interpreter_class()(model_content=content, num_threads=threads)
+            if n_steps is not None:
+                self._resize(n_steps)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ConversionError(f"the interpreter refuses this .tflite: {error}") from error
         self._input = _the_only("input", self._interpreter.get_input_details())
         self._output = _the_only("output", self._interpreter.get_output_details())
+
+    def _resize(self, n_steps: int) -> None:
+        """Let the picture (1, n_bands, n_steps, 1), or without the last 1, have other columns."""
+        given = _the_only("input", self._interpreter.get_input_details())
+        shape = [int(n) for n in given["shape"]]
+        if len(shape) < 3:
+            raise ConversionError(f"a network that takes {shape} takes no other length")
+        if shape[2] != n_steps:
+            shape[2] = n_steps
+            self._interpreter.resize_tensor_input(given["index"], shape)
 
     @property
     def input_shape(self) -> tuple[int, ...]:

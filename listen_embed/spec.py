@@ -199,6 +199,10 @@ class FrontEnd:
             return (self.frame_samples,)
         return (self.n_bands, self.n_steps)
 
+    def lasting(self, seconds: float) -> FrontEnd:
+        """Return this front end for frames of another length, in seconds."""
+        return dataclasses.replace(self, frame_samples=max(1, round(seconds * self.sample_rate)))
+
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> FrontEnd:
         """Build from a TOML table; an unknown key is an error, not a surprise."""
