@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from listen_embed import audio as audio_
 from listen_embed import registry, store
-from listen_embed.errors import InputError, ListenEmbedWarning
+from listen_embed.errors import ConversionError, InputError, ListenEmbedWarning
 from listen_embed.framing import Framer, Frames, hop_in_samples
 from listen_embed.frontend import FeatureExtractor, statistics
 from listen_embed.runtime import Network
@@ -50,6 +50,9 @@ class Embedder:
     center : bool
         Centre frame ``i`` on its timestamp ``i * hop_size`` (half a frame of zeros goes before the
         clip); False starts it there.
+    frame_size : float, optional
+        Seconds of sound that each embedding sees, 0.1 to 60, for a network that takes any length
+        (``listen-embed models`` says which do); None takes the model's own, mostly one second.
     threads : int, optional
         Threads of the interpreter; None takes two where there are two cores.
     progress : bool
@@ -88,18 +91,19 @@ class Embedder:
         variant: str | None = None,
         hop_size: float = DEFAULT_HOP,
         center: bool = True,
+        frame_size: float | None = None,
         threads: int | None = None,
         progress: bool = False,
     ) -> None:
-        self.spec: ModelSpec = registry.find(model_type, emb_dim, variant)
+        published = registry.find(model_type, emb_dim, variant)
         self.hop_size = audio_.check_hop(hop_size)
         self.center = bool(center)
+        self.frame_size = frame_size
+        self.spec: ModelSpec = published if frame_size is None else published.lasting(frame_size)
         n_threads = _check_threads(threads)
         content = store.load(self.spec, progress) if self.spec.has_network else b""
-        self.digest = self.spec.digest(content)
-        self._network = Network(content, n_threads) if self.spec.has_network else None
-        if self._network is not None:
-            _check_fits(self._network, self.spec)
+        self.digest = published.digest(content)
+        self._network = _network_of(self.spec, content, n_threads, frame_size)
 
     def __repr__(self) -> str:
         return f"Embedder({self.spec.name!r}, hop_size={self.hop_size}, center={self.center})"
@@ -353,6 +357,24 @@ def _check_threads(threads: Any) -> int:
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise InputError(f"threads is {threads!r}; allowed are None and whole numbers from 1")
     return threads
+
+
+def _network_of(
+    spec: ModelSpec, content: bytes, threads: int, frame_size: float | None
+) -> Network | None:
+    if not spec.has_network:
+        return None
+    n_steps = None if frame_size is None else spec.front_end.n_steps
+    try:
+        network = Network(content, threads, n_steps)
+    except ConversionError as error:
+        if frame_size is None:
+            raise
+        raise InputError(
+            f"{spec.name} takes frames of one length only; leave frame_size out"
+        ) from error
+    _check_fits(network, spec)
+    return network
 
 
 def _check_fits(network: Network, spec: ModelSpec) -> None:

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -309,6 +310,28 @@ class ModelSpec:
     def macs_per_second(self) -> float:
         """Multiply-accumulates per second of audio when frames do not overlap."""
         return self.macs / self.front_end.frame_seconds
+
+    def lasting(self, frame_size: float) -> ModelSpec:
+        """Return this model with frames of another length, 0.1 to 60 seconds.
+
+        Raises
+        ------
+        InputError
+            A length out of range, or a waveform model, whose length is fixed.
+        """
+        is_number = isinstance(frame_size, numbers.Real) and not isinstance(frame_size, bool)
+        if not is_number or not 0.1 <= frame_size <= 60:
+            raise InputError(
+                f"frame_size is {frame_size!r}; allowed are None and 0.1 to 60 seconds"
+            )
+        if self.front_end.features == "waveform":
+            raise InputError(f"{self.name} takes frames of one length only; leave frame_size out")
+        front_end = self.front_end.lasting(float(frame_size))
+        return dataclasses.replace(
+            self,
+            front_end=front_end,
+            macs=round(self.macs * front_end.frame_seconds / self.front_end.frame_seconds),
+        )
 
     def digest(self, network: bytes = b"") -> str:
         """Return the sha256 of the front end and of the network's bytes, hexadecimal.
