@@ -132,10 +132,9 @@ def _activations(graph: Graph) -> list[int]:
 
 
 def _needed(graph: Graph, tensor: int) -> ranges.Range:
-    """Return outside which values a tensor's only reader makes no difference."""
+    """Return outside which values of a tensor its readers make no difference."""
     readers = {operator.name for operator in graph.operators if tensor in operator.inputs}
-    only_reader = readers.pop() if len(readers) == 1 else ""
-    return ranges.NEEDED.get(only_reader, ranges.EVERYTHING)
+    return ranges.NEEDED.get(frozenset(readers), ranges.EVERYTHING)
 
 
 def _runs(

@@ -45,7 +45,7 @@ class Settings:
     n_shards : int
         Length of the run.
     batch : int
-        Crops in a step.
+        Crops of one frame in a step; of longer ones it takes as many fewer.
     learning_rate : float
         Its peak; it rises over the first 4 % of the run and falls as a cosine to 1 %.
     weight_decay : float
@@ -123,7 +123,7 @@ def distil(
     InputError
         The folder holds a run with other settings.
     """
-    run = _Run(student, settings, folder)
+    run = _Run(student, settings, folder, held_out.features[front_end].shape[-1])
     run.resume()
     bar = tqdm(
         total=settings.n_shards,
@@ -200,7 +200,9 @@ def fit_linear(
 class _Run:
     """All state of a training run."""
 
-    def __init__(self, student: nn.Module, settings: Settings, folder: Path) -> None:
+    def __init__(
+        self, student: nn.Module, settings: Settings, folder: Path, n_steps: int
+    ) -> None:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         # Channels last is twice as fast on a CPU for narrow depthwise networks.
         channels_last = {"memory_format": torch.channels_last}
@@ -215,6 +217,7 @@ class _Run:
         self.step = 0
         self.history: list[Progress] = []
         self._device = device
+        self._n_steps = n_steps  # columns of one frame
         self._checkpoint = folder / "checkpoint.pt"
         self._log = folder / "history.json"
         folder.mkdir(parents=True, exist_ok=True)
@@ -223,9 +226,10 @@ class _Run:
         """Take one shard's steps; return the mean loss."""
         self.student.train()
         order = np.random.default_rng([self.settings.seed, number]).permutation(len(features))
-        total_steps = self.settings.n_shards * (len(features) // self.settings.batch)
+        batch = max(1, self.settings.batch * self._n_steps // features.shape[-1])
+        total_steps = self.settings.n_shards * (len(features) // batch)
         losses = []
-        for rows in _batches(order, self.settings.batch):
+        for rows in _batches(order, batch):
             self._set_rate(total_steps)
             given = self.student(_as_input(features[rows], self._device))
             wanted = torch.from_numpy(targets[rows]).to(self._device)

@@ -147,7 +147,8 @@ class ChannelMean(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, C) of (B, C, F, T)."""
-        return x.mean((2, 3))
+        # A .tflite has channels last: said so, the converter needs no TRANSPOSE.
+        return x.permute(0, 2, 3, 1).mean((1, 2))
 
 
 class SqueezeExcite(nn.Module):

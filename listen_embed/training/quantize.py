@@ -158,7 +158,7 @@ def prepare(student: nn.Module, activations: Literal[8, 16] = 8) -> nn.Module:
         module.__class__ = _ROUNDED.get(type(module), type(module))
         if activations == 8 and _is_rounded(name, module):
             before_sigmoid = name.endswith("excite.expand")
-            _round(module, ranges.NEEDED["LOGISTIC"] if before_sigmoid else ranges.EVERYTHING)
+            _round(module, ranges.LOGISTIC if before_sigmoid else ranges.EVERYTHING)
     if activations == 8:
         _round_inside_convolutions(rounding)
     return rounding
@@ -197,7 +197,7 @@ def _round_inside_convolutions(rounding: nn.Module) -> None:
         if not followers:
             _round(block[0], ranges.EVERYTHING)
         elif isinstance(followers[0], HardSwish):
-            _round(block[0], ranges.NEEDED["HARD_SWISH"])
+            _round(block[0], ranges.HARD_SWISH)
 
 
 def _round(module: nn.Module, needed: ranges.Range) -> None:

@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from listen_embed import registry
 from listen_embed.audio import rate_converter
 from listen_embed.embedder import Embedder
 from listen_embed.errors import InputError
@@ -76,16 +78,46 @@ class CorpusSounds:
     def draw(self, n_samples: int, rng: np.random.Generator) -> Samples:
         """Return one augmented crop."""
         n_raw = int(np.ceil(n_samples * self.how.stretch)) + 1
-        first, second = (self._crop(int(i), n_raw, rng) for i in rng.choice(self.chosen, 2))
+        first, second = (self.crop(n_raw, rng) for _ in range(2))
         return augment(first, second, self.sr, n_samples, rng, self.how)
 
-    def _crop(self, index: int, n_samples: int, rng: np.random.Generator) -> Samples:
-        corpus = _open(self.folder)
+    def crop(self, n_samples: int, rng: np.random.Generator) -> Samples:
+        """Return a chosen crop as it is, at the rate of the sounds."""
+        index, corpus = int(rng.choice(self.chosen)), _open(self.folder)
         shift = int(rng.integers(-corpus.sr // 2, corpus.sr // 2))
         if corpus.sr == self.sr or rng.random() < self.relabel:
             return corpus.crop(index, n_samples, shift)
         n_raw = -(-n_samples * corpus.sr // self.sr)
         return _resampled(corpus.crop(index, n_raw, shift), corpus.sr, self.sr, n_samples)
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedSounds:
+    """Crops of several corpora, each as often as it has crops; augmented as the first says.
+
+    Parameters
+    ----------
+    parts : tuple of CorpusSounds
+        All at one rate.
+    """
+
+    parts: tuple[CorpusSounds, ...]
+
+    @property
+    def sr(self) -> int:
+        """Rate in Hz."""
+        return self.parts[0].sr
+
+    def draw(self, n_samples: int, rng: np.random.Generator) -> Samples:
+        """Return one augmented crop, mixed perhaps with one of another corpus."""
+        how = self.parts[0].how
+        n_raw = int(np.ceil(n_samples * how.stretch)) + 1
+        sizes = np.array([len(part.chosen) for part in self.parts])
+        first, second = (
+            self.parts[i].crop(n_raw, rng)
+            for i in rng.choice(len(self.parts), 2, p=sizes / sizes.sum())
+        )
+        return augment(first, second, self.sr, n_samples, rng, how)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +187,9 @@ class Recipe:
         Crops in a shard.
     seed : int
         Decides all randomness, together with the shard's number.
+    lengths : tuple of int
+        Crops of shard ``k`` last ``lengths[k % len(lengths)]`` frames, and are as many times
+        fewer: a student that hears clips whole must learn from sounds of any length.
     """
 
     sounds: Sounds
@@ -162,6 +197,11 @@ class Recipe:
     teachers: tuple[str, ...]
     size: int = 2048
     seed: int = 0
+    lengths: tuple[int, ...] = (1,)
+
+    def length(self, number: int) -> int:
+        """Return how many frames the crops of a shard last."""
+        return self.lengths[number % len(self.lengths)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,14 +326,17 @@ def make_shard(folder: Path, recipe: Recipe, number: int) -> None:
     temporary = folder / f".making-{number}-{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    sounds = _draw(recipe, np.random.default_rng([recipe.seed, number]))
+    length = recipe.length(number)
+    teachers = [_teacher(name, length) for name in recipe.teachers]
+    front_ends = [longer(front_end, length) for front_end in recipe.front_ends]
+    seconds = max(f.frame_seconds for f in (*front_ends, *(t.spec.front_end for t in teachers)))
+    sounds = _draw(recipe, seconds, length, np.random.default_rng([recipe.seed, number]))
     inputs = _Features(recipe.sounds.sr)
-    for i, front_end in enumerate(recipe.front_ends):
+    for i, front_end in enumerate(front_ends):
         np.save(temporary / f"features-{i}.npy", inputs.of(sounds, front_end).astype(np.float16))
-    teachers = [_teacher(name) for name in recipe.teachers]
     targets = [t.embed_features(inputs.of(sounds, t.spec.front_end)) for t in teachers]
     if not targets:
-        targets = [steady_spectrum(inputs.of(sounds, recipe.front_ends[0]))]
+        targets = [steady_spectrum(inputs.of(sounds, front_ends[0]))]
     np.save(temporary / "targets.npy", np.concatenate(targets, axis=1))
     try:
         temporary.rename(place)
@@ -305,16 +348,14 @@ def _place(folder: Path, number: int) -> Path:
     return folder / f"shard-{number:05d}"
 
 
-def _draw(recipe: Recipe, rng: np.random.Generator) -> Samples:
-    seconds = max(
-        front_end.frame_seconds
-        for front_end in (
-            *recipe.front_ends,
-            *(_teacher(name).spec.front_end for name in recipe.teachers),
-        )
-    )
+def longer(front_end: FrontEnd, length: int) -> FrontEnd:
+    """Return a front end for crops of so many frames."""
+    return front_end.lasting(length * front_end.frame_seconds)
+
+
+def _draw(recipe: Recipe, seconds: float, length: int, rng: np.random.Generator) -> Samples:
     n_samples = int(np.ceil(seconds * recipe.sounds.sr))
-    return np.stack([recipe.sounds.draw(n_samples, rng) for _ in range(recipe.size)])
+    return np.stack([recipe.sounds.draw(n_samples, rng) for _ in range(recipe.size // length)])
 
 
 def _at_rate(sounds: NDArray[np.float32], sr: int, front_end: FrontEnd) -> NDArray[np.float32]:
@@ -350,14 +391,13 @@ class _Features:
         return self._known[key]
 
 
-_teachers: dict[str, Embedder] = {}
-
-
-def _teacher(name: str) -> Embedder:
-    """Return a teacher, loaded once in each worker."""
-    if name not in _teachers:
-        _teachers[name] = Embedder(name, threads=1)
-    return _teachers[name]
+@lru_cache(maxsize=8)
+def _teacher(name: str, length: int) -> Embedder:
+    """Return a teacher for crops of so many of its frames, loaded once in each worker."""
+    if length == 1:
+        return Embedder(name, threads=1)
+    frame = registry.find(name).front_end.frame_seconds
+    return Embedder(name, threads=1, frame_size=length * frame)
 
 
 def _use_one_thread() -> None:

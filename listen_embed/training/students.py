@@ -14,8 +14,8 @@ from __future__ import annotations
 import argparse
 import logging
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from listen_embed import registry, store
+from listen_embed import audio, registry, store
 from listen_embed.spec import FrontEnd
 from listen_embed.training import convert, corpus, export, pruning, quantize, report
 from listen_embed.training.augment import Augmentation
@@ -39,17 +39,31 @@ from listen_embed.training.network import (
     from_efficientat,
 )
 from listen_embed.training.reduction import Reduction, fit_pca, keep_all
-from listen_embed.training.shards import CorpusSounds, Recipe, Shard, WorkshopSounds, shards
+from listen_embed.training.shards import (
+    CorpusSounds,
+    JoinedSounds,
+    Recipe,
+    Shard,
+    WorkshopSounds,
+    shards,
+)
 from listen_embed.training.spectrum import reduce_spectrum
 from listen_embed.upstream import torch_zip
 
 # What of a model folder travels in the wheel, or proves it.
 SHIPPED = ("model.toml", "model.tflite", "README.md", "golden.npz", "report.png", "report.json")
-CORPUS_RATE = 16_000
+# Recordings are kept at the lowest of these rates that loses nothing, a corpus each.
+CORPUS_RATES = (16_000, 32_000)
 Start = Callable[[torch.Tensor], Student | Transformer]
 TEACHER = "teacher/384/mn04"
 # Shard 0 is held out: it measures progress and prunes, and no step is taken on it.
 _FIRST_SHARD, _PCA_SHARDS = 1, 6
+
+# What shards' crops last, in frames, over and over: students also hear clips whole.
+_LENGTHS = (1, 1, 2, 1, 1, 5)
+
+# mn04's own with half as many columns: half the work of both the front end and the network.
+MN04_FRONT_END = replace(registry.find(TEACHER).front_end, hop_samples=640)
 
 # For the smallest student: cheap on a microcontroller, and a fifth of mn04's input.
 NANO_FRONT_END = FrontEnd(
@@ -138,21 +152,28 @@ def teacher_network(work: Path) -> Student:
     return from_efficientat(torch_zip.read_state_dict(path))
 
 
-def recipes(folder: Path, chosen: NDArray[np.int64]) -> dict[str, Recipe]:
-    """Return the training material by name, from crops of the corpus in a folder.
+def recipes(folders: Sequence[Path]) -> dict[str, Recipe]:
+    """Return the training material by name, from the corpora in folders.
 
     "general" is everyday sound with mn04 as teacher. "workshop" is machines in noise, and has no
     teacher but the steady spectrum of its own log-mels: on steady machine sound no large network
     beats such figures.
     """
-    everyday = CorpusSounds(folder, chosen, 32_000, Augmentation(), relabel=0.2)
+    everyday = _joined(folders, 32_000, Augmentation(), relabel=0.2)
     how = Augmentation(mix=0.2, noise=0.3, gain=0.0, silence=0.0)
-    machines = WorkshopSounds(CorpusSounds(folder, chosen, 48_000, how, relabel=0.6))
-    teacher_front_end = registry.find(TEACHER).front_end
+    machines = WorkshopSounds(_joined(folders, 48_000, how, relabel=0.6))
     return {
-        "general": Recipe(everyday, (teacher_front_end, NANO_FRONT_END), (TEACHER,), 2048, 1),
+        "general": Recipe(
+            everyday, (MN04_FRONT_END, NANO_FRONT_END), (TEACHER,), 2048, 1, lengths=_LENGTHS
+        ),
         "workshop": Recipe(machines, (WORKSHOP_FRONT_END,), (), 2048, 2),
     }
+
+
+def _joined(folders: Sequence[Path], sr: int, how: Augmentation, relabel: float) -> JoinedSounds:
+    chosen = [np.arange(len(corpus.open_corpus(folder))) for folder in folders]
+    parts = zip(folders, chosen, strict=True)
+    return JoinedSounds(tuple(CorpusSounds(f, c, sr, how, relabel) for f, c in parts))
 
 
 def plans(work: Path) -> list[Plan]:
@@ -380,12 +401,25 @@ def _settings(plan: Plan, place: Workplace) -> dict[str, Any]:
     }
 
 
+def build_corpora(recordings: Sequence[Path], run: Path) -> list[Path]:
+    """Decode recordings into one corpus for each of the `CORPUS_RATES`; return their folders."""
+    groups: dict[int, list[Path]] = {}
+    for file in corpus.find_recordings(recordings):
+        rate = audio.sample_rate(file)
+        fitting = [r for r in CORPUS_RATES if r >= rate] or [CORPUS_RATES[-1]]
+        groups.setdefault(fitting[0], []).append(file)
+    folders = {rate: run / f"corpus-{rate}" for rate in sorted(groups)}
+    for rate, folder in folders.items():
+        corpus.build(groups[rate], folder, rate)
+    return list(folders.values())
+
+
 def main() -> None:
     """Make the students that are named, or all."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("recordings", type=Path)
+    parser.add_argument("recordings", type=Path, help="folders, separated by commas")
     parser.add_argument("names", nargs="*", help="such as sea-64-general; all by default")
     parser.add_argument("--run", type=Path, default=Path("training-runs"))
     parser.add_argument("--weights", type=Path, default=Path("weights"))
@@ -394,9 +428,8 @@ def main() -> None:
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
     torch.set_num_threads(args.threads)
-    files = corpus.find_recordings([args.recordings])
-    built = corpus.build(files, args.run / "corpus", CORPUS_RATE)
-    place = Workplace(args.run, recipes(args.run / "corpus", np.arange(len(built))), args.workers)
+    folders = build_corpora(args.recordings, args.run)
+    place = Workplace(args.run, recipes(folders), args.workers)
     for plan in plans(args.run):
         if not args.names or plan.slug in args.names:
             make(plan, place, args.weights)
