@@ -141,7 +141,7 @@ class Plan:
         return f"{identity.model_type}-{identity.emb_dim}-{identity.variant}"
 
 
-def teacher_network(work: Path) -> Student:
+def teacher_network(work: Path, stem_stride: tuple[int, int] = (2, 2)) -> Student:
     """Return mn04 as a network to prune, from its published file."""
     path = work / "mn04.pt"
     download = registry.find(TEACHER).download
@@ -149,7 +149,7 @@ def teacher_network(work: Path) -> Student:
     if not path.exists():
         work.mkdir(parents=True, exist_ok=True)
         store.obtain(download, path, progress=True)
-    return from_efficientat(torch_zip.read_state_dict(path))
+    return from_efficientat(torch_zip.read_state_dict(path), stem_stride)
 
 
 def recipes(folders: Sequence[Path]) -> dict[str, Recipe]:
@@ -179,49 +179,55 @@ def _joined(folders: Sequence[Path], sr: int, how: Augmentation, relabel: float)
 def plans(work: Path) -> list[Plan]:
     """Return the plans of all shipped students; `work` holds mn04's published file."""
     from_mn04 = "distilled from EfficientAT mn04 (Schmid et al., MIT) by listen-embed"
-    mn04 = registry.find(TEACHER).front_end
 
-    def within(budget_bytes: int, last: float, emb_dim: int) -> Start:
+    def within(
+        budget_bytes: int, last: float, emb_dim: int, stem_stride: tuple[int, int] = (2, 2)
+    ) -> Start:
         return lambda features: pruning.slim_to_budget(
-            teacher_network(work), features, budget_bytes, last=last, emb_dim=emb_dim, progress=True
+            teacher_network(work, stem_stride),
+            features,
+            budget_bytes,
+            last=last,
+            emb_dim=emb_dim,
+            progress=True,
         )
 
     return [
         Plan(
             identity=_ours("sea", 64, "general", from_mn04, default=10),
-            front_end=mn04,
+            front_end=MN04_FRONT_END,
             material="general",
-            n_shards=86,
+            n_shards=90,
             start=within(199_000, 0.4, 64),
-            settings=Settings(n_shards=172, learning_rate=5e-4),
+            settings=Settings(n_shards=270, learning_rate=1e-3),
             int8=Settings(n_shards=30, learning_rate=5e-4),
             balance=0.5,
         ),
         Plan(
             identity=_ours("sea", 128, "general", from_mn04, default=9),
-            front_end=mn04,
+            front_end=MN04_FRONT_END,
             material="general",
-            n_shards=86,
-            start=within(398_000, 0.75, 128),
-            settings=Settings(n_shards=86, learning_rate=5e-4),
+            n_shards=90,
+            start=within(396_500, 0.75, 128),
+            settings=Settings(n_shards=180, learning_rate=1e-3),
             int8=Settings(n_shards=30, learning_rate=5e-4),
         ),
         Plan(
             identity=_ours("pruned", 384, "mn04", from_mn04),
-            front_end=mn04,
+            front_end=MN04_FRONT_END,
             material="general",
-            n_shards=86,
-            start=within(598_000, 1.0, 0),
-            settings=Settings(n_shards=43, learning_rate=5e-4),
+            n_shards=90,
+            start=within(596_500, 1.0, 0, stem_stride=(2, 1)),
+            settings=Settings(n_shards=90, learning_rate=5e-4),
             int8=Settings(n_shards=30, learning_rate=5e-4),
         ),
         Plan(
             identity=_ours("sea", 32, "nano", from_mn04, default=8),
             front_end=NANO_FRONT_END,
             material="general",
-            n_shards=86,
+            n_shards=90,
             start=lambda features: _nano(),
-            settings=Settings(n_shards=172, learning_rate=5e-3),
+            settings=Settings(n_shards=270, learning_rate=5e-3),
             int8=Settings(n_shards=30, learning_rate=5e-4),
         ),
         Plan(
@@ -365,7 +371,7 @@ def _start(plan: Plan, place: Workplace, held_out: Shard, reduction: Reduction) 
     which = place.front_end(plan)
     some = torch.from_numpy(np.asarray(held_out.features[which][:512], np.float32))[:, None]
     student = plan.start(some)
-    knows_mn04 = plan.front_end == registry.find(TEACHER).front_end
+    knows_mn04 = plan.front_end == MN04_FRONT_END
     if isinstance(student, Transformer) or (knows_mn04 and student.architecture.emb_dim):
         first = next(place.shards(plan, _FIRST_SHARD, _FIRST_SHARD + 1))
         ridge = 1e-2 if knows_mn04 else 1e-4  # bands are cleaner than channels
