@@ -41,8 +41,8 @@ check: $(VENV)/.all ## ruff, mypy and the architecture
 wheel: $(VENV)/.all ## build the wheel into dist/
 	$(BIN)/python -m build --wheel
 
-students: $(VENV)/.all ## train the models of weights/ again (hours): make students RECORDINGS=folder
-	$(BIN)/python -m listen_embed.training.students $(RECORDINGS)
+students: $(VENV)/.all ## train the models of weights/ again (hours): make students RECORDINGS="folder ..." ONLY=name
+	$(BIN)/python -m listen_embed.training.students $(RECORDINGS) $(addprefix --only ,$(ONLY))
 
 benchmarks: $(VENV)/.all ## quality and speed tables: make benchmarks DATA=folder
 	$(BIN)/python benchmarks/probe.py $(DATA) $(if $(wildcard training-runs/models),--float training-runs)

@@ -200,9 +200,7 @@ def fit_linear(
 class _Run:
     """All state of a training run."""
 
-    def __init__(
-        self, student: nn.Module, settings: Settings, folder: Path, n_steps: int
-    ) -> None:
+    def __init__(self, student: nn.Module, settings: Settings, folder: Path, n_steps: int) -> None:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         # Channels last is twice as fast on a CPU for narrow depthwise networks.
         channels_last = {"memory_format": torch.channels_last}

@@ -254,7 +254,8 @@ def estimate_bytes(architecture: Architecture) -> int:
 
     Beside the weights, every channel has an int32 bias (three bytes more than counted) and the
     scales of its weights and its bias, all layers of one width share a list of zero points, and
-    every operator with its tensors takes some 272 bytes.
+    every operator with its tensors takes some 272 bytes, or 88 where it has no weights: a
+    hard-swish is two of these, and a third where its sixth cannot be folded.
     """
     widths = [architecture.stem, architecture.last, architecture.emb_dim]
     operators = 6
@@ -263,7 +264,19 @@ def estimate_bytes(architecture: Architecture) -> int:
         widths += [block.squeeze, block.hidden] if block.squeeze else []
         operators += 3 + (6 if block.squeeze else 0)
     zero_points = 8 * sum(set(widths))
-    return count_weights(architecture) + 11 * sum(widths) + zero_points + 272 * operators
+    overhead = zero_points + 272 * operators + 88 * _count_swishes(architecture)
+    return count_weights(architecture) + 11 * sum(widths) + overhead
+
+
+def _count_swishes(architecture: Architecture) -> int:
+    """Return how many operators hard-swishes add to those that are counted with the layers."""
+    inside = sum(
+        2 if block.expands else 1
+        for block in architecture.blocks
+        if block.activation == "hardswish"
+    )
+    unfolded = 1 if architecture.emb_dim else 2  # the stem's, and the last one without a readout
+    return inside + (2 + unfolded if architecture.activation == "hardswish" else 0)
 
 
 # A depthwise-separable table for students that grow from nothing: stride and width of each block.

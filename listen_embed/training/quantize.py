@@ -145,7 +145,7 @@ def _fold_sixth(block: ConvNorm, readers: list[nn.Module]) -> None:
     if isinstance(activation, HardSwish) and activation.is_whole:
         activation.leave_sixth()
         for reader in readers:
-            reader.weight.div_(6)  # type: ignore[operator,union-attr]
+            reader.weight.div_(6)  # type: ignore[operator]
 
 
 def prepare(student: nn.Module, activations: Literal[8, 16] = 8) -> nn.Module:

@@ -126,7 +126,7 @@ class WorkshopSounds:
 
     Parameters
     ----------
-    background : CorpusSounds
+    background : Sounds
         Gives the noise, and a share of the machines.
     synthetic : float
         Share of synthesised machines, in [0, 1].
@@ -136,7 +136,7 @@ class WorkshopSounds:
         Range of the machine's level over the noise.
     """
 
-    background: CorpusSounds
+    background: Sounds
     synthetic: float = 0.5
     noise: float = 0.75
     snr_db: tuple[float, float] = (-15.0, 30.0)

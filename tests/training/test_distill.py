@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from listen_embed.errors import InputError
-from listen_embed.training import pruning
+from listen_embed.training import distill, pruning
 from listen_embed.training.distill import Settings, distil, evaluate, fit_linear, loss_of
 from listen_embed.training.network import (
     Architecture,
@@ -117,6 +117,29 @@ def test_history_tells_how_the_result_does_on_held_out_crops(
     norms = np.linalg.norm(given, axis=1) * np.linalg.norm(wanted, axis=1)
     cosine = ((given * wanted).sum(axis=1) / norms).mean()
     assert (history[-1].error, history[-1].cosine) == pytest.approx((error, cosine), rel=1e-4)
+
+
+def test_longer_crops_come_as_many_times_fewer_in_a_step(
+    tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step is made of as much sound, whatever its crops last."""
+    steps: list[tuple[int, int]] = []
+
+    def loss(given: torch.Tensor, wanted: torch.Tensor, kind: Any) -> torch.Tensor:
+        steps.append(tuple(given.shape))  # type: ignore[arg-type]
+        return (given - wanted).pow(2).mean()
+
+    def lengths(first: int) -> Iterator[Shard]:
+        for number in range(first, 3):
+            length = (1, 2, 32)[number]
+            shard, n = shard_of(number), SIZE // min(length, 4)
+            pictures = np.concatenate([shard.features[0][:n]] * length, axis=2)
+            yield Shard((pictures,), shard.targets[:n])
+
+    monkeypatch.setattr(distill, "loss_of", loss)
+    train(tmp_path, source=lengths)
+    # 16 crops of one frame, 8 of two; of those that outlast a whole step one.
+    assert steps == [(16, 3)] * 4 + [(8, 3)] * 4 + [(1, 3)] * 16
 
 
 def test_the_student_that_came_in_stays_as_it_was(
