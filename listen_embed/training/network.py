@@ -58,6 +58,9 @@ class Architecture:
         Of the stem and of the last convolution.
     stem_stride : (int, int)
         Of the first convolution, over frequency and over time.
+    n_bands : int
+        Bands whose levels go straight into the embedding, beside what the convolutions find; 0 for
+        no such short cut. The mean over frequency forgets where a steady sound lies; this does not.
     """
 
     stem: int
@@ -66,6 +69,7 @@ class Architecture:
     emb_dim: int
     activation: Activation = "hardswish"
     stem_stride: tuple[int, int] = (2, 2)
+    n_bands: int = 0
 
 
 class HardSwish(nn.Module):
@@ -151,6 +155,17 @@ class ChannelMean(nn.Module):
         return x.permute(0, 2, 3, 1).mean((1, 2))
 
 
+class BandLevels(nn.Module):
+    """The mean of every band over time, and how far it falls below; see `Transformer`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, 2 F) of log-mels (B, 1, F, T)."""
+        bands = x.permute(0, 2, 3, 1)  # as a .tflite has them
+        mean = bands.mean(2, keepdim=True)
+        falls = torch.relu(mean - bands).mean(2, keepdim=True)
+        return torch.cat([mean, falls], dim=1).flatten(1)
+
+
 class SqueezeExcite(nn.Module):
     """Scale channels by a gate computed from their means."""
 
@@ -214,24 +229,47 @@ class Student(nn.Module):
             if architecture.emb_dim
             else nn.Identity()
         )
+        if architecture.n_bands:
+            self.levels = BandLevels()
+            self.short_cut = nn.Linear(2 * architecture.n_bands, architecture.emb_dim)
+            self.joined = nn.Identity()
 
     @property
     def residuals(self) -> list[InvertedResidual]:
         """The blocks in order."""
         return [block for block in self.blocks if isinstance(block, InvertedResidual)]
 
-    @property
-    def readout(self) -> nn.Linear:
-        """The linear layer that reads `pooled`; a student without one has none."""
-        return cast(nn.Linear, self.to_embedding)
+    @torch.no_grad()
+    def set_readout(self, weight: Tensor, bias: Tensor) -> None:
+        """Let the embedding be a linear map (emb_dim, n) of `pooled`, and a bias (emb_dim,)."""
+        readout = cast(nn.Linear, self.to_embedding)
+        readout.weight.copy_(weight[:, : self.architecture.last])
+        readout.bias.copy_(bias)
+        if self.architecture.n_bands:
+            self.short_cut.weight.copy_(weight[:, self.architecture.last :])
+            nn.init.zeros_(self.short_cut.bias)
 
     def pooled(self, x: Tensor) -> Tensor:
-        """Return the channel means (B, last) of log-mels (B, 1, F, T)."""
-        return self.mean(self.last(self.blocks(self.stem(self.input(x)))))  # type: ignore[no-any-return]
+        """Return the channel means of log-mels (B, 1, F, T), and the bands' levels if it has any.
+
+        They are (B, last), or (B, last + 2 n_bands).
+        """
+        x = self.input(x)
+        channels: Tensor = self._channels(x)
+        if not self.architecture.n_bands:
+            return channels
+        return torch.cat([channels, self.levels(x)], dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return embeddings (B, emb_dim) of log-mels (B, 1, F, T)."""
-        return self.to_embedding(self.pooled(x))  # type: ignore[no-any-return]
+        x = self.input(x)
+        found: Tensor = self.to_embedding(self._channels(x))
+        if not self.architecture.n_bands:
+            return found
+        return self.joined(found + self.short_cut(self.levels(x)))  # type: ignore[no-any-return]
+
+    def _channels(self, x: Tensor) -> Tensor:
+        return self.mean(self.last(self.blocks(self.stem(x))))  # type: ignore[no-any-return]
 
 
 def count_weights(architecture: Architecture) -> int:
@@ -246,7 +284,9 @@ def count_weights(architecture: Architecture) -> int:
         total += (block.hidden + 1) * block.out
         width = block.out
     total += (width + 1) * architecture.last
-    return total + (architecture.last + 1) * architecture.emb_dim
+    total += (architecture.last + 1) * architecture.emb_dim
+    n_levels = 2 * architecture.n_bands
+    return total + ((n_levels + 1) * architecture.emb_dim if n_levels else 0)
 
 
 def estimate_bytes(architecture: Architecture) -> int:
@@ -265,6 +305,8 @@ def estimate_bytes(architecture: Architecture) -> int:
         operators += 3 + (6 if block.squeeze else 0)
     zero_points = 8 * sum(set(widths))
     overhead = zero_points + 272 * operators + 88 * _count_swishes(architecture)
+    if architecture.n_bands:
+        overhead += 272 + 11 * architecture.emb_dim + 88 * 7
     return count_weights(architecture) + 11 * sum(widths) + overhead
 
 
@@ -443,10 +485,11 @@ class Transformer(nn.Module):
         self.to_embedding = nn.Linear(3 * shape.width, shape.emb_dim)
         self.short_cut = nn.Linear(2 * shape.n_bands, shape.emb_dim)
 
-    @property
-    def readout(self) -> nn.Linear:
-        """The linear layer that reads `pooled`."""
-        return self.short_cut
+    @torch.no_grad()
+    def set_readout(self, weight: Tensor, bias: Tensor) -> None:
+        """Let the short cut be a linear map of `pooled`, and a bias."""
+        self.short_cut.weight.copy_(weight)
+        self.short_cut.bias.copy_(bias)
 
     def pooled(self, x: Tensor) -> Tensor:
         """Return the bands' means and falls (B, 2 n_bands) of log-mels (B, 1, n_bands, n_steps)."""

@@ -29,7 +29,7 @@ from listen_embed.embedder import Embedder
 from listen_embed.errors import InputError
 from listen_embed.framing import Frames
 from listen_embed.frontend import FeatureExtractor
-from listen_embed.spec import FrontEnd
+from listen_embed.spec import FrontEnd, Resampler
 from listen_embed.training import corpus as corpus_
 from listen_embed.training.augment import Augmentation, add_at_snr, augment
 from listen_embed.training.spectrum import steady_spectrum
@@ -218,6 +218,10 @@ class Shard:
     features: tuple[NDArray[np.float16], ...]
     targets: NDArray[np.float32]
 
+    def part(self, rows: slice) -> Shard:
+        """Return some of its crops."""
+        return Shard(tuple(f[rows] for f in self.features), self.targets[rows])
+
 
 def open_shard(folder: Path, number: int) -> Shard:
     """Return a shard that exists."""
@@ -363,12 +367,15 @@ def _at_rate(sounds: NDArray[np.float32], sr: int, front_end: FrontEnd) -> NDArr
     if sr == front_end.sample_rate:
         return sounds[:, : front_end.frame_samples]
     n = front_end.frame_samples
-    return np.stack([_resampled(sound, sr, front_end.sample_rate, n) for sound in sounds])
+    rate, resampler = front_end.sample_rate, front_end.resampler
+    return np.stack([_resampled(sound, sr, rate, n, resampler) for sound in sounds])
 
 
-def _resampled(sound: Samples, sr_in: int, sr_out: int, n_samples: int) -> Samples:
+def _resampled(
+    sound: Samples, sr_in: int, sr_out: int, n_samples: int, resampler: Resampler = "soxr"
+) -> Samples:
     """Return `n_samples` at another rate, with zeros where the last one is missing to rounding."""
-    converted = rate_converter(sr_in, sr_out, "soxr").push(sound, last=True)[:n_samples]
+    converted = rate_converter(sr_in, sr_out, resampler).push(sound, last=True)[:n_samples]
     return np.pad(converted, (0, n_samples - len(converted)))
 
 

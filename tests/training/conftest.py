@@ -140,7 +140,10 @@ def specialised(machines: Path, tmp_path_factory: pytest.TempPathFactory) -> Spe
         shard_size=1024,
         learning_rate=1e-2,
         int8_shards=1,
+        student="grown",
+        passes=1,
         workers=0,
+        keep=True,
         licence='CC BY 4.0, \\ "hall 3" \N{FACTORY}',
     )
     out = tmp_path_factory.mktemp("specialised") / "machines"

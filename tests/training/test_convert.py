@@ -15,7 +15,7 @@ pytest.importorskip("ai_edge_quantizer", reason="the training room needs its ext
 import torch
 
 from listen_embed.runtime import Network
-from listen_embed.training import c_export, convert, ranges
+from listen_embed.training import c_export, convert, int8_ranges
 from listen_embed.training.inspect_model import operators, read_graph
 from listen_embed.upstream.graph import GraphBuilder, Tensor
 
@@ -88,9 +88,9 @@ def test_what_reads_a_tensor_tells_which_of_its_values_matter(exported: Any) -> 
     graph = read_graph(exported("excited").float_model)
     needed = [convert._needed(graph, i) for i in convert._activations(graph)]
     # Before the hard-swishes of the stem, of a block (twice) and of the last; before two gates.
-    assert needed.count(ranges.HARD_SWISH) == 4
-    assert needed.count(ranges.LOGISTIC) == 2
-    assert set(needed) == {ranges.HARD_SWISH, ranges.LOGISTIC, ranges.EVERYTHING}
+    assert needed.count(int8_ranges.HARD_SWISH) == 4
+    assert needed.count(int8_ranges.LOGISTIC) == 2
+    assert set(needed) == {int8_ranges.HARD_SWISH, int8_ranges.LOGISTIC, int8_ranges.EVERYTHING}
 
 
 @pytest.mark.parametrize("kind", KINDS)

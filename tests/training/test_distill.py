@@ -153,22 +153,6 @@ def test_the_student_that_came_in_stays_as_it_was(
     assert all(parameter.grad is None for parameter in student.parameters())
 
 
-def test_another_of_the_shards_pictures_may_be_the_students(tmp_path: Path, train: Train) -> None:
-    def two(first: int) -> Iterator[Shard]:
-        for shard in shards(first):
-            yield Shard((np.zeros((SIZE, 4, 4), np.float16), *shard.features), shard.targets)
-
-    held_out = Shard((np.zeros((SIZE, 4, 4), np.float16), *HELD_OUT.features), HELD_OUT.targets)
-    torch.manual_seed(1)
-    reduction = fit_pca(np.concatenate([shard_of(n).targets for n in range(4)]), 3)
-    second, _ = distil(
-        Student(ARCHITECTURE), two, held_out, reduction, SETTINGS, tmp_path / "second",
-        front_end=1, progress=False,
-    )  # fmt: skip
-    plain, _ = train(tmp_path / "plain")
-    assert_equal_states(second, plain)
-
-
 # -- resuming ------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from listen_embed.runtime import Network
-from listen_embed.training import convert, quantize, ranges
+from listen_embed.training import convert, int8_ranges, quantize
 from listen_embed.training.network import (
     Architecture,
     Block,
@@ -233,9 +233,9 @@ def test_a_rare_peak_is_clipped_where_that_pays() -> None:
     rounded(module, (), values)
     assert 4.0 < float(rounded.high) < 6.0
     low, high = values.min(), values.max()
-    errors = ranges.rounding_errors(values, low, high, ranges.EVERYTHING)
-    for share, error in zip(ranges.SHARES, errors, strict=True):
-        found = ranges.rounded(values, low * share, high * share)
+    errors = int8_ranges.rounding_errors(values, low, high, int8_ranges.EVERYTHING)
+    for share, error in zip(int8_ranges.SHARES, errors, strict=True):
+        found = int8_ranges.rounded(values, low * share, high * share)
         assert float((found - values).pow(2).sum()) == pytest.approx(float(error), rel=1e-5)
     assert errors.min() < 0.9 * errors[0]
 
@@ -243,12 +243,12 @@ def test_a_rare_peak_is_clipped_where_that_pays() -> None:
 def test_what_is_flattened_anyway_gets_no_steps() -> None:
     """A hard-swish cannot tell -3 from less, so all steps serve what it can tell apart."""
     values = torch.linspace(-30, 2, 5_001).reshape(1, -1)
-    rounded, module = RoundedActivation(ranges.HARD_SWISH), nn.Identity().train()
+    rounded, module = RoundedActivation(int8_ranges.HARD_SWISH), nn.Identity().train()
     found = rounded(module, (), values)
     assert float(rounded.low) == -3.0
     swish = nn.functional.hardswish
     assert float((swish(found) - swish(values)).abs().max()) < 1.6 * (5 / 255) / 2
-    sigmoid = torch.sigmoid(values.clamp(*ranges.LOGISTIC)) - torch.sigmoid(values)
+    sigmoid = torch.sigmoid(values.clamp(*int8_ranges.LOGISTIC)) - torch.sigmoid(values)
     assert float(sigmoid.abs().max()) < 1 / 256
 
 
@@ -288,8 +288,8 @@ def set_ranges_as_the_converter_does(rounding: nn.Module, crops: torch.Tensor) -
         low = torch.tensor(np.quantile(lowest, 0.01)).float().clamp(bottom, 0)
         high = torch.tensor(np.quantile(highest, 0.99)).float().clamp(0, top)
         few = torch.stack(outputs[: convert._N_NARROWING])
-        errors = ranges.rounding_errors(few, low, high, hook._needed)
-        share = ranges.SHARES[int(errors.argmin())]
+        errors = int8_ranges.rounding_errors(few, low, high, hook._needed)
+        share = int8_ranges.SHARES[int(errors.argmin())]
         hook.low.copy_(low * share)
         hook.high.copy_(high * share)
 
