@@ -95,9 +95,11 @@ def make(name: str, data: Path, run: Path) -> None:
         teachers=(folder.teacher,),
         test=tuple(str(place / row["path"]) for row in asked),
         labels=str(run / f"{name}.csv"),
-        n_shards=30,
-        shard_size=1024,
-        passes=5,
+        n_shards=16,
+        shard_size=512,
+        passes=4,
+        int8_shards=2,
+        workers=0,
     )
     specialize([place / row["path"] for row in heard], run / name, options)
 

@@ -244,7 +244,7 @@ def shards(
         The folder holds shards of another recipe.
     """
     _check_recipe(folder, recipe)
-    if workers == 0:
+    if workers == 0 or all(_place(folder, number).exists() for number in range(first, last)):
         for number in range(first, last):
             make_shard(folder, recipe, number)
             yield open_shard(folder, number)

@@ -49,6 +49,8 @@ from listen_embed.training.train import Material, Plan
 
 _MIN_SECONDS = 30
 _NANO = "sea/32/nano"
+# Options that change nothing about the model.
+_FOR_THE_CALL_ALONE = ("labels", "test", "keep")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +171,7 @@ def specialize(
     _check_lengths(options)
     export.check_place(folder)
     files = corpus.find_recordings(recordings)
-    asked = corpus.find_recordings(options.test) if options.test else files
+    asked = _asked(files, options)
     labels = verdict.labels_of(asked, options.labels or None)
     work = _work_folder(folder, options, files)
     _check_budget(options, work)
@@ -189,6 +191,19 @@ def specialize(
     if not options.keep:
         _clean(work)
     return folder
+
+
+def _asked(files: list[Path], options: Options) -> list[Path]:
+    """Return the recordings of the verdict."""
+    if not options.test:
+        return files
+    asked = corpus.find_recordings(options.test)
+    heard = {file.resolve() for file in files}
+    if known := [file for file in asked if file.resolve() in heard]:
+        raise InputError(
+            f"{known[0]} is to be learnt from and judged by; keep the recordings of --test apart"
+        )
+    return asked
 
 
 def _decoded(files: list[Path], options: Options, work: Path, progress: timetable.Shown) -> Corpus:
@@ -247,7 +262,10 @@ def _plan(name: str, options: Options, work: Path, progress: timetable.Shown) ->
 
 def _settings(options: Options, built: Corpus) -> dict[str, Any]:
     """Return what the card says about how the model was made."""
-    return dataclasses.asdict(options) | {
+    shown = dataclasses.asdict(options)
+    for name in _FOR_THE_CALL_ALONE:
+        del shown[name]
+    return shown | {
         "learning rates, distillation and int8": options.rates,
         "stretches of sound": len(built.bounds) - 1,
         "hours": round(len(built.samples) / built.sr / 3600, 3),
@@ -293,10 +311,11 @@ def _clean(work: Path) -> None:
 
 def _check_lengths(options: Options) -> None:
     batch = Settings(n_shards=1).batch
-    if options.shard_size < batch or options.n_shards < 1:
+    if options.shard_size < batch or options.n_shards < 1 or options.passes < 1:
         raise InputError(
-            f"{options.n_shards} shards of {options.shard_size} crops teach nothing: give at least "
-            f"one shard, of at least {batch} crops (a step)"
+            f"{options.n_shards} shards of {options.shard_size} crops in passes of "
+            f"{options.passes} teach nothing: give at least one shard, of at least {batch} crops "
+            "(a step), and one pass"
         )
 
 
@@ -307,7 +326,7 @@ def _work_folder(out: Path, options: Options, files: list[Path]) -> Path:
     the rounding of a result.
     """
     settings = dataclasses.asdict(options)
-    for name in ("workers", "threads", "licence", "labels", "test", "keep"):
+    for name in ("workers", "threads", "licence", *_FOR_THE_CALL_ALONE):
         del settings[name]
     taught_by = [Path(name) / registry.CARD for name in options.teachers]
     facts = [

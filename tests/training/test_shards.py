@@ -13,7 +13,7 @@ import soxr
 
 pytest.importorskip("torch", reason="the training room needs its extra")
 
-from listen_embed import registry
+from listen_embed import audio, registry
 from listen_embed.embedder import Embedder
 from listen_embed.errors import InputError, ModelNotFoundError
 from listen_embed.framing import Frames
@@ -96,6 +96,17 @@ def test_features_are_the_front_ends(tmp_path: Path, recipe: Recipe) -> None:
             frame = Frames(sound, 0, [0], len(sound))
             expected = FeatureExtractor(front_end)(frame)[0].astype(np.float16)
             np.testing.assert_array_equal(found[row], expected)
+
+
+def test_a_front_end_hears_through_its_own_resampler(tmp_path: Path, recipe: Recipe) -> None:
+    kaiser = replace(NARROW, resampler="kaiser_best")
+    recipe = replace(recipe, front_ends=(kaiser,), size=2)
+    make_shard(tmp_path, recipe, 0)
+    (found,) = open_shard(tmp_path, 0).features
+    for row, heard in enumerate(drawn(recipe, 0, 16_000)[:2]):
+        at_8k = audio.rate_converter(16_000, 8_000, "kaiser_best").push(heard, last=True)[:4000]
+        expected = FeatureExtractor(kaiser)(Frames(at_8k, 0, [0], 4000))[0].astype(np.float16)
+        np.testing.assert_array_equal(found[row], expected)
 
 
 def test_targets_are_the_teachers_embeddings(tmp_path: Path, recipe: Recipe) -> None:

@@ -99,7 +99,11 @@ def test_it_keeps_its_budget(specialised: Any) -> None:
 
 def test_the_card_has_all_settings(specialised: Any) -> None:
     card = (specialised.folder / "README.md").read_text(encoding="utf-8")
-    for name, value in asdict(specialised.options).items():
+    assert str(specialised.recordings) not in card
+    settings = asdict(specialised.options)
+    for name in ("labels", "test", "keep"):
+        del settings[name]
+    for name, value in settings.items():
         text = ", ".join(value) if isinstance(value, tuple) else value
         text = f"{value:.12g}" if isinstance(value, float) else text
         assert f"| {name} | {text} |" in card
@@ -320,10 +324,67 @@ def test_a_pruned_student_learns_gently() -> None:
     assert replace(grown, learning_rate=0.1).rates == pytest.approx((0.1, 0.01))
 
 
-@pytest.mark.parametrize("change", [{"shard_size": 63}, {"n_shards": 0}])
+@pytest.mark.parametrize("change", [{"shard_size": 63}, {"n_shards": 0}, {"passes": 0}])
 def test_a_training_without_a_step_is_refused(tmp_path: Path, change: dict[str, int]) -> None:
     with pytest.raises(InputError, match="at least one shard, of at least 64 crops"):
         run(tmp_path, tmp_path / "m", replace(Options(), **change))
+
+
+def test_what_is_judged_by_must_not_be_learnt_from(machines: Path, tmp_path: Path) -> None:
+    options = Options(test=(str(machines / "shift 1"),))
+    with pytest.raises(InputError, match=r"1\.wav is to be learnt from and judged by; keep"):
+        run(machines, tmp_path / "m", options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_by_default_nano_is_widened_where_it_fits() -> None:
+    kinds = [Options(budget_bytes=size).kind for size in (20_000, 30_000, 64_000, 500_000)]
+    assert kinds == ["grown", "grown", "widened", "widened"]
+    assert Options(front_end="logmel/128/16k").kind == "grown"
+    assert Options(student="pruned", budget_bytes=20_000).kind == "pruned"
+    nano = registry.find("sea/32/nano").front_end
+    assert specialize._front_end(Options()) == nano
+    with pytest.raises(InputError, match="a widened student keeps the front end"):
+        specialize._front_end(Options(student="widened", front_end="logmel/128/16k"))
+    student = specialize._start(Options(emb_dim=8), Path(), False)(torch.zeros(1, 1, 64, 49))
+    assert student(torch.zeros(1, 1, *nano.input_shape)).shape == (1, 8)
+
+
+def test_without_keep_nothing_but_the_model_is_left(tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "m.work" / "1", tmp_path / "m.work" / "2"
+    for folder in (ours, theirs):
+        folder.mkdir(parents=True)
+        (folder / "a").write_text("x")
+    specialize._clean(ours)
+    assert list(tmp_path.rglob("a")) == [theirs / "a"]
+    specialize._clean(theirs)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_timetable_names_the_stages_to_come(
+    machines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = Options(
+        teachers=("logmel/128/16k",), budget_bytes=40_000, n_shards=2, shard_size=64,
+        sampling="diversity", sparsity=0.5,
+    )  # fmt: skip
+    table = specialize._timetable(options, corpus.find_recordings([machines]), 5, tmp_path)
+    assert list(table.expected) == [
+        "decoding", "choosing", "distillation", "retraining", "int8", "conversion", "verdict",
+    ]  # fmt: skip
+    assert all(seconds > 0 for seconds in table.expected.values())
+    assert "7 stages, about" in capsys.readouterr().err
+
+
+def test_the_verdict_is_in_report_and_card(specialised: Any) -> None:
+    verdict = json.loads((specialised.folder / "report.json").read_text())["verdict"]
+    assert verdict["heard"] is True
+    assert verdict["scores"].keys() == {
+        "own model", "sea/64/general", "sea/32/nano", "logmel/128/16k",
+    }  # fmt: skip
+    card = (specialised.folder / "README.md").read_text(encoding="utf-8")
+    assert f"**{verdict['sentence']}**" in card
+    assert "| cosine to the teacher | 0." in card
 
 
 def test_front_ends_must_have_log_mels(specialised: Any, tmp_path: Path) -> None:
