@@ -187,7 +187,7 @@ class Stop(Exception):
 def trained(monkeypatch: pytest.MonkeyPatch) -> Callable[..., nn.Module]:
     """Run everything up to the conversion and return the student."""
 
-    def train(recordings: Path, out: Path, options: Options) -> nn.Module:
+    def until_converted(recordings: Path, out: Path, options: Options) -> nn.Module:
         students = []
 
         def stop(plan: Any, student: nn.Module, split: Any) -> None:
@@ -199,7 +199,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Callable[..., nn.Module]:
             run(recordings, out, options)
         return students[0]
 
-    return train
+    return until_converted
 
 
 def test_sparse_students_keep_their_zeros_to_the_end(
