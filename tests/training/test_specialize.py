@@ -24,7 +24,7 @@ import listen_embed.training
 from listen_embed import registry
 from listen_embed.embedder import Embedder
 from listen_embed.errors import InputError, MissingExtraError
-from listen_embed.training import corpus, distill, pruning, specialize
+from listen_embed.training import corpus, distill, pruning, specialize, train
 from listen_embed.training import shards as shards_module
 from listen_embed.training.network import estimate_bytes, fit_budget
 from listen_embed.training.specialize import Options
