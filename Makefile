@@ -62,8 +62,8 @@ lean: ## install without numba into .lean/, weigh it, run the core's tests: make
 wheel: $(VENV)/.all ## build the wheel into dist/
 	$(BIN)/python -m build --wheel
 
-students: $(VENV)/.all ## train the models of weights/ again (hours): make students RECORDINGS=folder
-	$(BIN)/python -m listen_embed.training.students $(RECORDINGS)
+students: $(VENV)/.all ## train the models of weights/ again (hours): make students RECORDINGS="folder ..." ONLY=name
+	$(BIN)/python recipes/students.py $(RECORDINGS) $(addprefix --only ,$(ONLY))
 
 benchmarks: $(VENV)/.all ## quality and speed tables: make benchmarks DATA=folder
 	$(BIN)/python benchmarks/probe.py $(DATA) $(if $(wildcard training-runs/models),--float training-runs)

@@ -284,6 +284,12 @@ def duration(path: str | os.PathLike[str]) -> float:
         return float(file.frames / file.samplerate)
 
 
+def sample_rate(path: str | os.PathLike[str]) -> int:
+    """Return a sound file's rate in Hz."""
+    with _open(path) as file:
+        return check_rate(file.samplerate)
+
+
 def _open(path: str | os.PathLike[str]) -> soundfile.SoundFile:
     import soundfile
 

@@ -336,6 +336,7 @@ def test_files_become_mono_blocks(
         assert signal.shape == (50_000,)
         np.testing.assert_allclose(signal, noise.mean(axis=1), atol=tolerance + 1e-7)
     assert audio.duration(path) == pytest.approx(50_000 / 44100)
+    assert audio.sample_rate(path) == 44100
 
 
 def test_blocks_have_the_length_asked_for(tmp_path: Path, noise: NDArray[np.float32]) -> None:
@@ -462,6 +463,8 @@ def test_a_folder_and_nothing_are_refused(tmp_path: Path) -> None:
         read_all(tmp_path / "no.wav")
     with pytest.raises(AudioFileError, match="does not exist"):
         audio.duration(tmp_path / "no.wav")
+    with pytest.raises(AudioFileError, match="does not exist"):
+        audio.sample_rate(tmp_path / "no.wav")
 
 
 def test_a_file_without_permission_is_refused(

@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from listen_embed import audio
 from listen_embed.errors import InputError, ListenEmbedError
 from listen_embed.finder import AUDIO_SUFFIXES, sounds_in
+from listen_embed.spec import Resampler
+from listen_embed.training import timetable
 
 _LOG = logging.getLogger(__name__)
 
@@ -92,7 +93,13 @@ def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     return files
 
 
-def build(recordings: list[Path], folder: Path, sr: int, progress: bool = True) -> Corpus:
+def build(
+    recordings: list[Path],
+    folder: Path,
+    sr: int,
+    progress: timetable.Shown = True,
+    resampler: Resampler = "soxr",
+) -> Corpus:
     """Decode recordings into `folder`, or open what an earlier call with the same ones left there.
 
     Parameters
@@ -103,8 +110,10 @@ def build(recordings: list[Path], folder: Path, sr: int, progress: bool = True) 
         Receives ``audio.i16`` and ``index.npz``.
     sr : int
         Rate of the decoded audio in Hz.
-    progress : bool
-        Show a progress bar.
+    progress : bool or Timetable
+        Whether to show a progress bar.
+    resampler : {"soxr", "kaiser_best"}
+        That of the front end which will hear the sounds at this rate.
 
     Raises
     ------
@@ -112,11 +121,11 @@ def build(recordings: list[Path], folder: Path, sr: int, progress: bool = True) 
         Nothing is left: all files are broken or silent.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    fingerprint = _fingerprint(recordings, sr)
+    fingerprint = _fingerprint(recordings, sr, resampler)
     if _is_built(folder, fingerprint):
         return open_corpus(folder)
     decoded = folder / ".audio.i16"
-    index = _decode_all(recordings, decoded, sr, progress)
+    index = _decode_all(recordings, decoded, sr, progress, resampler)
     if not len(index["starts"]):
         raise InputError(
             f"none of {len(recordings)} recordings has a second above {SILENCE_DB:.0f} dB of full "
@@ -140,9 +149,10 @@ def open_corpus(folder: Path) -> Corpus:
         return Corpus(samples, int(index["sr"]), **{name: index[name] for name in names})
 
 
-def _fingerprint(recordings: list[Path], sr: int) -> str:
+def _fingerprint(recordings: list[Path], sr: int, resampler: Resampler) -> str:
     facts = [f"{path}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in recordings]
-    return hashlib.sha256("\n".join([str(sr), *facts]).encode()).hexdigest()
+    decoded = str(sr) if resampler == "soxr" else f"{sr} {resampler}"
+    return hashlib.sha256("\n".join([decoded, *facts]).encode()).hexdigest()
 
 
 def _is_built(folder: Path, fingerprint: str) -> bool:
@@ -154,15 +164,21 @@ def _is_built(folder: Path, fingerprint: str) -> bool:
 
 
 def _decode_all(
-    recordings: list[Path], target: Path, sr: int, progress: bool
+    recordings: list[Path],
+    target: Path,
+    sr: int,
+    progress: timetable.Shown,
+    resampler: Resampler,
 ) -> dict[str, NDArray[np.generic]]:
     starts: list[int] = []
     loudness: list[float] = []
     recording: list[int] = []
     bounds, seen = [0], set[bytes]()
-    with open(target, "wb") as file:
-        for path in tqdm(recordings, "decoding", unit="file", disable=not progress):
-            for seconds in _runs_of_sound(path, sr, seen):
+    timetable.begin(progress, "decoding")
+    bar = timetable.bar(progress, "decoding", total=len(recordings), unit="file")
+    with open(target, "wb") as file, bar:
+        for path in recordings:
+            for seconds in _runs_of_sound(path, sr, seen, resampler):
                 first = bounds[-1]
                 for offset in range(0, max(1, len(seconds) - sr // 2), sr):
                     starts.append(first + offset)
@@ -170,6 +186,7 @@ def _decode_all(
                     recording.append(len(bounds) - 1)
                 file.write((seconds * 32767).astype("<i2").tobytes())
                 bounds.append(first + len(seconds))
+            bar.update()
     return {
         "starts": np.array(starts, np.int64),
         "loudness_db": np.array(loudness, np.float32),
@@ -178,19 +195,21 @@ def _decode_all(
     }
 
 
-def _runs_of_sound(path: Path, sr: int, seen: set[bytes]) -> Iterator[NDArray[np.float32]]:
+def _runs_of_sound(
+    path: Path, sr: int, seen: set[bytes], resampler: Resampler
+) -> Iterator[NDArray[np.float32]]:
     """Yield stretches of a recording between silences and repeats, at most ten seconds each."""
     try:
-        for block in _resampled(path, sr):
+        for block in _resampled(path, sr, resampler):
             yield from _without_silence(block, sr, seen)
     except ListenEmbedError as error:
         _LOG.warning("left out: %s", error)
 
 
-def _resampled(path: Path, sr: int) -> Iterator[NDArray[np.float32]]:
+def _resampled(path: Path, sr: int, resampler: Resampler) -> Iterator[NDArray[np.float32]]:
     converter: audio.RateConverter | None = None
     for block, rate in audio.read_blocks(path):
-        converter = converter or audio.rate_converter(rate, sr, "soxr")
+        converter = converter or audio.rate_converter(rate, sr, resampler)
         yield converter.push(block)
     if converter is not None:
         yield converter.push(np.zeros(0, np.float32), last=True)

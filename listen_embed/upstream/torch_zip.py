@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from listen_embed.errors import ConversionError
-from listen_embed.upstream import bounded
+from listen_embed.upstream import small_files
 
 Array: TypeAlias = NDArray[Any]
 
@@ -69,7 +69,7 @@ class StateDict(dict[str, Array]):
         return array.astype(np.float64)
 
 
-def read_state_dict(path: Path, *, max_bytes: int = bounded.MAX_BYTES) -> StateDict:
+def read_state_dict(path: Path, *, max_bytes: int = small_files.MAX_BYTES) -> StateDict:
     """Return the tensors of a saved state dict.
 
     Parameters

@@ -17,7 +17,7 @@ class Affine(NamedTuple):
     shift: NDArray[np.float64]
 
 
-def batch_norm(
+def affine(
     gamma: NDArray[Any],
     beta: NDArray[Any],
     mean: NDArray[Any],
@@ -38,7 +38,7 @@ def batch_norm(
     return Affine(scale, beta - mean * scale)
 
 
-def into(weights: NDArray[Any], bias: NDArray[Any], affine: Affine) -> tuple[Any, Any]:
+def folded(weights: NDArray[Any], bias: NDArray[Any], norm: Affine) -> tuple[Any, Any]:
     """Return weights and bias (output channels on axis 0) with the affine map applied after."""
-    scale = affine.scale.reshape(-1, *(1,) * (weights.ndim - 1))
-    return weights * scale, bias * affine.scale + affine.shift
+    scale = norm.scale.reshape(-1, *(1,) * (weights.ndim - 1))
+    return weights * scale, bias * norm.scale + norm.shift

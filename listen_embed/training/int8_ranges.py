@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 
 LOW, HIGH = -128, 127
-# A hard-swish is 0 below -3; beyond 6 a sigmoid is flat to less than the step of its own output.
-NEEDED = {"HARD_SWISH": (-3.0, math.inf), "LOGISTIC": (-6.0, 6.0)}
+# By the operators that read a tensor. A hard-swish, x * relu6(x + 3), is 0 below -3; beyond 6 a
+# sigmoid is flat to less than the step of its own output.
+HARD_SWISH, LOGISTIC = (-3.0, math.inf), (-6.0, 6.0)
+NEEDED = {frozenset({"ADD", "MUL"}): HARD_SWISH, frozenset({"LOGISTIC"}): LOGISTIC}
 EVERYTHING = (-math.inf, math.inf)
 SHARES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from listen_embed.errors import ConversionError
-from listen_embed.upstream import fold
+from listen_embed.upstream import batch_norm
 
 from . import reference as ref
 
@@ -18,17 +18,17 @@ def test_folded_equals_applied_after(rng: Any) -> None:
     kernel, bias = rng.standard_normal((3, 3, 3, 4)), rng.standard_normal(4)
     gamma, beta, mean, variance = *rng.standard_normal((3, 4)), rng.uniform(0.1, 2, 4)
     expected = ref.batch_norm(ref.conv2d(image, kernel, bias), gamma, beta, mean, variance, 1e-3)
-    affine = fold.batch_norm(gamma, beta, mean, variance, epsilon=1e-3)
-    weights, shifted = fold.into(kernel.transpose(3, 0, 1, 2), bias, affine)
+    affine = batch_norm.affine(gamma, beta, mean, variance, epsilon=1e-3)
+    weights, shifted = batch_norm.folded(kernel.transpose(3, 0, 1, 2), bias, affine)
     found = ref.conv2d(image, weights.transpose(1, 2, 3, 0), shifted)
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 def test_epsilon_keeps_a_constant_channel_finite() -> None:
     zero, one = np.zeros(1), np.ones(1)
-    assert fold.batch_norm(one, zero, zero, zero, epsilon=1e-3).scale == pytest.approx(1e-3**-0.5)
+    assert batch_norm.affine(one, zero, zero, zero, epsilon=1e-3).scale == pytest.approx(1e-3**-0.5)
 
 
 def test_negative_variance_is_refused() -> None:
     with pytest.raises(ConversionError, match="negative"):
-        fold.batch_norm(*np.ones((3, 2)), np.array([1.0, -0.5]), epsilon=1e-3)
+        batch_norm.affine(*np.ones((3, 2)), np.array([1.0, -0.5]), epsilon=1e-3)
