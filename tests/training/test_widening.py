@@ -55,7 +55,7 @@ def test_new_channels_are_heard_by_none_of_the_old_ones_but_learn(
 ) -> None:
     old = 8 * 5  # the last convolution of the narrow one
     inputs = torch.from_numpy(features)[:, None]
-    assert float(wide.pooled(inputs)[:, old : wide.architecture.last].std()) > 0
+    assert pooled(wide, features)[:, old : wide.architecture.last].std() > 0
     torch.manual_seed(1)
     with torch.no_grad():
         wide.to_embedding.weight.normal_()  # type: ignore[operator,union-attr]
