@@ -266,6 +266,8 @@ def _settings(options: Options, built: Corpus) -> dict[str, Any]:
     for name in _FOR_THE_CALL_ALONE:
         del shown[name]
     return shown | {
+        "student": options.kind,
+        "front_end": options.front_end or "the student's own, see below",
         "learning rates, distillation and int8": options.rates,
         "stretches of sound": len(built.bounds) - 1,
         "hours": round(len(built.samples) / built.sr / 3600, 3),

@@ -204,7 +204,8 @@ def test_rates_are_converted_as_the_front_end_does(tmp_path: Path) -> None:
     assert not np.array_equal(by_soxr, by_kaiser)
     sound, _ = next(audio.read_blocks(file))
     wanted = audio.rate_converter(16_000, SR, "kaiser_best").push(sound, last=True)
-    np.testing.assert_allclose(by_kaiser / 32767, wanted, atol=1e-4)
+    assert len(by_kaiser) > 15_900  # a rest of a few samples is no crop
+    np.testing.assert_allclose(by_kaiser / 32767, wanted[: len(by_kaiser)], atol=1e-4)
 
 
 def test_an_interrupted_build_is_built_anew(

@@ -101,8 +101,9 @@ def test_the_card_has_all_settings(specialised: Any) -> None:
     card = (specialised.folder / "README.md").read_text(encoding="utf-8")
     assert str(specialised.recordings) not in card
     settings = asdict(specialised.options)
-    for name in ("labels", "test", "keep"):
+    for name in ("labels", "test", "keep", "front_end"):
         del settings[name]
+    assert "| front_end | the student's own, see below |" in card
     for name, value in settings.items():
         text = ", ".join(value) if isinstance(value, tuple) else value
         text = f"{value:.12g}" if isinstance(value, float) else text
