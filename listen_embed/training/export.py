@@ -22,7 +22,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,8 @@ class Identity:
         Of the weights; where they come from.
     default : int
         Rank among models that fit a request.
+    clip : {"mean", "whole"}
+        How a clip becomes one vector, as `ModelSpec` has it.
     """
 
     model_type: str
@@ -58,6 +60,7 @@ class Identity:
     licence: str
     source: str
     default: int = 0
+    clip: Literal["mean", "whole"] = "mean"
 
 
 @dataclass(frozen=True, slots=True)
