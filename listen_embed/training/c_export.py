@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from listen_embed.errors import InputError
+from listen_embed.graph import Graph, TensorInfo, macs, peak_bytes, read_graph
 from listen_embed.spec import FrontEnd, ModelSpec
-from listen_embed.training.inspect_model import Graph, TensorInfo, macs, peak_bytes, read_graph
 
 # The call that registers each operator that TFLite Micro has integer kernels for, of those that
 # students are made of. Source: tensorflow/tflite-micro, micro/micro_mutable_op_resolver.h and

@@ -23,8 +23,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from listen_embed.graph import Graph, read_graph
 from listen_embed.training import ranges
-from listen_embed.training.inspect_model import Graph, read_graph
 from listen_embed.upstream.graph import pack, schema
 
 _N_NARROWING = 64  # inputs on which the width of a range is tried

@@ -29,10 +29,10 @@ from numpy.typing import NDArray
 from listen_embed import registry
 from listen_embed.embedder import Embedder
 from listen_embed.errors import InputError
+from listen_embed.graph import macs, peak_bytes
 from listen_embed.registry import CARD
 from listen_embed.spec import FrontEnd
 from listen_embed.training import c_export
-from listen_embed.training.inspect_model import macs, peak_bytes
 
 GOLDEN_RATE = 16_000
 

@@ -16,9 +16,9 @@ pytest.importorskip("torch", reason="the training room needs its extra")
 
 from listen_embed import registry
 from listen_embed.errors import ConversionError, InputError
+from listen_embed.graph import macs, peak_bytes
 from listen_embed.spec import FrontEnd, ModelSpec
 from listen_embed.training import c_export
-from listen_embed.training.inspect_model import macs, peak_bytes
 
 from .graphs import as_int8, changed, one
 

@@ -14,9 +14,9 @@ pytest.importorskip("ai_edge_quantizer", reason="the training room needs its ext
 
 import torch
 
+from listen_embed.graph import operators, read_graph
 from listen_embed.runtime import Network
 from listen_embed.training import c_export, convert
-from listen_embed.training.inspect_model import operators, read_graph
 
 from .conftest import SHAPE
 

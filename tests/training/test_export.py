@@ -16,9 +16,9 @@ pytest.importorskip("torch", reason="the training room needs its extra")
 from listen_embed import registry
 from listen_embed.embedder import Embedder
 from listen_embed.errors import InputError
+from listen_embed.graph import macs, peak_bytes
 from listen_embed.training import c_export, export
 from listen_embed.training.export import Identity, Trained
-from listen_embed.training.inspect_model import macs, peak_bytes
 from listen_embed.training.students import NANO_FRONT_END
 
 IDENTITY = Identity(
