@@ -1,0 +1,9 @@
+"""Models as plain C for microcontrollers, and as WebAssembly: samples in, embedding out.
+
+What is written has no interpreter, no heap and no dependency but libc and libm. Needs numpy and the
+TFLite schema of ai-edge-litert, nothing else.
+"""
+
+from listen_embed.device.export import Options, export_c
+
+__all__ = ["Options", "export_c"]

@@ -58,7 +58,9 @@ def lower(graph: Graph, mode: Mode = "xnn") -> Plan:
         if one.operator.name not in _ALIASING:
             step = _LOWERINGS[one.operator.name](_Context(graph, one, mode))
             steps.append(_renamed(step, same))
-    n_bytes = {i: graph.tensors[i].size_bytes for step in steps for i in (*step.inputs, step.output)}
+    n_bytes = {
+        i: graph.tensors[i].size_bytes for step in steps for i in (*step.inputs, step.output)
+    }
     (taken,), (given,) = graph.inputs, graph.outputs
     return Plan(tuple(steps), n_bytes, same.get(taken, taken), same.get(given, given))
 
@@ -356,7 +358,9 @@ def _rank(shape: tuple[int, ...]) -> int:
 
 def _pairwise(context: _Context, kind: str, fields: dict[str, object]) -> Step:
     size = math.prod(context.output.shape)
-    lags = {i: 0 for i in context.op.inputs[:2] if math.prod(context.graph.tensors[i].shape) == size}
+    lags = {
+        i: 0 for i in context.op.inputs[:2] if math.prod(context.graph.tensors[i].shape) == size
+    }
     return context.step(f"{kind}_run", Struct(kind, fields), lags=lags, n_inputs=2)
 
 

@@ -102,9 +102,7 @@ def _forbidden(
     return before, after
 
 
-def _lag(
-    written: _Block, read: _Block, lags: Mapping[tuple[int, int, int], int]
-) -> int | None:
+def _lag(written: _Block, read: _Block, lags: Mapping[tuple[int, int, int], int]) -> int | None:
     """Return a step's lag where a block dies while the other one is made."""
     if written.tensor is None or read.tensor is None or read.end != written.begin:
         return None

@@ -63,8 +63,12 @@ def mul_factor(a: TensorInfo, b: TensorInfo, given: TensorInfo) -> Factor:
 
 def mean_factor(taken: TensorInfo, given: TensorInfo, n: int) -> Factor:
     """Return the factor of a sum of `n` values that becomes their mean."""
+    ratio = taken.scales[0] / given.scales[0]
     single = np.float32(taken.scales[0]) / np.float32(given.scales[0]) / np.float32(n)
-    return factor(taken.scales[0] / given.scales[0] / n, single)
+    multiplier, shift = multiplier_of(ratio)
+    # The division by n is the reference's own: of the multiplier, rounded down.
+    room = min(n.bit_length() - 1, 31 + shift)
+    return Factor(float(single), (multiplier << room) // n, shift - room)
 
 
 @dataclass(frozen=True)

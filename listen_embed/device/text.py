@@ -52,14 +52,14 @@ def define(name: str, value: Any) -> str:
     return f"#define {name} {float_literal(value) if isinstance(value, float) else value}"
 
 
-def array(name: str, content: Array) -> str:
+def array(name: str, content: Array, storage: str = "static const") -> str:
     """Return the definition of constant values."""
-    return _array(name, content.kind, map(_literal, content.values.tolist()))
+    return _array(name, content.kind, map(_literal, content.values.tolist()), storage)
 
 
-def _array(name: str, kind: str, literals: Iterator[str]) -> str:
+def _array(name: str, kind: str, literals: Iterator[str], storage: str = "static const") -> str:
     items = list(literals)
-    return f"static const {kind} {name}[{len(items)}] = {{\n{_wrapped(items)}\n}};\n"
+    return f"{storage} {kind} {name}[{len(items)}] = {{\n{_wrapped(items)}\n}};\n"
 
 
 def _wrapped(items: list[str]) -> str:
