@@ -4,6 +4,7 @@ What is written has no interpreter, no heap and no dependency but libc and libm.
 TFLite schema of ai-edge-litert, nothing else.
 """
 
-from listen_embed.device.export import Options, export_c
+from listen_embed.device.export import export_c
+from listen_embed.device.model_source import Options
 
 __all__ = ["Options", "export_c"]

@@ -15,9 +15,9 @@ from listen_embed.device.folding import Folded, constant, fold
 from listen_embed.device.steps import (
     Argument,
     Factors,
+    Field,
     Memory,
     Mode,
-    Number,
     Plan,
     Scratch,
     Step,
@@ -174,7 +174,7 @@ class _Window:
     dilation: tuple[int, int] = (1, 1)
     pad: tuple[int, int] = (0, 0)
 
-    def fields(self) -> dict[str, Number]:
+    def fields(self) -> dict[str, Field]:
         """Return the fields of listen_conv that tell of it."""
         names = {
             "in": (self.taken, ("height", "width", "channels")),
@@ -242,15 +242,22 @@ def _fully_connected(context: _Context) -> Step:
 
 def _dense(context: _Context, weights: NDArray[np.int8], window: _Window) -> Step:
     per_channel = weights.reshape(len(weights), -1)
-    padded = np.pad(per_channel, ((0, 0), (0, -per_channel.shape[1] % 4)))
-    fields = window.fields() | {"depth": padded.shape[1]} | _sums(context, per_channel)
-    fields |= {"weights": int8(padded)}
+    depth = -4 * (-per_channel.shape[1] // 4)
+    fields = window.fields() | {"depth": depth} | _sums(context, per_channel)
+    fields |= {"weights": int8(_interleaved(per_channel))}
     step = context.step(
         "listen_conv_run",
         Struct("listen_conv", fields),
         lags={context.op.inputs[0]: window.lag},
     )
-    return _with_scratch(step, 5 * padded.shape[1])
+    return _with_scratch(step, 5 * depth)
+
+
+def _interleaved(weights: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Return weights (channels, values) in the order that listen_kernels.h tells of."""
+    channels, n = weights.shape
+    padded = np.pad(weights, ((0, channels % 2), (0, -n % 4)))
+    return padded.reshape(len(padded) // 2, 2, -1, 4).transpose(0, 2, 1, 3)
 
 
 def _with_scratch(step: Step, n_bytes: int) -> Step:
@@ -279,7 +286,7 @@ def _window(context: _Context, kernel: tuple[int, ...]) -> _Window:
     )
 
 
-def _sums(context: _Context, weights: NDArray[np.int8]) -> dict[str, object]:
+def _sums(context: _Context, weights: NDArray[np.int8]) -> dict[str, Field]:
     """Return bias, factors and limits of weights (channels, values)."""
     taken, info, given = context.input(0), context.input(1), context.output
     zero = taken.zero_points[0]
@@ -297,7 +304,7 @@ def _sums(context: _Context, weights: NDArray[np.int8]) -> dict[str, object]:
     }
 
 
-def _range(context: _Context) -> dict[str, Number]:
+def _range(context: _Context) -> dict[str, Field]:
     given = context.output
     low, high = rescale.limits(given, context.op.options.get("fusedActivationFunction", 0))
     return {"zero": given.zero_points[0], "low": low, "high": high}
@@ -326,7 +333,7 @@ def _mul(context: _Context) -> Step:
     return _pairwise(context, "listen_mul", _operands(context) | {"factor": factor})
 
 
-def _operands(context: _Context) -> dict[str, object]:
+def _operands(context: _Context) -> dict[str, Field]:
     a, b = context.input(0), context.input(1)
     return {
         "n": math.prod(context.output.shape),
@@ -342,11 +349,11 @@ def _period(context: _Context, i: int) -> int:
     """Return after how many values an operand that is broadcast repeats."""
     shape, whole = context.input(i).shape, context.output.shape
     size = math.prod(shape)
-    if tuple(n for n in shape if n != 1) != tuple(whole)[len(whole) - _rank(shape) :] and size > 1:
-        if size != math.prod(whole):
-            raise InputError(
-                f"{context.output.name}: {shape} within {whole}; only leading axes repeat in C"
-            )
+    repeats = whole[len(whole) - _rank(shape) :] == shape[len(shape) - _rank(shape) :]
+    if not repeats and size != math.prod(whole):
+        raise InputError(
+            f"{context.output.name}: {shape} within {whole}; only leading axes repeat in C"
+        )
     return size
 
 
@@ -356,7 +363,7 @@ def _rank(shape: tuple[int, ...]) -> int:
     return len(shape)
 
 
-def _pairwise(context: _Context, kind: str, fields: dict[str, object]) -> Step:
+def _pairwise(context: _Context, kind: str, fields: dict[str, Field]) -> Step:
     size = math.prod(context.output.shape)
     lags = {
         i: 0 for i in context.op.inputs[:2] if math.prod(context.graph.tensors[i].shape) == size
@@ -381,7 +388,7 @@ def _mean(context: _Context) -> Step:
         math.prod(taken.shape[begin:end])
         for begin, end in ((0, axes[0]), (axes[0], axes[-1] + 1), (axes[-1] + 1, None))
     )
-    fields = {
+    fields: dict[str, Field] = {
         "outer": outer,
         "n": n,
         "inner": inner,
@@ -396,7 +403,7 @@ def _transpose(context: _Context) -> Step:
     shape, order = context.input(0).shape, constant(context.graph, context.op.inputs[1]).ravel()
     strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
     missing = 4 - len(shape)
-    fields = {
+    fields: dict[str, Field] = {
         "sizes": (1,) * missing + tuple(shape[axis] for axis in order),
         "strides": (0,) * missing + tuple(strides[axis] for axis in order),
     }
@@ -407,7 +414,7 @@ def _pad(context: _Context) -> Step:
     taken = context.input(0)
     widths = constant(context.graph, context.op.inputs[1])
     missing = 4 - len(taken.shape)
-    fields = {
+    fields: dict[str, Field] = {
         "sizes": (1,) * missing + taken.shape,
         "before": (0,) * missing + tuple(widths[:, 0].tolist()),
         "after": (0,) * missing + tuple(widths[:, 1].tolist()),

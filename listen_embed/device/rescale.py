@@ -1,9 +1,9 @@
 """How sums of 32 bits become values of eight, in both of the roundings that one .tflite has.
 
-``xnn`` is what LiteRT does through XNNPACK: a product in single precision, rounded to nearest, halves
-to even. ``reference`` is what TensorFlow Lite for Microcontrollers does: an integer multiplier of 31
-bits and a shift. Source: gemmlowp's fixed-point documentation, and the TFLite specification of
-8-bit quantisation.
+``xnn`` is what LiteRT does through XNNPACK: a product in single precision, rounded to nearest,
+halves to even. ``reference`` is what TensorFlow Lite for Microcontrollers does: an integer
+multiplier of 31 bits and a shift. Source: gemmlowp's fixed-point documentation, and the TFLite
+specification of 8-bit quantisation.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def multiplier_of(real: float) -> tuple[int, int]:
 def product_factors(taken: TensorInfo, weights: TensorInfo, given: TensorInfo, n: int) -> Factors:
     """Return ``scale of input * scale of weights / scale of output`` for each of `n` channels."""
     scales = weights.scales if len(weights.scales) == n else weights.scales * n
-    single = np.float32(taken.scales[0]) * np.float32(scales) / np.float32(given.scales[0])
+    products = np.float32(taken.scales[0]) * np.array(scales, np.float32)
+    single = products / np.float32(given.scales[0])
     real = [taken.scales[0] * scale / given.scales[0] for scale in scales]
     return Factors(tuple(factor(r, s) for r, s in zip(real, single, strict=True)))
 

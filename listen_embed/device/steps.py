@@ -50,8 +50,8 @@ class Scratch:
     n_bytes: int
 
 
-Number: TypeAlias = int | Factor
-Fields: TypeAlias = "Mapping[str, Number | tuple[int, ...] | Array | Factors | Fields]"
+Field: TypeAlias = "int | Factor | tuple[int, ...] | Array | Factors | Mapping[str, Field]"
+Fields: TypeAlias = Mapping[str, Field]
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,9 @@ def table_of(
     interpreter.allocate_tensors()
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], _INPUTS[None])
     interpreter.invoke()
-    table: NDArray[np.int8] = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-    return table[0].copy()
+    values = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    table: NDArray[np.int8] = values[0].copy()
+    return table
 
 
 def _alone(op: OperatorInfo, taken: TensorInfo, given: TensorInfo) -> bytes:

@@ -28,10 +28,28 @@
 
 /* ---- sums of 32 bits to values of eight ---- */
 
-static inline int8_t limited(int32_t value, const listen_range *range)
+static inline int8_t saturated(int32_t value)
 {
-    value = value < range->low ? range->low : value;
-    return (int8_t)(value > range->high ? range->high : value);
+#if LISTEN_SIMD
+    __asm__("ssat %0, #8, %1" : "=r"(value) : "r"(value));
+    return (int8_t)value;
+#else
+    value = value < -128 ? -128 : value;
+    return (int8_t)(value > 127 ? 127 : value);
+#endif
+}
+
+/* An activation leaves less than all of int8 only where it cuts at six or so. */
+static void limit(const listen_range *range, int8_t *values, int32_t n)
+{
+    int32_t i, low = range->low, high = range->high;
+    if (low == -128 && high == 127) {
+        return;
+    }
+    for (i = 0; i < n; i++) {
+        int32_t value = values[i] < low ? low : values[i];
+        values[i] = (int8_t)(value > high ? high : value);
+    }
 }
 
 #if LISTEN_REFERENCE
@@ -144,9 +162,9 @@ static inline int32_t scaled(int32_t sum, listen_factor factor)
 
 #endif
 
-static inline int8_t finished(int32_t sum, listen_factor factor, const listen_range *range)
+static inline int8_t finished(int32_t sum, listen_factor factor, int32_t zero)
 {
-    return limited(scaled(sum, factor) + range->zero, range);
+    return saturated(scaled(sum, factor) + zero);
 }
 
 /* ---- sums of products ---- */
@@ -196,42 +214,38 @@ static inline int32_t add_products(int32_t sum, uint32_t a, uint32_t b)
     return result;
 }
 
-/* Four int8 become four int16 in the order 0 2 1 3, in which `even_bytes` meets them again. */
-static void widen(const int8_t *in, int16_t *out, int32_t n)
+/* Four int8 become two words of two int16, in the order 0 2, 1 3, in which `even_bytes` and
+ * `odd_bytes` meet them again. */
+static inline void widen_four(const int8_t *in, uint32_t *out)
 {
-    for (; n > 0; n -= 4, in += 4, out += 4) {
-        uint32_t packed = word(in), even = even_bytes(packed), odd = odd_bytes(packed);
-        memcpy(out, &even, 4);
-        memcpy(out + 2, &odd, 4);
-    }
+    uint32_t packed = word(in);
+    out[0] = even_bytes(packed);
+    out[1] = odd_bytes(packed);
 }
 
-static inline void dots(const int16_t *x0, const int16_t *x1, const int8_t *w0, const int8_t *w1,
-                        int32_t n, int32_t sums[4])
+static inline void dots(const uint32_t *x, const int8_t *w, int32_t n, int32_t sums[4])
 {
     int32_t s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3];
-    const int8_t *end = w0 + n;
-    while (w0 != end) {
-        uint32_t first = word(w0), second = word(w1);
-        uint32_t xa = word(x0), xb = word(x1);
-        uint32_t wa = even_bytes(first), wb = even_bytes(second);
-        s0 = add_products(s0, wa, xa);
-        s1 = add_products(s1, wb, xa);
-        s2 = add_products(s2, wa, xb);
-        s3 = add_products(s3, wb, xb);
-        xa = word(x0 + 2);
-        xb = word(x1 + 2);
-        wa = odd_bytes(first);
-        wb = odd_bytes(second);
-        s0 = add_products(s0, wa, xa);
-        s1 = add_products(s1, wb, xa);
-        s2 = add_products(s2, wa, xb);
-        s3 = add_products(s3, wb, xb);
-        w0 += 4;
-        w1 += 4;
-        x0 += 4;
-        x1 += 4;
-    }
+    const uint32_t *end = x + n;
+    do {
+        uint32_t first = word(w), second = word(w + 4);
+        uint32_t w0 = even_bytes(first), w1 = even_bytes(second);
+        uint32_t x0 = x[0], x1 = x[2];
+        s0 = add_products(s0, w0, x0);
+        s1 = add_products(s1, w1, x0);
+        s2 = add_products(s2, w0, x1);
+        s3 = add_products(s3, w1, x1);
+        w0 = odd_bytes(first);
+        w1 = odd_bytes(second);
+        x0 = x[1];
+        x1 = x[3];
+        s0 = add_products(s0, w0, x0);
+        s1 = add_products(s1, w1, x0);
+        s2 = add_products(s2, w0, x1);
+        s3 = add_products(s3, w1, x1);
+        w += 8;
+        x += 4;
+    } while (x != end);
     sums[0] = s0;
     sums[1] = s1;
     sums[2] = s2;
@@ -260,24 +274,23 @@ static inline void depthwise_dots(const int8_t *const *taps, int32_t pairs, int3
 
 #else
 
-static void widen(const int8_t *in, int16_t *out, int32_t n)
+static inline void widen_four(const int8_t *in, uint32_t *out)
 {
-    int32_t i;
-    for (i = 0; i < n; i++) {
-        out[i] = in[i];
-    }
+    memcpy(out, in, 4);
 }
 
-static inline void dots(const int16_t *x0, const int16_t *x1, const int8_t *w0, const int8_t *w1,
-                        int32_t n, int32_t sums[4])
+static inline void dots(const uint32_t *x, const int8_t *w, int32_t n, int32_t sums[4])
 {
     int32_t i, s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3];
-    for (i = 0; i < n; i++) {
-        int32_t xa = x0[i], xb = x1[i], wa = w0[i], wb = w1[i];
-        s0 += xa * wa;
-        s1 += xa * wb;
-        s2 += xb * wa;
-        s3 += xb * wb;
+    const int8_t *bytes = (const int8_t *)x;
+    for (; n > 0; n -= 4, bytes += 16, w += 8) {
+        for (i = 0; i < 4; i++) {
+            int32_t x0 = bytes[i], x1 = bytes[i + 8], w0 = w[i], w1 = w[i + 4];
+            s0 += x0 * w0;
+            s1 += x0 * w1;
+            s2 += x1 * w0;
+            s3 += x1 * w1;
+        }
     }
     sums[0] = s0;
     sums[1] = s1;
@@ -325,30 +338,48 @@ static void gather(const listen_conv *op, const int8_t *in, int32_t y, int32_t x
     }
 }
 
+/* Put a pixel's values between those of its neighbour: four of the one, four of the other. */
+static void widen(const int8_t *in, uint32_t *out, int32_t n)
+{
+    for (; n > 0; n -= 4, in += 4, out += 4) {
+        widen_four(in, out);
+    }
+}
+
 static void load_pixel(const listen_conv *op, const int8_t *in, int32_t pixel, int8_t *patch,
-                       int16_t *wide)
+                       uint32_t *wide)
 {
     int32_t y = pixel / op->out_width;
     gather(op, in, y, pixel - y * op->out_width, patch);
     widen(patch, wide, op->depth);
 }
 
-/* Two pixels and two channels at a time; an odd last one is computed twice. */
-static void pixel_pair(const listen_conv *op, const int16_t *x0, const int16_t *x1, int8_t *out0,
-                       int8_t *out1)
+/* Two pixels and two channels at a time; what is beyond an odd last one is computed in vain. */
+static void pixel_pair(const listen_conv *op, const uint32_t *x, int8_t *out0, int8_t *out1)
 {
-    int32_t channel, sums[4];
+    int32_t channel, sums[4], channels = op->out_channels, depth = op->depth;
+    int32_t zero = op->range.zero;
     const int8_t *w = op->weights;
-    for (channel = 0; channel < op->out_channels; channel += 2, w += 2 * op->depth) {
-        int32_t next = channel + 1 < op->out_channels ? 1 : 0;
-        sums[0] = sums[2] = op->bias[channel];
-        sums[1] = sums[3] = op->bias[channel + next];
-        dots(x0, x1, w, w + next * op->depth, op->depth, sums);
-        out1[channel + next] = finished(sums[3], op->factors[channel + next], &op->range);
-        out1[channel] = finished(sums[2], op->factors[channel], &op->range);
-        out0[channel + next] = finished(sums[1], op->factors[channel + next], &op->range);
-        out0[channel] = finished(sums[0], op->factors[channel], &op->range);
+    const int32_t *bias = op->bias;
+    const listen_factor *factors = op->factors;
+    for (channel = 0; channel + 1 < channels; channel += 2, w += 2 * depth) {
+        sums[0] = sums[2] = bias[channel];
+        sums[1] = sums[3] = bias[channel + 1];
+        dots(x, w, depth, sums);
+        out1[channel] = finished(sums[2], factors[channel], zero);
+        out1[channel + 1] = finished(sums[3], factors[channel + 1], zero);
+        out0[channel] = finished(sums[0], factors[channel], zero);
+        out0[channel + 1] = finished(sums[1], factors[channel + 1], zero);
     }
+    if (channel < channels) {
+        sums[0] = sums[2] = bias[channel];
+        sums[1] = sums[3] = 0;
+        dots(x, w, depth, sums);
+        out1[channel] = finished(sums[2], factors[channel], zero);
+        out0[channel] = finished(sums[0], factors[channel], zero);
+    }
+    limit(&op->range, out0, channels);
+    limit(&op->range, out1, channels);
 }
 
 static int is_pointwise(const listen_conv *op)
@@ -359,21 +390,21 @@ static int is_pointwise(const listen_conv *op)
 
 void listen_conv_run(const listen_conv *op, const int8_t *in, int8_t *out, void *scratch)
 {
-    int32_t pixel, pixels = (int32_t)op->out_height * op->out_width;
-    int16_t *x0 = scratch, *x1 = x0 + op->depth;
-    int8_t *patch = (int8_t *)(x1 + op->depth);
+    int32_t pixel, depth = op->depth, pixels = (int32_t)op->out_height * op->out_width;
+    uint32_t *x = scratch;
+    int8_t *patch = (int8_t *)(x + depth);
     int direct = is_pointwise(op);
-    memset(patch, 0, (size_t)op->depth);
+    memset(patch, 0, (size_t)depth);
     for (pixel = 0; pixel < pixels; pixel += 2) {
         int32_t next = pixel + 1 < pixels ? 1 : 0;
         if (direct) {
-            widen(in + pixel * op->depth, x0, op->depth);
-            widen(in + (pixel + next) * op->depth, x1, op->depth);
+            widen(in + pixel * depth, x, depth);
+            widen(in + (pixel + next) * depth, x + 2, depth);
         } else {
-            load_pixel(op, in, pixel, patch, x0);
-            load_pixel(op, in, pixel + next, patch, x1);
+            load_pixel(op, in, pixel, patch, x);
+            load_pixel(op, in, pixel + next, patch, x + 2);
         }
-        pixel_pair(op, x0, x1, out, out + next * op->out_channels);
+        pixel_pair(op, x, out, out + next * op->out_channels);
         out += 2 * op->out_channels;
     }
 }
@@ -400,18 +431,27 @@ static void find_taps(const listen_depthwise *op, const int8_t *in, const int8_t
 static void depthwise_pixel(const listen_depthwise *op, const int8_t *const *taps, int8_t *out)
 {
     int32_t channel, i, pairs = (op->kernel_height * op->kernel_width + 1) / 2;
-    int32_t sums[4];
+    int32_t sums[4], channels = op->out_channels, zero = op->range.zero;
     const int8_t *w = op->weights;
-    for (channel = 0; channel < op->out_channels; channel += 4, w += 8 * pairs) {
-        int32_t rest = op->out_channels - channel, n = rest < 4 ? rest : 4;
-        for (i = 0; i < 4; i++) {
-            sums[i] = i < n ? op->bias[channel + i] : 0;
-        }
+    const int32_t *bias = op->bias;
+    const listen_factor *factors = op->factors;
+    for (channel = 0; channel + 3 < channels; channel += 4, w += 8 * pairs) {
+        memcpy(sums, bias + channel, sizeof sums);
         depthwise_dots(taps, pairs, channel, w, sums);
-        for (i = 0; i < n; i++) {
-            out[channel + i] = finished(sums[i], op->factors[channel + i], &op->range);
+        out[channel] = finished(sums[0], factors[channel], zero);
+        out[channel + 1] = finished(sums[1], factors[channel + 1], zero);
+        out[channel + 2] = finished(sums[2], factors[channel + 2], zero);
+        out[channel + 3] = finished(sums[3], factors[channel + 3], zero);
+    }
+    if (channel < channels) {
+        memset(sums, 0, sizeof sums);
+        memcpy(sums, bias + channel, sizeof *sums * (size_t)(channels - channel));
+        depthwise_dots(taps, pairs, channel, w, sums);
+        for (i = 0; channel < channels; i++, channel++) {
+            out[channel] = finished(sums[i], factors[channel], zero);
         }
     }
+    limit(&op->range, out, channels);
 }
 
 void listen_depthwise_run(const listen_depthwise *op, const int8_t *in, int8_t *out, void *scratch)
@@ -450,10 +490,11 @@ void listen_add_run(const listen_add *op, const int8_t *a, const int8_t *b, int8
 {
     int32_t i, i_a = 0, i_b = 0;
     for (i = 0; i < op->n; i++) {
-        out[i] = limited(added(op, a[i_a], b[i_b]) + op->range.zero, &op->range);
+        out[i] = saturated(added(op, a[i_a], b[i_b]) + op->range.zero);
         i_a = following(i_a, op->period_a);
         i_b = following(i_b, op->period_b);
     }
+    limit(&op->range, out, op->n);
 }
 
 void listen_mul_run(const listen_mul *op, const int8_t *a, const int8_t *b, int8_t *out)
@@ -461,10 +502,11 @@ void listen_mul_run(const listen_mul *op, const int8_t *a, const int8_t *b, int8
     int32_t i, i_a = 0, i_b = 0;
     for (i = 0; i < op->n; i++) {
         int32_t product = (a[i_a] - op->zero_a) * (b[i_b] - op->zero_b);
-        out[i] = finished(product, op->factor, &op->range);
+        out[i] = finished(product, op->factor, op->range.zero);
         i_a = following(i_a, op->period_a);
         i_b = following(i_b, op->period_b);
     }
+    limit(&op->range, out, op->n);
 }
 
 void listen_table_run(const int8_t *table, int32_t n, const int8_t *in, int8_t *out)
@@ -486,7 +528,7 @@ void listen_mean_run(const listen_mean *op, const int8_t *in, int8_t *out)
             for (i = 0; i < op->n; i++) {
                 sum += in[i * op->inner + inner];
             }
-            *out++ = finished(sum, op->factor, &op->range);
+            *out++ = finished(sum, op->factor, op->range.zero);
         }
     }
 }

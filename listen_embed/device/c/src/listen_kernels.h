@@ -33,9 +33,10 @@ typedef struct {
     int32_t high;
 } listen_range;
 
-/* Convolution and, with one pixel, a fully connected layer. `weights` holds, for each output
- * channel, kernel_height * kernel_width * in_channels values, then zeros up to `depth`, a multiple
- * of four. `bias` has the input's zero point taken out already. */
+/* Convolution and, with one pixel, a fully connected layer. An output channel has
+ * kernel_height * kernel_width * in_channels weights, then zeros up to `depth`, a multiple of four.
+ * `weights` holds channels in pairs: four of the one, four of the other, and so on; a missing last
+ * channel is zeros. `bias` has the input's zero point taken out already. */
 typedef struct {
     int16_t in_height, in_width, in_channels;
     int16_t out_height, out_width, out_channels;
