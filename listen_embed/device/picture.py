@@ -15,6 +15,7 @@ from listen_embed.frontend import slopes_of, window_of
 from listen_embed.spec import FrontEnd
 
 _DB_OF_NEPER = 10 / math.log(10)
+_SLOPE_TOLERANCE = 1e-6
 
 
 def check(front_end: FrontEnd) -> None:
@@ -156,6 +157,7 @@ def constants(front_end: FrontEnd, frame_hop: int) -> dict[str, Any]:
         "PADS_BY_REFLECTION": int(front_end.padding == "reflect"),
         "POWER": front_end.power,
         "HAS_MELS": int(bool(front_end.n_mels)),
+        "MEL_SLOPES_SUM_TO_ONE": int(_sums_to_one(front_end)),
         "MEL_ROOT": int(front_end.mel_root),
         "LOG_FLOOR": float(front_end.log_floor),
         "LOG_OFFSET": float(front_end.log_offset),
@@ -197,17 +199,38 @@ def tables(front_end: FrontEnd) -> dict[str, Array]:
 
 
 def _mel_tables(front_end: FrontEnd) -> dict[str, Array]:
+    edges, rise, fall = _slopes_within(front_end)
+    found = {"listen_mel_edges": Array("uint16_t", edges), "listen_rise": _floats(rise)}
+    if not _sums_to_one(front_end):
+        found["listen_fall"] = _floats(fall)
+    return found
+
+
+def _slopes_within(
+    front_end: FrontEnd,
+) -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]:
+    """Return the first bin of each gap and the end, and the slopes of the bins between.
+
+    No band falls in the first gap, none rises in the last; there each slope completes the other.
+    """
     slopes = slopes_of(front_end)
-    edges = [slopes.end]
+    found = [slopes.end]
     for first, is_empty in zip(slopes.first_bins[::-1], slopes.is_empty[::-1], strict=True):
-        edges.append(edges[-1] if is_empty else int(first))
-    edges.reverse()
-    used = slice(edges[0], slopes.end)
-    return {
-        "listen_mel_edges": Array("uint16_t", np.array(edges)),
-        "listen_rise": _floats(slopes.rise[used]),
-        "listen_fall": _floats(slopes.fall[used]),
-    }
+        found.append(found[-1] if is_empty else int(first))
+    edges = np.array(found[::-1], np.intp)
+    rise, fall = slopes.rise.copy(), slopes.fall.copy()
+    fall[edges[0] : edges[1]] = 1 - rise[edges[0] : edges[1]]
+    rise[edges[-2] : edges[-1]] = 1 - fall[edges[-2] : edges[-1]]
+    used = slice(edges[0], edges[-1])
+    return edges, rise[used], fall[used]
+
+
+def _sums_to_one(front_end: FrontEnd) -> bool:
+    """Whether one slope tells the other, which saves a table."""
+    if not front_end.n_mels:
+        return False
+    _, rise, fall = _slopes_within(front_end)
+    return bool(np.abs(rise + fall - 1).max() < _SLOPE_TOLERANCE)
 
 
 def _floats(values: NDArray[Any]) -> Array:

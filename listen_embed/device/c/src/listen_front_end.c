@@ -14,29 +14,38 @@
 
 #define HALF (LISTEN_FFT / 2) /* complex values of the transform */
 
-#if LISTEN_SAMPLES_ARE_FLOAT
-#define REAL(sample) (sample)
+/* Loops that share a function share its registers, which are too few. */
+#if defined(__GNUC__)
+#define LISTEN_APART __attribute__((noinline))
 #else
-#define REAL(sample) ((float)(sample) * (1.0f / 32768.0f))
+#define LISTEN_APART
+#endif
+
+/* int16 are 32768 times too large: a power of two, which the window takes out without rounding. */
+#if LISTEN_SAMPLES_ARE_FLOAT
+#define UNIT 1.0f
+#else
+#define UNIT (1.0f / 32768.0f)
 #endif
 
 /* ---- the windowed stretch, in the order that the transform takes ---- */
 
-static inline float windowed(float sample, int32_t i)
+/* The window at `i`, up to its middle. */
+static inline float window_at(int32_t i)
 {
 #if LISTEN_WINDOW_IS_COSINE
-    return sample * (0.5f - 0.5f * listen_cosines[i <= HALF ? i : LISTEN_FFT - i]);
+    return 0.5f * UNIT - 0.5f * UNIT * listen_cosines[i];
 #else
-    return sample * listen_window[2 * i < LISTEN_WINDOW ? i : LISTEN_WINDOW_SYMMETRY - i];
+    return UNIT * listen_window[i];
 #endif
 }
 
 static inline float signal_at(const embed_sample *x, int32_t i)
 {
 #if LISTEN_HAS_PREEMPHASIS
-    return REAL(x[i + 1]) - LISTEN_PREEMPHASIS * REAL(x[i]);
+    return (float)x[i + 1] - LISTEN_PREEMPHASIS * (float)x[i];
 #else
-    return REAL(x[i]);
+    return (float)x[i];
 #endif
 }
 
@@ -59,37 +68,59 @@ static float padded_at(const embed_sample *x, int32_t origin, int32_t i)
     return signal_at(x, i - origin);
 }
 
-/* The number after `reversed`, both with their bits in reverse. */
-static inline uint32_t reversed_next(uint32_t reversed)
+/* Where the transform takes its complex value `i` from: the bits of `i` in reverse. */
+static inline uint32_t reversed(uint32_t i)
 {
-    uint32_t bit = HALF / 2;
-    while (reversed & bit) {
-        reversed ^= bit;
-        bit >>= 1;
+#if defined(__GNUC__) && defined(__ARM_ARCH) && __ARM_ARCH >= 7
+    __asm__("rbit %0, %1" : "=r"(i) : "r"(i));
+    return i >> (33 - LISTEN_FFT_BITS);
+#else
+    uint32_t turned = 0, bit;
+    for (bit = 1; bit < HALF; bit <<= 1) {
+        turned = turned << 1 | (i & 1);
+        i >>= 1;
     }
-    return reversed | bit;
+    return turned;
+#endif
 }
 
-static void load_inside(const embed_sample *x, float *z)
+#define MIDDLE ((LISTEN_WINDOW + 1) / 2)
+
+/* Samples `i` and `i + 1` of the windowed stretch, `i` even. */
+static inline void store(float *z, int32_t i, float first, float second)
 {
-    uint32_t to = 0;
+    float *at = z + 2 * reversed((uint32_t)i >> 1);
+    at[0] = first;
+    at[1] = second;
+}
+
+static LISTEN_APART void load_inside(const embed_sample *x, float *z)
+{
     int32_t i;
-    for (i = 0; i + 1 < LISTEN_WINDOW; i += 2, to = reversed_next(to)) {
-        z[2 * to] = windowed(signal_at(x, i), i);
-        z[2 * to + 1] = windowed(signal_at(x, i + 1), i + 1);
+    for (i = 0; i + 1 < MIDDLE; i += 2) {
+        store(z, i, signal_at(x, i) * window_at(i), signal_at(x, i + 1) * window_at(i + 1));
+    }
+    for (; i + 1 < LISTEN_WINDOW; i += 2) {
+        int32_t mirrored = LISTEN_WINDOW_SYMMETRY - i;
+        float first = signal_at(x, i) * window_at(i < MIDDLE ? i : mirrored);
+        store(z, i, first, signal_at(x, i + 1) * window_at(mirrored - 1));
     }
     if (LISTEN_WINDOW % 2) {
-        z[2 * to] = windowed(signal_at(x, i), i);
+        store(z, i, signal_at(x, i) * window_at(LISTEN_WINDOW_SYMMETRY - i), 0.0f);
     }
 }
 
-static void load_edge(const embed_sample *x, int32_t origin, int32_t begin, float *z)
+static float edge_at(const embed_sample *x, int32_t origin, int32_t begin, int32_t i)
 {
-    uint32_t to = 0;
+    float window = window_at(i < MIDDLE ? i : LISTEN_WINDOW_SYMMETRY - i);
+    return i < LISTEN_WINDOW ? padded_at(x, origin, begin + i) * window : 0.0f;
+}
+
+static LISTEN_APART void load_edge(const embed_sample *x, int32_t origin, int32_t begin, float *z)
+{
     int32_t i;
-    for (i = 0; i < LISTEN_WINDOW; i++) {
-        z[2 * to + (i & 1)] = windowed(padded_at(x, origin, begin + i), i);
-        to = i & 1 ? reversed_next(to) : to;
+    for (i = 0; i < LISTEN_WINDOW; i += 2) {
+        store(z, i, edge_at(x, origin, begin, i), edge_at(x, origin, begin, i + 1));
     }
 }
 
@@ -106,43 +137,23 @@ static inline float minus_sine(int32_t i)
     return cosine(i + LISTEN_FFT / 4);
 }
 
+/* Of three branches the real and the imaginary factor. */
 typedef struct {
-    float re, im;
-} listen_turn;
+    float b_re, b_im, c_re, c_im, d_re, d_im;
+} listen_turns;
 
-static inline listen_turn turn(int32_t i)
+static inline void butterfly(float *z0, int32_t span, const listen_turns *w)
 {
-    listen_turn w;
-    w.re = cosine(i);
-    w.im = minus_sine(i);
-    return w;
-}
-
-static inline listen_turn turned(const float *z, listen_turn w)
-{
-    listen_turn product;
-    product.re = z[0] * w.re - z[1] * w.im;
-    product.im = z[0] * w.im + z[1] * w.re;
-    return product;
-}
-
-static inline listen_turn unturned(const float *z)
-{
-    listen_turn same;
-    same.re = z[0];
-    same.im = z[1];
-    return same;
-}
-
-static inline void combine(float *z, int32_t span, listen_turn b, listen_turn c, listen_turn d)
-{
-    float *z1 = z + 2 * span, *z2 = z1 + 2 * span, *z3 = z2 + 2 * span;
-    float even_re = z[0] + b.re, even_im = z[1] + b.im;
-    float rest_re = z[0] - b.re, rest_im = z[1] - b.im;
-    float sum_re = c.re + d.re, sum_im = c.im + d.im;
-    float gap_re = c.re - d.re, gap_im = c.im - d.im;
-    z[0] = even_re + sum_re;
-    z[1] = even_im + sum_im;
+    float *z1 = z0 + span, *z2 = z1 + span, *z3 = z2 + span;
+    float b_re = z1[0] * w->b_re - z1[1] * w->b_im, b_im = z1[0] * w->b_im + z1[1] * w->b_re;
+    float c_re = z2[0] * w->c_re - z2[1] * w->c_im, c_im = z2[0] * w->c_im + z2[1] * w->c_re;
+    float d_re = z3[0] * w->d_re - z3[1] * w->d_im, d_im = z3[0] * w->d_im + z3[1] * w->d_re;
+    float even_re = z0[0] + b_re, even_im = z0[1] + b_im;
+    float rest_re = z0[0] - b_re, rest_im = z0[1] - b_im;
+    float sum_re = c_re + d_re, sum_im = c_im + d_im;
+    float gap_re = c_re - d_re, gap_im = c_im - d_im;
+    z0[0] = even_re + sum_re;
+    z0[1] = even_im + sum_im;
     z1[0] = rest_re + gap_im;
     z1[1] = rest_im - gap_re;
     z2[0] = even_re - sum_re;
@@ -151,39 +162,56 @@ static inline void combine(float *z, int32_t span, listen_turn b, listen_turn c,
     z3[1] = rest_im + gap_re;
 }
 
-/* Four transforms of `span` values become one; the second and third lie in reversed order. */
-static void stage(float *z, int32_t span)
+static LISTEN_APART void turned_butterflies(float *z, int32_t span, const listen_turns *turns)
 {
-    int32_t k, j, step = LISTEN_FFT / (4 * span);
-    for (j = 0; j < HALF; j += 4 * span) {
-        float *at = z + 2 * j;
-        combine(at, span, unturned(at + 2 * span), unturned(at + 4 * span),
-                unturned(at + 6 * span));
+    const float *end = z + LISTEN_FFT;
+    listen_turns w = *turns;
+    for (; z < end; z += 4 * span) {
+        butterfly(z, span, &w);
     }
-    for (k = 1; k < span; k++) {
-        listen_turn w1 = turn(2 * k * step), w2 = turn(k * step), w3 = turn(3 * k * step);
-        for (j = k; j < HALF; j += 4 * span) {
-            float *at = z + 2 * j;
-            combine(at, span, turned(at + 2 * span, w1), turned(at + 4 * span, w2),
-                    turned(at + 6 * span, w3));
-        }
+}
+
+static LISTEN_APART void butterflies(float *z, int32_t span)
+{
+    static const listen_turns none = {1.0f, 0.0f, 1.0f, 0.0f, 1.0f, 0.0f};
+    const float *end = z + LISTEN_FFT;
+    for (; z < end; z += 4 * span) {
+        butterfly(z, span, &none);
+    }
+}
+
+/* Four transforms of `span` floats become one; the second and third lie in reversed order. */
+static LISTEN_APART void stage(float *z, int32_t span)
+{
+    int32_t k, step = LISTEN_FFT / (2 * span);
+    butterflies(z, span);
+    for (k = 1; 2 * k < span; k++) {
+        int32_t i = k * step;
+        listen_turns w;
+        w.b_re = cosine(2 * i);
+        w.b_im = minus_sine(2 * i);
+        w.c_re = cosine(i);
+        w.c_im = minus_sine(i);
+        w.d_re = cosine(3 * i);
+        w.d_im = minus_sine(3 * i);
+        turned_butterflies(z + 2 * k, span, &w);
     }
 }
 
 static void transform(float *z)
 {
-    int32_t j, span = 1;
+    int32_t j, span = 2;
     if (LISTEN_FFT_BITS % 2 == 0) { /* HALF is no power of four: one stage of two branches */
-        for (j = 0; j < 2 * HALF; j += 4) {
+        for (j = 0; j < LISTEN_FFT; j += 4) {
             float re = z[j + 2], im = z[j + 3];
             z[j + 2] = z[j] - re;
             z[j + 3] = z[j + 1] - im;
             z[j] += re;
             z[j + 1] += im;
         }
-        span = 2;
+        span = 4;
     }
-    for (; span < HALF; span *= 4) {
+    for (; span < LISTEN_FFT; span *= 4) {
         stage(z, span);
     }
 }
@@ -200,7 +228,7 @@ static void transform(float *z)
 #define PLACE(bin) ((bin) == HALF ? 1 : 2 * (bin))
 
 /* The transform of even and odd samples becomes that of all; only energies are kept. */
-static void energies(float *z)
+static LISTEN_APART void energies(float *z)
 {
     int32_t k;
     float sum = z[0] + z[1], gap = z[0] - z[1];
@@ -210,8 +238,8 @@ static void energies(float *z)
         float *a = z + 2 * k, *b = z + 2 * (HALF - k);
         float even_re = 0.5f * (a[0] + b[0]), even_im = 0.5f * (a[1] - b[1]);
         float odd_re = 0.5f * (a[1] + b[1]), odd_im = 0.5f * (b[0] - a[0]);
-        listen_turn w = turn(k);
-        float re = odd_re * w.re - odd_im * w.im, im = odd_re * w.im + odd_im * w.re;
+        float w_re = listen_cosines[k], w_im = listen_cosines[k + LISTEN_FFT / 4];
+        float re = odd_re * w_re - odd_im * w_im, im = odd_re * w_im + odd_im * w_re;
         float up_re = even_re + re, up_im = even_im + im;
         float down_re = even_re - re, down_im = im - even_im;
         a[0] = ENERGY(up_re, up_im);
@@ -271,7 +299,14 @@ static inline listen_pixel pixel_of(float band)
 }
 
 #if LISTEN_HAS_MELS
-static void finish(const float *z, listen_pixel *column)
+
+#if LISTEN_MEL_SLOPES_SUM_TO_ONE
+#define FALL(i) (1.0f - listen_rise[i])
+#else
+#define FALL(i) listen_fall[i]
+#endif
+
+static LISTEN_APART void finish(const float *z, listen_pixel *column)
 {
     int32_t gap, bin = listen_mel_edges[0];
     float rising, falling, before = 0.0f;
@@ -280,7 +315,7 @@ static void finish(const float *z, listen_pixel *column)
         for (; bin < listen_mel_edges[gap + 1]; bin++) {
             float energy = z[PLACE(bin)];
             rising += energy * listen_rise[bin - listen_mel_edges[0]];
-            falling += energy * listen_fall[bin - listen_mel_edges[0]];
+            falling += energy * FALL(bin - listen_mel_edges[0]);
         }
         if (gap > 0) {
             column[gap - 1] = pixel_of(before + falling);
@@ -289,7 +324,7 @@ static void finish(const float *z, listen_pixel *column)
     }
 }
 #else
-static void finish(const float *z, listen_pixel *column)
+static LISTEN_APART void finish(const float *z, listen_pixel *column)
 {
     int32_t bin;
     for (bin = 0; bin < LISTEN_BANDS; bin++) {
