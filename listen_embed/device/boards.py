@@ -96,9 +96,7 @@ def execute(program: Path, board: Board, given: bytes) -> bytes:
     (work / "check.out").unlink(missing_ok=True)
     options = ("-nographic", "-semihosting-config", "enable=on,target=native")
     counting = ("-icount", "shift=0", "-monitor", "none", "-serial", "none")
-    run(
-        [EMULATOR, "-M", board.machine, *options, *counting, "-kernel", str(program)], work
-    )
+    run([EMULATOR, "-M", board.machine, *options, *counting, "-kernel", str(program)], work)
     return (work / "check.out").read_bytes()
 
 

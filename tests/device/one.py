@@ -1,0 +1,141 @@
+"""A .tflite of one quantised operator, and its C as a function."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from listen_embed.device import text
+from listen_embed.device.export import LIBRARY
+from listen_embed.device.lowering import lower
+from listen_embed.device.memory import arrange
+from listen_embed.device.steps import Mode
+from listen_embed.graph import read_graph
+from listen_embed.upstream.graph import pack, schema
+
+PAINT = 0x5A
+WARNINGS = ("-std=c99", "-O3", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
+
+
+@dataclass
+class Values:
+    """A tensor: int8 with one scale or one for each channel, or plain int32."""
+
+    shape: tuple[int, ...]
+    scale: float | list[float] = 0.0
+    zero: int = 0
+    content: Any = None
+    axis: int = 0
+
+
+def model(name: str, tensors: list[Values], options: str = "", **fields: Any) -> bytes:
+    """Return the file; the last tensor is the output, constants have contents."""
+    table = schema()
+    tree, graph, operator = table.ModelT(), table.SubGraphT(), table.OperatorT()
+    tree.buffers = [table.BufferT()]
+    graph.tensors = [_tensor(values, tree, table) for values in tensors]
+    given = len(tensors) - 1
+    operator.inputs, operator.outputs, operator.opcodeIndex = list(range(given)), [given], 0
+    if options:
+        operator.builtinOptionsType = getattr(table.BuiltinOptions, options)
+        operator.builtinOptions = getattr(table, f"{options}T")()
+        for field, value in fields.items():
+            setattr(operator.builtinOptions, field, value)
+    graph.operators, graph.outputs = [operator], [given]
+    graph.inputs = [i for i in range(given) if tensors[i].content is None]
+    code = table.OperatorCodeT()
+    code.builtinCode = getattr(table.BuiltinOperator, name)
+    code.deprecatedBuiltinCode = min(127, code.builtinCode)
+    code.version = {"FULLY_CONNECTED": 5}.get(name, 1)
+    tree.version, tree.subgraphs, tree.operatorCodes = 3, [graph], [code]
+    return pack(tree)
+
+
+def _tensor(values: Values, tree: Any, table: Any) -> Any:
+    tensor = table.TensorT()
+    tensor.name, tensor.shape = b"t", list(values.shape)
+    tensor.type, tensor.buffer = table.TensorType.INT8, 0
+    if values.content is not None:
+        array = np.asarray(values.content)
+        tensor.type = getattr(table.TensorType, array.dtype.name.upper())
+        buffer = table.BufferT()
+        buffer.data = array.tobytes()
+        tree.buffers.append(buffer)
+        tensor.buffer = len(tree.buffers) - 1
+    if values.scale:
+        scales = values.scale if isinstance(values.scale, list) else [values.scale]
+        tensor.quantization = table.QuantizationParametersT()
+        tensor.quantization.scale = scales
+        tensor.quantization.zeroPoint = [values.zero] * len(scales)
+        tensor.quantization.quantizedDimension = values.axis
+    return tensor
+
+
+def by_litert(content: bytes, *inputs: Any) -> Any:
+    interpreter = Interpreter(model_content=content, num_threads=1)
+    interpreter.allocate_tensors()
+    for details, values in zip(interpreter.get_input_details(), inputs, strict=True):
+        interpreter.set_tensor(details["index"], values)
+    interpreter.invoke()
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"]).ravel()
+
+
+def by_tflm(content: bytes, *inputs: Any) -> Any:
+    from tflite_micro.python.tflite_micro import runtime
+
+    interpreter = runtime.Interpreter.from_bytes(content)
+    for i, values in enumerate(inputs):
+        interpreter.set_input(values, i)
+    interpreter.invoke()
+    return interpreter.get_output(0).ravel()
+
+
+def compile_c(headers: Path, *arguments: str | Path) -> None:
+    paths = ("-I", headers, "-I", LIBRARY / "src")
+    subprocess.run(["gcc", *WARNINGS, "-fPIC", *paths, *arguments], check=True)
+
+
+def _kernels(place: Path, mode: Mode, flags: tuple[str, ...]) -> Path:
+    """Return the compiled kernels, the same for every network of a test session."""
+    folder = place.parent / "-".join(("kernels", mode, *flags)).replace("=", "")
+    compiled = folder / "listen_kernels.o"
+    if not compiled.exists():
+        folder.mkdir()
+        header = (
+            f"#define LISTEN_REFERENCE {int(mode == 'reference')}\n#define LISTEN_MAX_TAPS 50\n"
+        )
+        (folder / "listen_model.h").write_text(header)
+        compile_c(folder, *flags, "-c", LIBRARY / "src" / "listen_kernels.c", "-o", compiled)
+    return compiled
+
+
+def in_c(
+    content: bytes, folder: Path, mode: Mode = "xnn", flags: tuple[str, ...] = ()
+) -> Callable[[Any], Any]:
+    """Return the network as a function of its one input, compiled."""
+    plan = lower(read_graph(content), mode)
+    layout = arrange(plan)
+    folder.mkdir(exist_ok=True)
+    declared = '#include "listen_kernels.h"\nvoid listen_network(int8_t *arena);\n'
+    (folder / "network.c").write_text(declared + text.network(plan, layout, mode))
+    library, kernels = folder / "network.so", _kernels(folder.parent, mode, flags)
+    compile_c(kernels.parent, folder / "network.c", kernels, "-shared", "-o", library)
+    run = ctypes.CDLL(str(library)).listen_network
+    arena = np.empty(layout.n_bytes + 8, np.int8)
+
+    def call(values: Any) -> Any:
+        arena[:] = PAINT
+        begin, end = layout.tensors[plan.taken], layout.tensors[plan.given]
+        arena[begin : begin + values.size] = values.ravel()
+        run(arena.ctypes.data_as(ctypes.c_void_p))
+        assert (arena[layout.n_bytes :] == PAINT).all()
+        return arena[end : end + plan.n_bytes[plan.given]].copy()
+
+    return call
