@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -25,6 +26,8 @@ class Folded:
         Rows above, columns to the left, rows below, columns to the right.
     axes : tuple of int
         Of a mean; empty for all else.
+    chain : tuple of OperatorInfo
+        The operators of a function of one value, which becomes a table; empty for all else.
     names : str
         Of all operators that it stands for.
     """
@@ -32,6 +35,7 @@ class Folded:
     operator: OperatorInfo
     padding: tuple[int, int, int, int] | None = None
     axes: tuple[int, ...] = ()
+    chain: tuple[OperatorInfo, ...] = ()
     names: str = ""
 
 
@@ -54,9 +58,11 @@ def _readers(graph: Graph, tensor: int) -> Iterator[OperatorInfo]:
 
 
 def _is_foldable(graph: Graph, op: OperatorInfo) -> bool:
-    if op.outputs[0] in graph.outputs:
-        return False
     readers = list(_readers(graph, op.outputs[0]))
+    if op.outputs[0] in graph.outputs or not readers:
+        return False
+    if op.name == "ADD":
+        return len(readers) == 1 and _is_gate(graph, op, readers[0])
     if op.name == "PAD":
         return _pads_an_image(graph, op) and all(_can_pad(reader) for reader in readers)
     return op.name == "TRANSPOSE" and all(_can_transpose(graph, op, r) for r in readers)
@@ -70,6 +76,14 @@ def _can_transpose(graph: Graph, op: OperatorInfo, reader: OperatorInfo) -> bool
     axes = _own_axes(graph, reader)
     rest = [place for i, place in enumerate(order) if i not in axes]
     return rest == sorted(rest)
+
+
+def _is_gate(graph: Graph, op: OperatorInfo, reader: OperatorInfo) -> bool:
+    """Whether a sum with one constant multiplies what it was made of: x * f(x + 3)."""
+    taken, other = op.inputs
+    is_shifted = graph.tensors[other].is_constant and math.prod(graph.tensors[other].shape) == 1
+    pair = {taken, op.outputs[0]}
+    return is_shifted and reader.name == "MUL" and len(pair) == 2 and set(reader.inputs) == pair
 
 
 def _pads_an_image(graph: Graph, op: OperatorInfo) -> bool:
@@ -87,15 +101,24 @@ def _taking(
     graph: Graph, op: OperatorInfo, makers: dict[int, OperatorInfo], folded: set[int]
 ) -> Folded:
     """Return an operator with the one before it, where that is folded."""
-    before = makers.get(op.inputs[0])
-    is_taken = before is not None and id(before) in folded
-    joined = replace(op, inputs=(before.inputs[0], *op.inputs[1:])) if before and is_taken else op
-    names = f"{before.name} + {op.name}" if before and is_taken else op.name
+    found = (makers[i] for i in op.inputs if i in makers and id(makers[i]) in folded)
+    before = next(found, None)
+    if before is None:
+        return _with_window(graph, op, op, None)
+    if before.name == "ADD":
+        joined = replace(op, inputs=before.inputs[:1])
+        return Folded(joined, chain=(before, op), names=f"{before.name} + {op.name}")
+    return _with_window(graph, replace(op, inputs=(before.inputs[0], *op.inputs[1:])), op, before)
+
+
+def _with_window(
+    graph: Graph, joined: OperatorInfo, op: OperatorInfo, before: OperatorInfo | None
+) -> Folded:
+    names = f"{before.name} + {op.name}" if before else op.name
     if op.name == "MEAN":
-        axes = _axes(graph, op, before if is_taken else None)
-        return Folded(joined, axes=axes, names=names)
+        return Folded(joined, axes=_axes(graph, op, before), names=names)
     if op.name in _CONVOLUTIONS:
-        widths = constant(graph, before.inputs[1]) if before and is_taken else None
+        widths = constant(graph, before.inputs[1]) if before else None
         return Folded(joined, padding=_padding(graph, op, widths), names=names)
     return Folded(joined, names=names)
 

@@ -56,8 +56,8 @@ def lower(graph: Graph, mode: Mode = "xnn") -> Plan:
     steps = []
     for one in folded:
         if one.operator.name not in _ALIASING:
-            step = _LOWERINGS[one.operator.name](_Context(graph, one, mode))
-            steps.append(_renamed(step, same))
+            made = _table if one.chain else _LOWERINGS[one.operator.name]
+            steps.append(_renamed(made(_Context(graph, one, mode)), same))
     n_bytes = {
         i: graph.tensors[i].size_bytes for step in steps for i in (*step.inputs, step.output)
     }
@@ -372,7 +372,7 @@ def _pairwise(context: _Context, kind: str, fields: dict[str, Field]) -> Step:
 
 
 def _table(context: _Context) -> Step:
-    table = table_of(context.op, context.input(0), context.output, context.mode)
+    table = table_of(context.folded.chain or (context.op,), context.graph, context.mode)
     n = math.prod(context.output.shape)
     return context.step("listen_table_run", int8(table), n, lags={context.op.inputs[0]: 0})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,27 +35,55 @@ class Values:
     axis: int = 0
 
 
+@dataclass
+class Call:
+    """An operator: its name, its tensors by number, and its options."""
+
+    name: str
+    inputs: list[int]
+    output: int
+    options: str = ""
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
 def model(name: str, tensors: list[Values], options: str = "", **fields: Any) -> bytes:
     """Return the file; the last tensor is the output, constants have contents."""
+    given = len(tensors) - 1
+    return graph_of(tensors, [Call(name, list(range(given)), given, options, fields)])
+
+
+def graph_of(tensors: list[Values], calls: list[Call]) -> bytes:
+    """Return the file of several operators; the last one's output is the graph's."""
     table = schema()
-    tree, graph, operator = table.ModelT(), table.SubGraphT(), table.OperatorT()
+    tree, graph = table.ModelT(), table.SubGraphT()
     tree.buffers = [table.BufferT()]
     graph.tensors = [_tensor(values, tree, table) for values in tensors]
-    given = len(tensors) - 1
-    operator.inputs, operator.outputs, operator.opcodeIndex = list(range(given)), [given], 0
-    if options:
-        operator.builtinOptionsType = getattr(table.BuiltinOptions, options)
-        operator.builtinOptions = getattr(table, f"{options}T")()
-        for field, value in fields.items():
-            setattr(operator.builtinOptions, field, value)
-    graph.operators, graph.outputs = [operator], [given]
-    graph.inputs = [i for i in range(given) if tensors[i].content is None]
-    code = table.OperatorCodeT()
-    code.builtinCode = getattr(table.BuiltinOperator, name)
-    code.deprecatedBuiltinCode = min(127, code.builtinCode)
-    code.version = {"FULLY_CONNECTED": 5}.get(name, 1)
-    tree.version, tree.subgraphs, tree.operatorCodes = 3, [graph], [code]
+    graph.operators = [_operator(number, call, table) for number, call in enumerate(calls)]
+    made = {call.output for call in calls}
+    graph.outputs = [calls[-1].output]
+    graph.inputs = [i for i, t in enumerate(tensors) if t.content is None and i not in made]
+    tree.operatorCodes = [_code(call, table) for call in calls]
+    tree.version, tree.subgraphs = 3, [graph]
     return pack(tree)
+
+
+def _operator(number: int, call: Call, table: Any) -> Any:
+    operator = table.OperatorT()
+    operator.inputs, operator.outputs, operator.opcodeIndex = call.inputs, [call.output], number
+    if call.options:
+        operator.builtinOptionsType = getattr(table.BuiltinOptions, call.options)
+        operator.builtinOptions = getattr(table, f"{call.options}T")()
+        for name, value in call.fields.items():
+            setattr(operator.builtinOptions, name, value)
+    return operator
+
+
+def _code(call: Call, table: Any) -> Any:
+    code = table.OperatorCodeT()
+    code.builtinCode = getattr(table.BuiltinOperator, call.name)
+    code.deprecatedBuiltinCode = min(127, code.builtinCode)
+    code.version = {"FULLY_CONNECTED": 5}.get(call.name, 1)
+    return code
 
 
 def _tensor(values: Values, tree: Any, table: Any) -> Any:

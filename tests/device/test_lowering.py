@@ -12,7 +12,7 @@ from listen_embed.device.lowering import lower
 from listen_embed.errors import InputError
 from listen_embed.graph import read_graph
 
-from .one import Values, by_litert, by_tflm, in_c, model
+from .one import Call, Values, by_litert, by_tflm, graph_of, in_c, model
 
 SOFT = ("-DLISTEN_SOFT_FLOAT=1",)
 # (input scale, weight scale, output scale): sums land on whole halves, and they do not.
@@ -107,7 +107,52 @@ def unary(name: str, given: tuple[float, int] = (1 / 256, -128)) -> bytes:
     return model(name, [Values((1, 300), 0.043, 7), Values((1, 300), *given)], options)
 
 
+def gate() -> bytes:
+    """Return x * relu6(x + 3), which is six times the hard swish of x."""
+    shape = (1, 300)
+    tensors = [
+        Values(shape, 0.043, 7),
+        Values((), 0.0118, -128, np.array(126, np.int8)),
+        Values(shape, 6 / 255, -128),
+        Values(shape, 0.25, -120),
+    ]
+    add = Call("ADD", [0, 1], 2, "AddOptions", {"fusedActivationFunction": 3})
+    return graph_of(tensors, [add, Call("MUL", [0, 2], 3, "MulOptions")])
+
+
+def padded() -> bytes:
+    """Return a 3 by 3 depthwise convolution behind a padding."""
+    tensors = [
+        Values((1, 7, 6, 4), 0.03, 5),
+        Values((4, 2), 0.0, 0, np.array([[0, 0], [1, 1], [1, 2], [0, 0]], np.int32)),
+        Values((1, 9, 9, 4), 0.03, 5),
+        Values((1, 3, 3, 4), [0.01] * 4, 0, weights((1, 3, 3, 4)), axis=3),
+        Values((4,), [0.0003] * 4, 0, bias(4)),
+        Values((1, 4, 4, 4), 0.06, -3),
+    ]
+    fields = {"strideW": 2, "strideH": 2, "padding": 1, "depthMultiplier": 1, **CHANNELS_LAST}
+    pad = Call("PAD", [0, 1], 2, "PadOptions")
+    conv = Call("DEPTHWISE_CONV_2D", [2, 3, 4], 5, "DepthwiseConv2DOptions", fields)
+    return graph_of(tensors, [pad, conv])
+
+
+def transposed_mean() -> bytes:
+    tensors = [
+        Values((1, 4, 6, 5), 0.03, 2),
+        Values((4,), 0.0, 0, np.array([0, 3, 1, 2], np.int32)),
+        Values((1, 5, 4, 6), 0.03, 2),
+        Values((2,), 0.0, 0, np.array([2, 3], np.int32)),
+        Values((1, 5), 0.011, -100),
+    ]
+    order = Call("TRANSPOSE", [0, 1], 2, "TransposeOptions")
+    mean = Call("MEAN", [2, 3], 4, "ReducerOptions", {"keepDims": False})
+    return graph_of(tensors, [order, mean])
+
+
 CASES = {
+    "gate": gate(),
+    "padded": padded(),
+    "transposed mean": transposed_mean(),
     "pointwise": conv(NO_TIES),
     "pointwise, ties": conv(TIES),
     "pointwise, odd": conv(NO_TIES, (3, 3, 7), n_out=5),
@@ -172,6 +217,11 @@ def test_sums_end_on_halves_in_the_cases_that_are_called_so() -> None:
     steps = sums * (TIES[0] * TIES[1] / TIES[2])
     in_range = np.abs(steps) < 100
     assert ((steps % 1 == 0.5) & in_range).sum() >= 5
+
+
+@pytest.mark.parametrize("name", ["gate", "padded", "transposed mean"])
+def test_two_operators_become_one_step(name: str) -> None:
+    assert len(lower(read_graph(CASES[name])).steps) == 1
 
 
 def test_a_missing_operator_is_named() -> None:
