@@ -40,6 +40,9 @@ def _add_c(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--samples", choices=SAMPLES, default="int16", help="of the microphone")
     parser.add_argument(
+        "--heads", type=Path, metavar="FILE", help="a taught classifier or anomaly head, or both"
+    )
+    parser.add_argument(
         "--check", action="store_true",
         help="build it and compare with this package, under QEMU too where that is installed",
     )  # fmt: skip
@@ -50,7 +53,7 @@ def run_c(args: argparse.Namespace) -> int:
     """Write the folder, and check it if so asked; return the exit code."""
     options = Options(mode=args.mode, hop_size=args.hop_size, samples=args.samples)
     spec = registry.find(args.model)
-    made = export_c(spec, args.out, options)
+    made = export_c(spec, args.out, options, heads=args.heads)
     print(f"{args.out}: {_summary(made)}")
     if args.check:
         print(_said(check(args.out, spec, store.load(spec), options, made)))

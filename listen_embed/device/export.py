@@ -7,13 +7,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from listen_embed import store
+from listen_embed.device.heads_source import heads_source
 from listen_embed.device.model_source import ModelSource, Options, model_source
 from listen_embed.errors import InputError, OutputError
 from listen_embed.output import replacing
 from listen_embed.spec import ModelSpec
 
 LIBRARY = Path(__file__).with_name("c")
-_MARK = "listen_model.h"
+HEADS = Path(__file__).with_name("c_heads")
+_MARK = "src/listen_model.h"
 
 
 def export_c(
@@ -21,6 +23,7 @@ def export_c(
     folder: str | os.PathLike[str],
     options: Options | None = None,
     model: bytes | None = None,
+    heads: str | os.PathLike[str] | None = None,
 ) -> ModelSource:
     """Write a model as a self-contained C99 library.
 
@@ -33,18 +36,26 @@ def export_c(
     options : Options, optional
     model : bytes, optional
         Its .tflite; None loads it.
+    heads : path, optional
+        Heads that `listen_embed.heads.save` wrote, of this model; None exports none.
 
     Raises
     ------
     InputError
         A front end, an operator or a type that there is no C for: named, and nothing is written.
+    HeadError
+        The heads are those of another model.
     OutputError
         The folder cannot be written.
     """
     options = options or Options()
     content = _network_of(spec) if model is None else model
     made = model_source(content, spec, options, _version())
-    _write(Path(folder), made)
+    files = _files(made)
+    if heads is not None:
+        texts = heads_source(Path(heads), spec.name, spec.digest(content), spec.emb_dim)
+        files |= _copied(HEADS) | {f"src/{name}": text.encode() for name, text in texts.items()}
+    _write(Path(folder), files)
     return made
 
 
@@ -61,20 +72,27 @@ def _version() -> str:
         return "0"
 
 
-def _write(folder: Path, made: ModelSource) -> None:
+def _files(made: ModelSource) -> dict[str, bytes]:
+    """Return the contents of an export by their places in the folder."""
+    return _copied(LIBRARY) | {
+        _MARK: made.header.encode("ascii"),
+        "src/listen_model.c": made.source.encode("ascii"),
+    }
+
+
+def _copied(source: Path) -> dict[str, bytes]:
+    paths = sorted(path for path in source.rglob("*") if path.is_file())
+    return {path.relative_to(source).as_posix(): path.read_bytes() for path in paths}
+
+
+def _write(folder: Path, files: dict[str, bytes]) -> None:
     _check_place(folder)
-    for source in sorted(path for path in LIBRARY.rglob("*") if path.is_file()):
-        _put(folder / source.relative_to(LIBRARY), source.read_bytes())
-    _put(folder / "src" / _MARK, made.header.encode("ascii"))
-    _put(folder / "src" / "listen_model.c", made.source.encode("ascii"))
+    for place, content in files.items():
+        with replacing(folder / place) as file:
+            file.write(content)
 
 
 def _check_place(folder: Path) -> None:
-    is_ours = (folder / "src" / _MARK).is_file()
+    is_ours = (folder / _MARK).is_file()
     if folder.exists() and not is_ours and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder} exists and is no export of ours; choose another place")
-
-
-def _put(target: Path, content: bytes) -> None:
-    with replacing(target) as file:
-        file.write(content)

@@ -87,17 +87,17 @@ def binary(
     tensors = [
         Values(shape, scales[0], -11),
         Values(other, scales[1], 6, weights(other)),
-        Values(shape, scales[2], 4),
+        Values(shape, scales[2], 5),
     ]
     options = {"ADD": "AddOptions", "MUL": "MulOptions"}[name]
     return model(name, tensors, options, fusedActivationFunction=activation)
 
 
-def mean(scales: tuple[float, float, float], n: int = 24) -> bytes:
+def mean(scales: tuple[float, float, float], n: int = 24, zero: int = -100) -> bytes:
     tensors = [
         Values((1, 4, n // 4, 6), scales[0], 2),
         Values((2,), 0.0, 0, np.array([1, 2], np.int32)),
-        Values((1, 6), scales[2], -100),
+        Values((1, 6), scales[2], zero),
     ]
     return model("MEAN", tensors, "ReducerOptions", keepDims=False)
 
@@ -174,6 +174,7 @@ CASES = {
     "mean": mean((0.03, 0, 0.011)),
     "mean of 208": mean((0.0389, 0, 0.00916), 208),
     "mean, ties": mean((0.5, 0, 0.125), 32),
+    "mean, ties beside an odd zero point": mean((0.02, 0, 0.02), 24, 5),
     "hard swish": unary("HARD_SWISH", (0.04, -120)),
     "logistic": unary("LOGISTIC"),
     "relu": unary("RELU", (0.043, 7)),

@@ -52,6 +52,25 @@ static void limit(const listen_range *range, int8_t *values, int32_t n)
     }
 }
 
+#if !LISTEN_REFERENCE
+
+/* To nearest, halves to even. The exporter sees to it that no value exceeds 2^22. */
+static inline int32_t nearest(float value)
+{
+    int32_t whole;
+#if defined(__GNUC__) && defined(__arm__) && defined(__ARM_FP)
+    __asm__("vcvtr.s32.f32 %0, %0" : "+t"(value));
+    memcpy(&whole, &value, sizeof whole);
+    return whole;
+#else
+    value += 12582912.0f; /* 1.5 * 2^23 leaves no room for a fraction */
+    memcpy(&whole, &value, sizeof whole);
+    return whole - 0x4B400000;
+#endif
+}
+
+#endif
+
 #if LISTEN_REFERENCE
 
 /* The high half of 2 * a * b, to nearest, halves away from zero for positive products and towards
@@ -137,27 +156,11 @@ static inline int32_t scaled(int32_t sum, listen_factor factor)
     return sum < 0 ? -result : result;
 }
 
-#elif defined(__GNUC__) && defined(__arm__) && defined(__ARM_FP)
-
-static inline int32_t scaled(int32_t sum, listen_factor factor)
-{
-    float product = (float)sum * factor;
-    int32_t result;
-    __asm__("vcvtr.s32.f32 %0, %0" : "+t"(product));
-    memcpy(&result, &product, sizeof result);
-    return result;
-}
-
 #else
 
-/* To nearest, halves to even: adding 1.5 * 2^23 leaves no room for a fraction. The exporter sees
- * to it that no product exceeds 2^22. */
 static inline int32_t scaled(int32_t sum, listen_factor factor)
 {
-    float product = (float)sum * factor + 12582912.0f;
-    int32_t bits;
-    memcpy(&bits, &product, sizeof bits);
-    return bits - 0x4B400000;
+    return nearest((float)sum * factor);
 }
 
 #endif
@@ -519,6 +522,16 @@ void listen_table_run(const int8_t *table, int32_t n, const int8_t *in, int8_t *
 
 /* ---- reductions and moves ---- */
 
+/* XNNPACK rounds a mean after it has added the zero point, all else before. */
+static inline int8_t mean_of(int32_t sum, const listen_mean *op)
+{
+#if LISTEN_REFERENCE
+    return finished(sum, op->factor, op->range.zero);
+#else
+    return saturated(nearest((float)sum * op->factor + (float)op->range.zero));
+#endif
+}
+
 void listen_mean_run(const listen_mean *op, const int8_t *in, int8_t *out)
 {
     int32_t outer, i, inner;
@@ -528,7 +541,7 @@ void listen_mean_run(const listen_mean *op, const int8_t *in, int8_t *out)
             for (i = 0; i < op->n; i++) {
                 sum += in[i * op->inner + inner];
             }
-            *out++ = finished(sum, op->factor, op->range.zero);
+            *out++ = mean_of(sum, op);
         }
     }
 }
