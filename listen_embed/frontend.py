@@ -196,22 +196,11 @@ def mel_matrix(front_end: FrontEnd) -> Array:
 
 
 @dataclass(frozen=True)
-class Slopes:
-    """A filter bank by its slopes: between two edges every bin is on one rise and one fall.
-
-    Attributes
-    ----------
-    first_bins : ndarray, intp (n_mels + 1,)
-        First bin of each gap between edges.
-    is_empty : ndarray, bool (n_mels + 1,)
-        Whether no bin lies in the gap.
-    end : int
-        The bin after the last gap.
-    rise, fall : ndarray, float32 (n_fft // 2 + 1,)
-        Each bin's weight in the band that rises over it, and in the one that falls.
-    """
+class _Slopes:
+    """A filter bank by its slopes: between two edges every bin is on one rise and one fall."""
 
     first_bins: NDArray[np.intp]
+    """First bin of each of the n_mels + 1 gaps between edges."""
     is_empty: NDArray[np.bool_]
     end: int
     rise: Array
@@ -219,8 +208,7 @@ class Slopes:
 
 
 @lru_cache(maxsize=16)
-def slopes_of(front_end: FrontEnd) -> Slopes:
-    """Return the slopes of `mel_matrix`."""
+def _slopes(front_end: FrontEnd) -> _Slopes:
     weights = mel_matrix(front_end)
     n_bins, n_mels = weights.shape
     gap_of_bin = np.searchsorted(_edges_in_bins(front_end), np.arange(n_bins), side="right") - 1
@@ -232,7 +220,7 @@ def slopes_of(front_end: FrontEnd) -> Slopes:
     fall = np.where(is_covered, padded[bins, inside], 0).astype(np.float32)
     first = np.searchsorted(gap_of_bin, np.arange(n_mels + 2))
     end = int(first[-1])
-    return Slopes(np.minimum(first[:-1], end - 1), np.diff(first) == 0, end, rise, fall)
+    return _Slopes(np.minimum(first[:-1], end - 1), np.diff(first) == 0, end, rise, fall)
 
 
 def _edges_in_bins(front_end: FrontEnd) -> NDArray[np.float64]:
@@ -251,7 +239,7 @@ def _mel_bands(spectrum: Array, front_end: FrontEnd) -> Array:
     Each row's sum has the same order whatever rows stand beside it, so a stream equals its clip to
     the last bit, and no pool of BLAS threads wakes up for a product this small.
     """
-    slopes = slopes_of(front_end)
+    slopes = _slopes(front_end)
     rising = np.add.reduceat(spectrum * slopes.rise, slopes.first_bins, axis=-1)
     falling = np.add.reduceat(spectrum * slopes.fall, slopes.first_bins, axis=-1)
     rising[..., slopes.is_empty] = 0

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from listen_embed.device.steps import Array
 from listen_embed.errors import InputError
-from listen_embed.frontend import slopes_of, window_of
+from listen_embed.frontend import mel_matrix, window_of
 from listen_embed.spec import FrontEnd
 
 _DB_OF_NEPER = 10 / math.log(10)
@@ -209,20 +209,39 @@ def _mel_tables(front_end: FrontEnd) -> dict[str, Array]:
 def _slopes_within(
     front_end: FrontEnd,
 ) -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]:
-    """Return the first bin of each gap and the end, and the slopes of the bins between.
+    """Return a filter bank by its slopes: between two edges every bin rises in one band, and falls
+    in the one before.
 
     No band falls in the first gap, none rises in the last; there each slope completes the other.
+
+    Returns
+    -------
+    edges : ndarray, intp (n_mels + 2,)
+        The first bin of each of the n_mels + 1 gaps, and the bin after the last.
+    rise, fall : ndarray, float32
+        Of the bins between.
     """
-    slopes = slopes_of(front_end)
-    found = [slopes.end]
-    for first, is_empty in zip(slopes.first_bins[::-1], slopes.is_empty[::-1], strict=True):
-        found.append(found[-1] if is_empty else int(first))
-    edges = np.array(found[::-1], np.intp)
-    rise, fall = slopes.rise.copy(), slopes.fall.copy()
-    fall[edges[0] : edges[1]] = 1 - rise[edges[0] : edges[1]]
-    rise[edges[-2] : edges[-1]] = 1 - fall[edges[-2] : edges[-1]]
-    used = slice(edges[0], edges[-1])
-    return edges, rise[used], fall[used]
+    weights = mel_matrix(front_end)
+    n_mels = weights.shape[1]
+    used = np.flatnonzero(weights.any(axis=1))
+    bins = np.arange(used[0], used[-1] + 1)
+    gaps = np.maximum.accumulate([_gap_of(weights, i) for i in bins])
+    edges = used[0] + np.searchsorted(gaps, np.arange(n_mels + 2))
+    padded = np.pad(weights, ((0, 0), (1, 1)))
+    rise, fall = padded[bins, gaps + 1], padded[bins, gaps]
+    rise[gaps == n_mels] = 1 - fall[gaps == n_mels]
+    fall[gaps == 0] = 1 - rise[gaps == 0]
+    return edges, rise, fall
+
+
+def _gap_of(weights: NDArray[np.float32], i: int) -> int:
+    """Return between which edges a bin lies; 0 where it is in no band."""
+    bands = np.flatnonzero(weights[i])
+    if len(bands) != 1:
+        return int(bands[-1]) if len(bands) else 0
+    band, peak = int(bands[0]), int(weights[:, bands[0]].argmax())
+    is_falling = i > peak or (i == peak and band == weights.shape[1] - 1)
+    return band + int(is_falling)
 
 
 def _sums_to_one(front_end: FrontEnd) -> bool:
