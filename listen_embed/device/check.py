@@ -7,6 +7,7 @@ import struct
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,8 @@ _LEAST_EQUAL = 0.999
 _LOOP_INSTRUCTIONS = 2_000_000
 _FULL_SCALE = 32768
 
-Integers = NDArray[np.int8] | NDArray[np.int16]
+Integers = NDArray[Any]  # int8 or int16
+Samples = NDArray[Any]  # int16 or float32, (n,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ def check(
 
 def check_sound(
     spec: ModelSpec, frame_hop: int, options: Options, n_frames: int = _N_FRAMES
-) -> NDArray[np.int16] | NDArray[np.float32]:
+) -> Samples:
     """Return sound with a bit of everything: a sweep, clicks, noise, silence."""
     rate = spec.front_end.sample_rate
     n = spec.front_end.frame_samples + (n_frames - 1) * frame_hop
@@ -137,7 +139,7 @@ def build_for_host(folder: Path, work: Path, flags: tuple[str, ...] = ("-O2",)) 
 
 def run_on_host(
     program: Path,
-    sound: NDArray[np.int16] | NDArray[np.float32],
+    sound: Samples,
     spec: ModelSpec,
     model: bytes,
     block: int = _BLOCK,
@@ -149,7 +151,7 @@ def run_on_host(
 def run_on_board(
     program: Path,
     board: boards.Board,
-    sound: NDArray[np.int16] | NDArray[np.float32],
+    sound: Samples,
     spec: ModelSpec,
     model: bytes,
 ) -> Given:
@@ -175,9 +177,7 @@ def through_interpreter(inputs: Integers, model: bytes) -> Integers:
     return steps.astype(given.type.lower())  # type: ignore[no-any-return]
 
 
-def pictures_of(
-    sound: NDArray[np.int16] | NDArray[np.float32], spec: ModelSpec, model: bytes, hop: int
-) -> Integers:
+def pictures_of(sound: Samples, spec: ModelSpec, model: bytes, hop: int) -> Integers:
     """Return the log-mels that Python makes of a sound, as the network takes them."""
     taken = _ends(model)[0]
     samples = sound.astype(np.float32)
@@ -197,7 +197,7 @@ def _ends(model: bytes) -> tuple[TensorInfo, TensorInfo]:
     return graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
 
 
-def _input(sound: NDArray[np.int16] | NDArray[np.float32], model: bytes, block: int) -> bytes:
+def _input(sound: Samples, model: bytes, block: int) -> bytes:
     """Return what the harness reads; the first stretch goes through it once more, to be counted."""
     inputs = network_inputs(model)
     head = _HEAD.pack(block, len(inputs), len(sound))
@@ -228,7 +228,7 @@ def _parsed(content: bytes, spec: ModelSpec, model: bytes) -> Given:
 
 def _compared(
     given: Given,
-    sound: NDArray[np.int16] | NDArray[np.float32],
+    sound: Samples,
     spec: ModelSpec,
     model: bytes,
     options: Options,
@@ -257,7 +257,7 @@ def _compared(
 def _boards_that_agree(
     folder: Path,
     work: Path,
-    sound: NDArray[np.int16] | NDArray[np.float32],
+    sound: Samples,
     spec: ModelSpec,
     model: bytes,
     wanted: Given,

@@ -9,6 +9,7 @@ from pathlib import Path
 from listen_embed import store
 from listen_embed.device.heads_source import heads_source
 from listen_embed.device.model_source import ModelSource, Options, model_source
+from listen_embed.device.readme import readme, sound_header
 from listen_embed.errors import InputError, OutputError
 from listen_embed.output import replacing
 from listen_embed.spec import ModelSpec
@@ -51,7 +52,7 @@ def export_c(
     options = options or Options()
     content = _network_of(spec) if model is None else model
     made = model_source(content, spec, options, _version())
-    files = _files(made)
+    files = _files(made) | _papers(spec, options, made, content)
     if heads is not None:
         texts = heads_source(Path(heads), spec.name, spec.digest(content), spec.emb_dim)
         files |= _copied(HEADS) | {f"src/{name}": text.encode() for name, text in texts.items()}
@@ -77,6 +78,14 @@ def _files(made: ModelSource) -> dict[str, bytes]:
     return _copied(LIBRARY) | {
         _MARK: made.header.encode("ascii"),
         "src/listen_model.c": made.source.encode("ascii"),
+    }
+
+
+def _papers(spec: ModelSpec, options: Options, made: ModelSource, model: bytes) -> dict[str, bytes]:
+    """Return what people read, and the sound of the example."""
+    return {
+        "README.md": readme(spec, options, made, _version()).encode(),
+        "examples/StoredSound/sound.h": sound_header(spec, options, model).encode(),
     }
 
 

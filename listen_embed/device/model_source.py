@@ -9,7 +9,7 @@ from typing import Any, Literal
 from listen_embed.device import picture
 from listen_embed.device.lowering import lower
 from listen_embed.device.memory import Layout, arrange
-from listen_embed.device.steps import Mode, Plan, Step, Struct
+from listen_embed.device.steps import Mode, Plan, Step, Struct, constants_bytes
 from listen_embed.device.text import array, define, in_comment, network
 from listen_embed.errors import InputError
 from listen_embed.framing import hop_in_samples
@@ -98,6 +98,16 @@ class Options:
 
 
 @dataclass(frozen=True)
+class Memory:
+    """Bytes of flash that constants take, and of RAM that arena, columns and samples take."""
+
+    constants: int
+    arena: int
+    columns: int
+    samples: int
+
+
+@dataclass(frozen=True)
 class ModelSource:
     """The two files, and what is known about them before a compiler runs."""
 
@@ -106,6 +116,9 @@ class ModelSource:
     plan: Plan
     layout: Layout
     frame_hop: int
+    memory: Memory
+    macs: int
+    digest: str
 
 
 def model_source(model: bytes, spec: ModelSpec, options: Options, version: str) -> ModelSource:
@@ -146,7 +159,13 @@ def model_source(model: bytes, spec: ModelSpec, options: Options, version: str) 
         tables="\n".join(definitions),
         network=network(plan, layout, options.mode),
     )
-    return ModelSource(header, source, plan, layout, hop)
+    memory = Memory(
+        constants_bytes(plan) + sum(one.n_bytes for one in tables.values()),
+        max(layout.n_bytes, picture.scratch_bytes(spec.front_end)),
+        picture.column_bytes(spec.front_end, hop),
+        picture.sample_bytes(spec.front_end, hop, options.samples == "float32"),
+    )
+    return ModelSource(header, source, plan, layout, hop, memory, macs(model), spec.digest(model))
 
 
 def _defines(constants: dict[str, Any]) -> str:
@@ -171,7 +190,7 @@ def _network_constants(
 ) -> dict[str, Any]:
     taken, given = _input(graph), graph.tensors[graph.outputs[0]]
     _check_fits(spec, taken, given)
-    least = picture.constants(spec.front_end, spec.front_end.hop_samples)["FRONT_END_BYTES"]
+    least = picture.scratch_bytes(spec.front_end)
     return {
         "REFERENCE": int(options.mode == "reference"),
         "SAMPLES_ARE_FLOAT": int(options.samples == "float32"),

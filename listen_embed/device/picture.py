@@ -182,8 +182,25 @@ def constants(front_end: FrontEnd, frame_hop: int) -> dict[str, Any]:
         "CAPACITY": schedule.capacity,
         "RING_COLUMNS": schedule.ring_columns,
         "HOP_COLUMNS": schedule.hop_columns,
-        "FRONT_END_BYTES": 4 * front_end.n_fft,
+        "FRONT_END_BYTES": scratch_bytes(front_end),
     }
+
+
+def scratch_bytes(front_end: FrontEnd) -> int:
+    """Return the bytes of the arena that a column needs while it is computed."""
+    return 4 * front_end.n_fft
+
+
+def column_bytes(front_end: FrontEnd, frame_hop: int) -> int:
+    """Return the bytes of RAM that columns are kept in."""
+    columns, schedule = Columns.of(front_end), Schedule.of(front_end, frame_hop)
+    n = schedule.ring_columns + columns.n_left * schedule.left_slots + columns.n_right
+    return n * front_end.n_bands * (4 if _depends_on_frame(front_end) else 1)
+
+
+def sample_bytes(front_end: FrontEnd, frame_hop: int, are_float: bool) -> int:
+    """Return the bytes of RAM that samples are kept in."""
+    return Schedule.of(front_end, frame_hop).capacity * (4 if are_float else 2)
 
 
 def tables(front_end: FrontEnd) -> dict[str, Array]:
@@ -209,10 +226,10 @@ def _mel_tables(front_end: FrontEnd) -> dict[str, Array]:
 def _slopes_within(
     front_end: FrontEnd,
 ) -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]:
-    """Return a filter bank by its slopes: between two edges every bin rises in one band, and falls
-    in the one before.
+    """Return a filter bank by its slopes.
 
-    No band falls in the first gap, none rises in the last; there each slope completes the other.
+    Between two edges every bin rises in one band, and falls in the one before. No band falls in the
+    first gap, none rises in the last; there each slope completes the other.
 
     Returns
     -------

@@ -9,6 +9,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+_SIZES = {"int8_t": 1, "int16_t": 2, "uint16_t": 2, "int32_t": 4, "int64_t": 8, "float": 4}
+
 Mode = Literal["xnn", "reference"]
 
 
@@ -18,6 +20,11 @@ class Array:
 
     kind: str
     values: NDArray[Any]
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes in flash."""
+        return len(self.values) * _SIZES[self.kind]
 
 
 @dataclass(frozen=True)
@@ -117,3 +124,18 @@ def int8(values: NDArray[Any]) -> Array:
 def int32(values: NDArray[Any]) -> Array:
     """Return int32 constants."""
     return Array("int32_t", np.ascontiguousarray(values, np.int32).ravel())
+
+
+def constants_bytes(plan: Plan) -> int:
+    """Return the bytes of flash that the arrays of all steps take."""
+    return sum(_bytes_of(argument) for step in plan.steps for argument in step.arguments)
+
+
+def _bytes_of(value: Any) -> int:
+    if isinstance(value, Array):
+        return value.n_bytes
+    if isinstance(value, Factors):
+        return 4 * len(value.each)
+    if isinstance(value, Struct):
+        return sum(map(_bytes_of, value.fields.values()))
+    return 0
