@@ -6,5 +6,6 @@ TFLite schema of ai-edge-litert, nothing else.
 
 from listen_embed.device.export import export_c
 from listen_embed.device.model_source import Options
+from listen_embed.device.web_export import export_wasm
 
-__all__ = ["Options", "export_c"]
+__all__ = ["Options", "export_c", "export_wasm"]

@@ -10,6 +10,12 @@ from listen_embed import registry, store
 from listen_embed.device.check import Report, check
 from listen_embed.device.export import export_c
 from listen_embed.device.model_source import MODES, SAMPLES, ModelSource, Options
+from listen_embed.device.web_export import export_wasm
+
+_WASM = (
+    "Write a model as WebAssembly with a page that embeds the microphone live; nothing is sent "
+    "anywhere. Needs clang, lld and wasi-libc."
+)
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -25,9 +31,25 @@ def register(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser("export", description="Write a model for other machines.")
     kinds = parser.add_subparsers(required=True, metavar="KIND")
     _add_c(kinds.add_parser("c", help="plain C for microcontrollers", description=_C))
+    _add_wasm(kinds.add_parser("wasm", help="a page for browsers", description=_WASM))
 
 
 def _add_c(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser)
+    parser.add_argument("--samples", choices=SAMPLES, default="int16", help="of the microphone")
+    parser.add_argument(
+        "--check", action="store_true",
+        help="build it and compare with this package, under QEMU too where that is installed",
+    )  # fmt: skip
+    parser.set_defaults(run=run_c)
+
+
+def _add_wasm(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser)
+    parser.set_defaults(run=run_wasm)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="its name, or a model folder")
     parser.add_argument("--out", required=True, type=Path, help="the folder to write")
     parser.add_argument(
@@ -38,15 +60,9 @@ def _add_c(parser: argparse.ArgumentParser) -> None:
         "--hop", dest="hop_size", type=float, metavar="SECONDS",
         help="between frames, a multiple of the step between columns; side by side by default",
     )  # fmt: skip
-    parser.add_argument("--samples", choices=SAMPLES, default="int16", help="of the microphone")
     parser.add_argument(
         "--heads", type=Path, metavar="FILE", help="a taught classifier or anomaly head, or both"
     )
-    parser.add_argument(
-        "--check", action="store_true",
-        help="build it and compare with this package, under QEMU too where that is installed",
-    )  # fmt: skip
-    parser.set_defaults(run=run_c)
 
 
 def run_c(args: argparse.Namespace) -> int:
@@ -57,6 +73,14 @@ def run_c(args: argparse.Namespace) -> int:
     print(f"{args.out}: {_summary(made)}")
     if args.check:
         print(_said(check(args.out, spec, store.load(spec), options, made)))
+    return 0
+
+
+def run_wasm(args: argparse.Namespace) -> int:
+    """Write the page; return the exit code."""
+    options = Options(mode=args.mode, hop_size=args.hop_size)
+    made = export_wasm(registry.find(args.model), args.out, options, args.heads)
+    print(f"{args.out}: {_summary(made)}; serve it: python -m http.server -d {args.out}")
     return 0
 
 

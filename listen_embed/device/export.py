@@ -56,7 +56,7 @@ def export_c(
     if heads is not None:
         texts = heads_source(Path(heads), spec.name, spec.digest(content), spec.emb_dim)
         files |= _copied(HEADS) | {f"src/{name}": text.encode() for name, text in texts.items()}
-    _write(Path(folder), files)
+    write_files(Path(folder), files, _MARK)
     return made
 
 
@@ -94,14 +94,17 @@ def _copied(source: Path) -> dict[str, bytes]:
     return {path.relative_to(source).as_posix(): path.read_bytes() for path in paths}
 
 
-def _write(folder: Path, files: dict[str, bytes]) -> None:
-    _check_place(folder)
+def write_files(folder: Path, files: dict[str, bytes], mark: str) -> None:
+    """Write an export; `mark` is the file by which an older one is known, and may be replaced.
+
+    Raises
+    ------
+    OutputError
+        The folder holds something else, or cannot be written.
+    """
+    is_ours = (folder / mark).is_file()
+    if folder.exists() and not is_ours and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(f"{folder} exists and is no export of ours; choose another place")
     for place, content in files.items():
         with replacing(folder / place) as file:
             file.write(content)
-
-
-def _check_place(folder: Path) -> None:
-    is_ours = (folder / _MARK).is_file()
-    if folder.exists() and not is_ours and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{folder} exists and is no export of ours; choose another place")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from listen_embed.device.check import Samples, check_sound, pictures_of, through_interpreter
 from listen_embed.device.model_source import ModelSource, Options
