@@ -64,6 +64,7 @@ _SOURCE = """\
 #include "listen_model.h"
 
 #include "listen_kernels.h"
+#include "listen_kernels16.h"
 
 {tables}
 {network}"""

@@ -44,10 +44,18 @@ class Factors:
 
 
 @dataclass(frozen=True)
+class Exact:
+    """Factors that are whole multipliers in both roundings: one, or one for each channel."""
+
+    factors: Factor | Factors
+
+
+@dataclass(frozen=True)
 class Memory:
-    """A tensor of the graph, in the arena."""
+    """A tensor of the graph, in the arena, from one of its bytes on."""
 
     tensor: int
+    offset: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,7 @@ class Scratch:
     n_bytes: int
 
 
-Field: TypeAlias = "int | Factor | tuple[int, ...] | Array | Factors | Mapping[str, Field]"
+Field: TypeAlias = "int | Factor | tuple[int, ...] | Array | Factors | Exact | Mapping[str, Field]"
 Fields: TypeAlias = Mapping[str, Field]
 
 
@@ -136,6 +144,8 @@ def _bytes_of(value: Any) -> int:
         return value.n_bytes
     if isinstance(value, Factors):
         return 4 * len(value.each)
+    if isinstance(value, Exact):
+        return 2 * _bytes_of(value.factors)
     if isinstance(value, Struct):
         return sum(map(_bytes_of, value.fields.values()))
     return 0

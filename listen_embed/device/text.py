@@ -13,6 +13,7 @@ from listen_embed.device.memory import Layout
 from listen_embed.device.steps import (
     Argument,
     Array,
+    Exact,
     Factor,
     Factors,
     Fields,
@@ -115,7 +116,7 @@ class _StepWriter:
         if isinstance(argument, Array):
             return self._constant("values", argument)
         if isinstance(argument, Memory):
-            return f"arena + {self._layout.tensors[argument.tensor]}"
+            return f"arena + {self._layout.tensors[argument.tensor] + argument.offset}"
         if isinstance(argument, Scratch):
             return f"arena + {self._layout.scratches[self._number]}"
         return str(argument)
@@ -134,8 +135,13 @@ class _StepWriter:
     def _value(self, name: str, value: Any) -> str:
         if isinstance(value, Array):
             return self._constant(name, value)
+        if isinstance(value, Exact):
+            one = value.factors
+            if isinstance(one, Factors):
+                return self._factors(name, one, "listen_exact", "reference")
+            return _factor(one, "reference")
         if isinstance(value, Factors):
-            return self._factors(name, value)
+            return self._factors(name, value, "listen_factor", self._mode)
         if isinstance(value, Factor):
             return _factor(value, self._mode)
         if isinstance(value, tuple):
@@ -149,10 +155,10 @@ class _StepWriter:
         self.definitions.append(array(name, content))
         return name
 
-    def _factors(self, what: str, factors: Factors) -> str:
+    def _factors(self, what: str, factors: Factors, kind: str, mode: Mode) -> str:
         name = self._named(what)
-        literals = (_factor(one, self._mode) for one in factors.each)
-        self.definitions.append(_array(name, "listen_factor", literals))
+        literals = (_factor(one, mode) for one in factors.each)
+        self.definitions.append(_array(name, kind, literals))
         return name
 
     def _named(self, what: str) -> str:

@@ -151,7 +151,7 @@ def in_c(
     plan = lower(read_graph(content), mode)
     layout = arrange(plan)
     folder.mkdir(exist_ok=True)
-    declared = '#include "listen_kernels.h"\nvoid listen_network(int8_t *arena);\n'
+    declared = '#include "listen_kernels.h"\n#include "listen_kernels16.h"\nvoid listen_network(int8_t *arena);\n'
     (folder / "network.c").write_text(declared + text.network(plan, layout, mode))
     library, kernels = folder / "network.so", _kernels(folder.parent, mode, flags)
     compile_c(kernels.parent, folder / "network.c", kernels, "-shared", "-o", library)

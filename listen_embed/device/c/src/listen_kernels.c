@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "listen_rounding.h"
+
 /* A fused multiply-add would round once where the operators' definition rounds twice. */
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
@@ -73,32 +75,9 @@ static inline int32_t nearest(float value)
 
 #if LISTEN_REFERENCE
 
-/* The high half of 2 * a * b, to nearest, halves away from zero for positive products and towards
- * zero for negative ones. */
-static inline int32_t doubled_high(int32_t a, int32_t b)
-{
-    int64_t product = (int64_t)a * b;
-    int64_t nudge = product >= 0 ? INT32_C(1) << 30 : 1 - (INT32_C(1) << 30);
-    if (a == INT32_MIN && b == INT32_MIN) {
-        return INT32_MAX;
-    }
-    return (int32_t)((product + nudge) / (INT64_C(1) << 31));
-}
-
-/* value / 2^exponent, to nearest, halves away from zero. */
-static inline int32_t halved(int32_t value, int32_t exponent)
-{
-    int32_t mask = (int32_t)((INT64_C(1) << exponent) - 1);
-    int32_t threshold = (mask >> 1) + (value < 0);
-    return (value >> exponent) + ((value & mask) > threshold);
-}
-
 static inline int32_t scaled(int32_t sum, listen_factor factor)
 {
-    int32_t left = factor.shift > 0 ? factor.shift : 0;
-    int32_t right = factor.shift > 0 ? 0 : -factor.shift;
-    uint32_t raised = (uint32_t)sum << left;
-    return halved(doubled_high((int32_t)raised, factor.multiplier), right);
+    return listen_scaled(sum, factor.multiplier, factor.shift);
 }
 
 #elif LISTEN_SOFT_FLOAT
@@ -546,16 +525,18 @@ void listen_mean_run(const listen_mean *op, const int8_t *in, int8_t *out)
     }
 }
 
-void listen_transpose_run(const listen_transpose *op, const int8_t *in, int8_t *out)
+void listen_transpose_run(const listen_transpose *op, const void *in, void *out)
 {
+    const char *source = in;
+    char *target = out;
     int32_t a, b, c, d;
     for (a = 0; a < op->sizes[0]; a++) {
         for (b = 0; b < op->sizes[1]; b++) {
             for (c = 0; c < op->sizes[2]; c++) {
-                const int8_t *from =
-                    in + a * op->strides[0] + b * op->strides[1] + c * op->strides[2];
-                for (d = 0; d < op->sizes[3]; d++) {
-                    *out++ = from[d * op->strides[3]];
+                const char *from =
+                    source + a * op->strides[0] + b * op->strides[1] + c * op->strides[2];
+                for (d = 0; d < op->sizes[3]; d++, target += op->item) {
+                    memcpy(target, from + d * op->strides[3], (size_t)op->item);
                 }
             }
         }

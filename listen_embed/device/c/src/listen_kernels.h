@@ -83,8 +83,9 @@ typedef struct {
     listen_range range;
 } listen_mean;
 
-/* Up to four axes in another order: output axis i steps through the input by strides[i]. */
+/* Up to four axes in another order: output axis i steps through the input by strides[i] bytes. */
 typedef struct {
+    int32_t item; /* bytes of a value */
     int32_t sizes[4];
     int32_t strides[4];
 } listen_transpose;
@@ -106,7 +107,7 @@ void listen_mul_run(const listen_mul *op, const int8_t *a, const int8_t *b, int8
 void listen_mean_run(const listen_mean *op, const int8_t *in, int8_t *out);
 /* Any function of one value: table[value + 128]. */
 void listen_table_run(const int8_t *table, int32_t n, const int8_t *in, int8_t *out);
-void listen_transpose_run(const listen_transpose *op, const int8_t *in, int8_t *out);
+void listen_transpose_run(const listen_transpose *op, const void *in, void *out);
 void listen_pad_run(const listen_pad *op, const int8_t *in, int8_t *out);
 /* Copy `n` pieces of `size` bytes that lie `from` and `to` bytes apart. */
 void listen_copy_run(int32_t n, int32_t size, int32_t from, int32_t to, const void *in, void *out);
