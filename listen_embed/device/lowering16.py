@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,12 +14,15 @@ from listen_embed.device import rescale
 from listen_embed.device.context import Context, cut, join, period, transpose
 from listen_embed.device.steps import Array, Exact, Field, Step, Struct, int8
 from listen_embed.errors import InputError
+from listen_embed.graph import TensorInfo
 
 _LARGEST_SUM = (1 << 31) - 1
 _SUM_SHIFT = 15
 # Of the softmax: exponents from -10 to 0 are spread over all of int16.
 _LOWEST_EXPONENT, _SPREAD = -10.0, 65535.0
 _N_INTERVALS = 512
+# Of listen_kernels16.h.
+_TWICE_AWAY, _TWICE_UP, _ONCE, _SHORT = range(4)
 
 
 def _fully_connected(context: Context) -> list[Step]:
@@ -37,6 +41,7 @@ def _fully_connected(context: Context) -> list[Step]:
         "rows": rows,
         "n_in": n_in,
         "n_out": n_out,
+        "rounding": _dense_rounding(context),
         "weights": int8(weights),
         "bias": Array("int64_t", bias),
         "factors": Exact(rescale.product_factors(context.input(0), info, given, n_out)),
@@ -45,6 +50,12 @@ def _fully_connected(context: Context) -> list[Step]:
     lag = max((row + 1) * n_out - row * n_in for row in range(rows)) * 2
     struct = Struct("listen_dense16", fields)
     return [context.step("listen_dense16_run", struct, lags={context.op.inputs[0]: lag})]
+
+
+def _dense_rounding(context: Context) -> int:
+    if context.mode == "reference":
+        return _SHORT
+    return _ONCE if context.has(2) else _TWICE_UP
 
 
 def _range(context: Context) -> dict[str, Field]:
@@ -62,6 +73,7 @@ def _matmul(context: Context) -> list[Step]:
         "rows": a.shape[-2],
         "n": a.shape[-1],
         "columns": b.shape[-1],
+        "rounding": _SHORT,
         "factor": Exact(rescale.mul_factor(a, b, context.output)),
     }
     struct = Struct("listen_matmul16", fields)
@@ -70,14 +82,16 @@ def _matmul(context: Context) -> list[Step]:
 
 def _add(context: Context, sign: int = 1) -> list[Step]:
     size = math.prod(context.output.shape)
+    scales = _unscaled(context) if sign < 0 else context.output
     a, b, out = rescale.reference_sum_factors(
-        context.input(0), context.input(1), context.output, _SUM_SHIFT
+        context.input(0), context.input(1), scales, _SUM_SHIFT
     )
     fields: dict[str, Field] = {
         "n": size,
         "period_a": period(context, 0),
         "period_b": period(context, 1),
         "sign": sign,
+        "rounding": _ONCE if context.mode == "xnn" else _TWICE_AWAY,
         "factor_a": Exact(a),
         "factor_b": Exact(b),
         "factor_out": Exact(out),
@@ -87,6 +101,20 @@ def _add(context: Context, sign: int = 1) -> list[Step]:
     lags = {i: 0 for i in context.op.inputs[:2] if math.prod(tensors[i].shape) == size}
     struct = Struct("listen_add16", fields)
     return [context.step("listen_add16_run", struct, lags=lags, n_inputs=2)]
+
+
+def _unscaled(context: Context) -> TensorInfo:
+    """Return what LiteRT takes the output's scale for, where it subtracts and repeats an operand.
+
+    There it goes by powers of two: scales of the same one are taken as equal.
+    """
+    a, b, given = context.input(0), context.input(1), context.output
+    if context.mode == "reference" or math.prod(a.shape) == math.prod(b.shape):
+        return given
+    powers = {round(math.log2(tensor.scales[0])) for tensor in (a, b, given)}
+    if len(powers) > 1 or a.scales != b.scales:
+        raise InputError(f"{given.name}: C subtracts repeated operands of one scale")
+    return replace(given, scales=a.scales)
 
 
 def _subtract(context: Context) -> list[Step]:

@@ -14,13 +14,27 @@ static inline int32_t scaled(int32_t sum, listen_exact factor)
     return listen_scaled(sum, factor.multiplier, factor.shift);
 }
 
-/* Sums of up to 48 bits: a multiplier of 16 bits, halves up. */
-static inline int64_t scaled_wide(int64_t sum, listen_exact factor)
+static inline int64_t shifted_up(int64_t value, int32_t shift)
 {
-    int64_t multiplier =
-        factor.multiplier < 0x7FFF0000 ? (factor.multiplier + (1 << 15)) >> 16 : 0x7FFF;
-    int32_t shift = 15 - factor.shift;
-    return (sum * multiplier + (INT64_C(1) << (shift - 1))) >> shift;
+    return shift > 0 ? (value + (INT64_C(1) << (shift - 1))) >> shift : value;
+}
+
+static int64_t rounded(int64_t sum, listen_exact factor, int32_t rounding)
+{
+    int32_t left = factor.shift > 0 ? factor.shift : 0, right = left - factor.shift;
+    int64_t upper;
+    switch (rounding) {
+    case LISTEN_TWICE_AWAY:
+        return scaled((int32_t)sum, factor);
+    case LISTEN_TWICE_UP:
+        upper = listen_doubled_high((int32_t)((uint32_t)sum << left), factor.multiplier);
+        return shifted_up(upper, right);
+    case LISTEN_ONCE:
+        return shifted_up(sum * factor.multiplier, 31 - factor.shift);
+    default:
+        upper = factor.multiplier < 0x7FFF0000 ? (factor.multiplier + (1 << 15)) >> 16 : 0x7FFF;
+        return shifted_up(sum * upper, 15 - factor.shift);
+    }
 }
 
 void listen_dense16_run(const listen_dense16 *op, const void *in, void *out)
@@ -35,8 +49,9 @@ void listen_dense16_run(const listen_dense16 *op, const void *in, void *out)
             for (i = 0; i < op->n_in; i++) {
                 sum += x[i] * w[i];
             }
-            *y++ = (int16_t)within(scaled_wide(sum + op->bias[channel], op->factors[channel]),
-                                   op->range.low, op->range.high);
+            *y++ = (int16_t)within(
+                rounded(sum + op->bias[channel], op->factors[channel], op->rounding),
+                op->range.low, op->range.high);
         }
     }
 }
@@ -53,7 +68,8 @@ void listen_matmul16_run(const listen_matmul16 *op, const void *a, const void *b
                 for (i = 0; i < op->n; i++) {
                     sum += (int32_t)left[i] * right[i * op->columns + column];
                 }
-                *y++ = (int16_t)within(scaled_wide(sum, op->factor), INT16_MIN, INT16_MAX);
+                *y++ = (int16_t)within(rounded(sum, op->factor, op->rounding), INT16_MIN,
+                                       INT16_MAX);
             }
         }
     }
@@ -70,9 +86,9 @@ void listen_add16_run(const listen_add16 *op, const void *a, const void *b, void
     int16_t *y = out;
     int32_t i, i_a = 0, i_b = 0;
     for (i = 0; i < op->n; i++) {
-        int32_t first = scaled((int32_t)left[i_a] * (1 << 15), op->factor_a);
-        int32_t second = scaled((int32_t)right[i_b] * (1 << 15), op->factor_b);
-        int32_t sum = scaled(first + op->sign * second, op->factor_out);
+        int64_t first = rounded((int64_t)left[i_a] * (1 << 15), op->factor_a, op->rounding);
+        int64_t second = rounded((int64_t)right[i_b] * (1 << 15), op->factor_b, op->rounding);
+        int32_t sum = scaled((int32_t)(first + op->sign * second), op->factor_out);
         y[i] = (int16_t)within(sum, op->range.low, op->range.high);
         i_a = following(i_a, op->period_a);
         i_b = following(i_b, op->period_b);

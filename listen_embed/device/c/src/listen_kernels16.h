@@ -1,6 +1,7 @@
-/* Operators of a network of int8 weights and int16 activations; as listen_kernels.h, but with one
- * rounding: LiteRT and TensorFlow Lite for Microcontrollers both rescale these by integers. Zero
- * points are zero.
+/* Operators of a network of int8 weights and int16 activations; zero points are zero.
+ *
+ * LiteRT and TensorFlow Lite for Microcontrollers both rescale these by integers, each operator in a
+ * way of its own, which `rounding` names.
  */
 #ifndef LISTEN_KERNELS16_H
 #define LISTEN_KERNELS16_H
@@ -21,9 +22,16 @@ typedef struct {
     int32_t low, high;
 } listen_range16;
 
+enum {
+    LISTEN_TWICE_AWAY, /* to 32 bits, then by the shift; halves away from zero */
+    LISTEN_TWICE_UP,   /* to 32 bits, then by the shift, there halves up */
+    LISTEN_ONCE,       /* from 64 bits at once, halves up */
+    LISTEN_SHORT       /* with the upper 16 bits of the multiplier, halves up */
+};
+
 /* `rows` products of `n_in` values with a matrix of (n_out, n_in) weights. */
 typedef struct {
-    int32_t rows, n_in, n_out;
+    int32_t rows, n_in, n_out, rounding;
     const int8_t *weights;
     const int64_t *bias;
     const listen_exact *factors;
@@ -32,13 +40,13 @@ typedef struct {
 
 /* (rows, n) times (n, columns), `batches` times. */
 typedef struct {
-    int32_t batches, rows, n, columns;
+    int32_t batches, rows, n, columns, rounding;
     listen_exact factor;
 } listen_matmul16;
 
-/* a + b, or with `sign` -1 a - b; operands repeat after `period` values. */
+/* a + b, or with `sign` -1 a - b; operands repeat after `period` values, `rounding` is theirs. */
 typedef struct {
-    int32_t n, period_a, period_b, sign;
+    int32_t n, period_a, period_b, sign, rounding;
     listen_exact factor_a, factor_b, factor_out;
     listen_range16 range;
 } listen_add16;
