@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ from listen_embed.device.context import Context, cut, join, period, transpose
 from listen_embed.device.steps import Array, Exact, Field, Step, Struct, int8
 from listen_embed.errors import InputError
 from listen_embed.graph import TensorInfo
+
+Floats = NDArray[Any]  # float32 or float64
 
 _LARGEST_SUM = (1 << 31) - 1
 _SUM_SHIFT = 15
@@ -149,37 +152,47 @@ def _relu(context: Context) -> list[Step]:
 def _softmax(context: Context) -> list[Step]:
     taken = context.input(0)
     n = taken.shape[-1]
+    # LiteRT fills its tables in double precision, TFLite Micro in single.
+    precision = np.float64 if context.mode == "xnn" else np.float32
     spread = taken.scales[0] * context.op.options["beta"] * _SPREAD / -_LOWEST_EXPONENT
     fields: dict[str, Field] = {
         "rows": math.prod(taken.shape[:-1]),
         "n": n,
         "factor": Exact(rescale.factor(spread)),
-        "exponentials": Array("int16_t", _interpolated(np.exp, _LOWEST_EXPONENT, 0.0)),
-        "reciprocals": Array("int16_t", _interpolated(lambda x: 1 / (1 + x), 0.0, 1.0)),
+        "exponentials": Array("int16_t", _interpolated(np.exp, _LOWEST_EXPONENT, 0.0, precision)),
+        "reciprocals": Array("int16_t", _interpolated(_reciprocal, 0.0, 1.0, precision)),
     }
     struct = Struct("listen_softmax16", fields)
     return [context.step("listen_softmax16_run", struct, lags={context.op.inputs[0]: 0})]
 
 
+def _reciprocal(x: Floats) -> Floats:
+    return 1 / (1 + x)
+
+
 def _interpolated(
-    function: Callable[[NDArray[np.float64]], NDArray[np.float64]], low: float, high: float
+    function: Callable[[Floats], Floats], low: float, high: float, precision: type[np.floating[Any]]
 ) -> NDArray[np.int16]:
     """Return 513 values of a function in 15 bits, between which lines err least.
 
     Each is moved by half of what the line through it and the next misses in the middle.
     """
-    ends = np.linspace(low, high, _N_INTERVALS + 1)
-    middles = ends[:-1] + (high - low) / _N_INTERVALS / 2
-    exact = function(ends) * (1 << 15)
-    on_line = _rounded((exact[1:] + _rounded(exact[:-1])) / 2)
-    missed = on_line - _rounded(function(middles) * (1 << 15))
-    values = np.append(_rounded(exact[:-1]) - _rounded(missed / 2), _rounded(exact[-1:]))
-    return np.clip(values, -(1 << 15), (1 << 15) - 1).astype(np.int16)
+    unit = precision(1 << 15)
+    step = precision((high - low) / _N_INTERVALS)
+    begins = precision(low) + np.arange(_N_INTERVALS).astype(precision) * step
+    ends = precision(low) + np.arange(1, _N_INTERVALS + 1).astype(precision) * step
+    first = _rounded(function(begins) * unit)
+    on_line = _rounded((function(ends) * unit + first) / 2)
+    missed = on_line - _rounded(function(begins + step / 2) * unit)
+    last = _rounded(function(np.array([high], precision)) * unit)
+    values = np.append(first - _rounded(missed / 2), last)
+    table: NDArray[np.int16] = np.clip(values, -(1 << 15), (1 << 15) - 1).astype(np.int16)
+    return table
 
 
-def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _rounded(values: Floats) -> Floats:
     """Return whole numbers, halves away from zero."""
-    return np.sign(values) * np.floor(np.abs(values) + 0.5)
+    return np.asarray(np.sign(values) * np.floor(np.abs(values) + 0.5))
 
 
 LOWERINGS: dict[str, Callable[[Context], list[Step]]] = {
