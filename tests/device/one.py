@@ -21,6 +21,10 @@ from listen_embed.graph import read_graph
 from listen_embed.upstream.graph import pack, schema
 
 PAINT = 0x5A
+DECLARED = """#include "listen_kernels.h"
+#include "listen_kernels16.h"
+void listen_network(int8_t *arena);
+"""
 WARNINGS = ("-std=c99", "-O3", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
 
 
@@ -151,8 +155,7 @@ def in_c(
     plan = lower(read_graph(content), mode)
     layout = arrange(plan)
     folder.mkdir(exist_ok=True)
-    declared = '#include "listen_kernels.h"\n#include "listen_kernels16.h"\nvoid listen_network(int8_t *arena);\n'
-    (folder / "network.c").write_text(declared + text.network(plan, layout, mode))
+    (folder / "network.c").write_text(DECLARED + text.network(plan, layout, mode))
     library, kernels = folder / "network.so", _kernels(folder.parent, mode, flags)
     compile_c(kernels.parent, folder / "network.c", kernels, "-shared", "-o", library)
     run = ctypes.CDLL(str(library)).listen_network
