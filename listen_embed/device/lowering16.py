@@ -94,7 +94,7 @@ def _add(context: Context, sign: int = 1) -> list[Step]:
         "period_a": period(context, 0),
         "period_b": period(context, 1),
         "sign": sign,
-        "rounding": _ONCE if context.mode == "xnn" else _TWICE_AWAY,
+        "rounding": _ONCE if context.mode == "xnn" and sign > 0 else _TWICE_AWAY,
         "factor_a": Exact(a),
         "factor_b": Exact(b),
         "factor_out": Exact(out),

@@ -37,6 +37,7 @@ class Values:
     zero: int = 0
     content: Any = None
     axis: int = 0
+    dtype: Any = np.int8
 
 
 @dataclass
@@ -93,7 +94,8 @@ def _code(call: Call, table: Any) -> Any:
 def _tensor(values: Values, tree: Any, table: Any) -> Any:
     tensor = table.TensorT()
     tensor.name, tensor.shape = b"t", list(values.shape)
-    tensor.type, tensor.buffer = table.TensorType.INT8, 0
+    tensor.type = getattr(table.TensorType, np.dtype(values.dtype).name.upper())
+    tensor.buffer = 0
     if values.content is not None:
         array = np.asarray(values.content)
         tensor.type = getattr(table.TensorType, array.dtype.name.upper())
@@ -134,17 +136,19 @@ def compile_c(headers: Path, *arguments: str | Path) -> None:
     subprocess.run(["gcc", *WARNINGS, "-fPIC", *paths, *arguments], check=True)
 
 
-def _kernels(place: Path, mode: Mode, flags: tuple[str, ...]) -> Path:
+def _kernels(place: Path, mode: Mode, flags: tuple[str, ...]) -> list[Path]:
     """Return the compiled kernels, the same for every network of a test session."""
     folder = place.parent / "-".join(("kernels", mode, *flags)).replace("=", "")
-    compiled = folder / "listen_kernels.o"
-    if not compiled.exists():
+    compiled = [folder / f"{name}.o" for name in ("listen_kernels", "listen_kernels16")]
+    if not folder.exists():
         folder.mkdir()
         header = (
             f"#define LISTEN_REFERENCE {int(mode == 'reference')}\n#define LISTEN_MAX_TAPS 50\n"
         )
         (folder / "listen_model.h").write_text(header)
-        compile_c(folder, *flags, "-c", LIBRARY / "src" / "listen_kernels.c", "-o", compiled)
+        for target in compiled:
+            source = LIBRARY / "src" / f"{target.stem}.c"
+            compile_c(folder, *flags, "-c", source, "-o", target)
     return compiled
 
 
@@ -157,14 +161,14 @@ def in_c(
     folder.mkdir(exist_ok=True)
     (folder / "network.c").write_text(DECLARED + text.network(plan, layout, mode))
     library, kernels = folder / "network.so", _kernels(folder.parent, mode, flags)
-    compile_c(kernels.parent, folder / "network.c", kernels, "-shared", "-o", library)
+    compile_c(kernels[0].parent, folder / "network.c", *kernels, "-shared", "-o", library)
     run = ctypes.CDLL(str(library)).listen_network
     arena = np.empty(layout.n_bytes + 8, np.int8)
 
     def call(values: Any) -> Any:
         arena[:] = PAINT
         begin, end = layout.tensors[plan.taken], layout.tensors[plan.given]
-        arena[begin : begin + values.size] = values.ravel()
+        arena[begin : begin + values.nbytes] = np.frombuffer(values.tobytes(), np.int8)
         run(arena.ctypes.data_as(ctypes.c_void_p))
         assert (arena[layout.n_bytes :] == PAINT).all()
         return arena[end : end + plan.n_bytes[plan.given]].copy()
