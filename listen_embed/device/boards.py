@@ -19,22 +19,27 @@ _LIMIT_SECONDS = 600
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """A board: QEMU's name of it, its processor, and where its memories begin."""
+    """A board: QEMU's name of it, its processor, and where its memories begin.
+
+    The processor starts from a table of 16 words at `vectors`.
+    """
 
     machine: str
     processor: str
     flags: tuple[str, ...]
+    vectors: int
     flash: int
     ram: int
 
 
 BOARDS = (
-    Board("mps2-an385", "cortex-m3", (), 0x00000000, 0x20000000),
+    Board("mps2-an385", "cortex-m3", (), 0x00000000, 0x00000040, 0x20000000),
     Board(
         "mps2-an386",
         "cortex-m4",
         ("-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"),
         0x00000000,
+        0x00000040,
         0x20000000,
     ),
     Board(
@@ -42,6 +47,7 @@ BOARDS = (
         "cortex-m7",
         ("-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
         0x00000000,
+        0x00000040,
         0x20000000,
     ),
     Board(
@@ -49,9 +55,10 @@ BOARDS = (
         "cortex-m33",
         ("-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
         0x10000000,
+        0x10000040,
         0x38000000,
     ),
-    Board("mps3-an547", "cortex-m55", ("-mfloat-abi=hard",), 0x00000000, 0x21000000),
+    Board("mps3-an547", "cortex-m55", ("-mfloat-abi=hard",), 0x00000000, 0x01000000, 0x21000000),
 )
 
 
@@ -82,7 +89,8 @@ def build(folder: Path, board: Board, work: Path, flags: tuple[str, ...] = ("-O2
     program = work / "check.elf"
     link = (
         "-nostartfiles", "-Wl,--gc-sections", "-Wl,--no-warn-rwx-segments",
-        f"-Wl,--defsym=FLASH={board.flash}", f"-Wl,--defsym=RAM={board.ram}",
+        f"-Wl,--defsym=VECTORS={board.vectors}", f"-Wl,--defsym=FLASH={board.flash}",
+        f"-Wl,--defsym=RAM={board.ram}",
         "-T", str(HARNESS / "board.ld"), f"-Wl,-Map={work / 'check.map'}",
     )  # fmt: skip
     run([COMPILER, *common, *link, *map(str, objects), "-lm", "-o", str(program)])
