@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from listen_embed import registry, store
 from listen_embed.device.check import Report, check
 from listen_embed.device.export import export_c
-from listen_embed.device.model_source import MODES, SAMPLES, ModelSource, Options
+from listen_embed.device.model_source import ARITHMETICS, MODES, SAMPLES, ModelSource, Options
 from listen_embed.device.web_export import export_wasm
 
 _WASM = (
@@ -37,6 +37,10 @@ def register(subparsers: Subparsers) -> None:
 def _add_c(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
     parser.add_argument("--samples", choices=SAMPLES, default="int16", help="of the microphone")
+    parser.add_argument(
+        "--arithmetic", choices=ARITHMETICS, default="float",
+        help="of the front end: fixed for parts without a floating-point unit",
+    )  # fmt: skip
     parser.add_argument(
         "--check", action="store_true",
         help="build it and compare with this package, under QEMU too where that is installed",
@@ -67,7 +71,9 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def run_c(args: argparse.Namespace) -> int:
     """Write the folder, and check it if so asked; return the exit code."""
-    options = Options(mode=args.mode, hop_size=args.hop_size, samples=args.samples)
+    options = Options(
+        mode=args.mode, hop_size=args.hop_size, samples=args.samples, arithmetic=args.arithmetic
+    )
     spec = registry.find(args.model)
     made = export_c(spec, args.out, options, heads=args.heads)
     print(f"{args.out}: {_summary(made)}")

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from listen_embed.device import picture
+from listen_embed.device import fixed, picture
 from listen_embed.device.lowering import lower
 from listen_embed.device.memory import Layout, arrange
 from listen_embed.device.steps import Mode, Plan, Step, Struct, constants_bytes
@@ -19,6 +19,10 @@ from listen_embed.spec import ModelSpec
 MODES: tuple[Mode, ...] = ("xnn", "reference")
 Samples = Literal["int16", "float32"]
 SAMPLES: tuple[Samples, ...] = ("int16", "float32")
+
+Arithmetic = Literal["float", "fixed"]
+ARITHMETICS: tuple[Arithmetic, ...] = ("float", "fixed")
+_CHOICES = (("mode", MODES), ("samples", SAMPLES), ("arithmetic", ARITHMETICS))
 
 _HEADER = """\
 /* {title}, as C. Written by listen-embed {version}; not to be edited.
@@ -84,14 +88,18 @@ class Options:
         side.
     samples : {"int16", "float32"}
         What the device's microphone gives.
+    arithmetic : {"float", "fixed"}
+        Of the front end: ``fixed`` is for parts without a floating-point unit, several times as
+        fast there; it takes int16.
     """
 
     mode: Mode = "xnn"
     hop_size: float | None = None
     samples: Samples = "int16"
+    arithmetic: Arithmetic = "float"
 
     def __post_init__(self) -> None:
-        for name, allowed in (("mode", MODES), ("samples", SAMPLES)):
+        for name, allowed in _CHOICES:
             if getattr(self, name) not in allowed:
                 raise InputError(
                     f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}"
@@ -144,11 +152,16 @@ def model_source(model: bytes, spec: ModelSpec, options: Options, version: str) 
         "version": version,
         "value": f"{_input(graph).type.lower()}_t",
     }
+    numbers = picture.constants(spec.front_end, hop)
     tables = picture.tables(spec.front_end)
+    if options.arithmetic == "fixed":
+        fixed.check(spec.front_end, _input(graph), options.samples)
+        numbers |= fixed.constants(spec.front_end, _input(graph))
+        tables = fixed.tables(spec.front_end)
     header = _HEADER.format(
         **texts,
         network=_defines(_network_constants(model, graph, plan, layout, spec, options)),
-        front_end=_defines(picture.constants(spec.front_end, hop)),
+        front_end=_defines(numbers),
         tables="\n".join(
             f"extern const {table.kind} {name}[{len(table.values)}];"
             for name, table in tables.items()
@@ -195,6 +208,7 @@ def _network_constants(
     return {
         "REFERENCE": int(options.mode == "reference"),
         "SAMPLES_ARE_FLOAT": int(options.samples == "float32"),
+        "FIXED_POINT": int(options.arithmetic == "fixed"),
         "MAX_TAPS": _most_taps(plan),
         "MACS": macs(model),
         "ARENA_BYTES": max(layout.n_bytes, least),

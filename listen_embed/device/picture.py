@@ -14,7 +14,7 @@ from listen_embed.errors import InputError
 from listen_embed.frontend import mel_matrix, window_of
 from listen_embed.spec import FrontEnd
 
-_DB_OF_NEPER = 10 / math.log(10)
+DB_OF_NEPER = 10 / math.log(10)
 _SLOPE_TOLERANCE = 1e-6
 
 
@@ -149,7 +149,7 @@ def constants(front_end: FrontEnd, frame_hop: int) -> dict[str, Any]:
         "FFT": front_end.n_fft,
         "FFT_BITS": front_end.n_fft.bit_length() - 1,
         "WINDOW": front_end.window_samples,
-        "WINDOW_IS_COSINE": int(_is_cosine(front_end)),
+        "WINDOW_IS_COSINE": int(is_cosine(front_end)),
         "WINDOW_SYMMETRY": front_end.window_samples - int(front_end.window == "hann-symmetric"),
         "HAS_PREEMPHASIS": int(bool(front_end.preemphasis)),
         "PREEMPHASIS": float(front_end.preemphasis),
@@ -157,11 +157,11 @@ def constants(front_end: FrontEnd, frame_hop: int) -> dict[str, Any]:
         "PADS_BY_REFLECTION": int(front_end.padding == "reflect"),
         "POWER": front_end.power,
         "HAS_MELS": int(bool(front_end.n_mels)),
-        "MEL_SLOPES_SUM_TO_ONE": int(_sums_to_one(front_end)),
+        "MEL_SLOPES_SUM_TO_ONE": int(sums_to_one(front_end)),
         "MEL_ROOT": int(front_end.mel_root),
         "LOG_FLOOR": float(front_end.log_floor),
         "LOG_OFFSET": float(front_end.log_offset),
-        "LOG_UNIT": _DB_OF_NEPER if front_end.log == "db" else 1.0,
+        "LOG_UNIT": DB_OF_NEPER if front_end.log == "db" else 1.0,
         "DEPENDS_ON_FRAME": int(_depends_on_frame(front_end)),
         "SUBTRACTS_PEAK": int(front_end.reference == "frame-max"),
         "DYNAMIC_RANGE": float(front_end.dynamic_range),
@@ -188,7 +188,7 @@ def constants(front_end: FrontEnd, frame_hop: int) -> dict[str, Any]:
 
 def scratch_bytes(front_end: FrontEnd) -> int:
     """Return the bytes of the arena that a column needs while it is computed."""
-    return 4 * front_end.n_fft
+    return 4 * front_end.n_fft + 8  # in integers the last bin has a place of its own
 
 
 def column_bytes(front_end: FrontEnd, frame_hop: int) -> int:
@@ -207,7 +207,7 @@ def tables(front_end: FrontEnd) -> dict[str, Array]:
     """Return the constant arrays of the front end by their names in C."""
     n = front_end.n_fft
     found = {"listen_cosines": _floats(np.cos(2 * np.pi * np.arange(n // 2 + 1) / n))}
-    if not _is_cosine(front_end):
+    if not is_cosine(front_end):
         half = -(-front_end.window_samples // 2)
         found["listen_window"] = _floats(window_of(front_end)[: half + 1])
     if front_end.n_mels:
@@ -216,14 +216,14 @@ def tables(front_end: FrontEnd) -> dict[str, Array]:
 
 
 def _mel_tables(front_end: FrontEnd) -> dict[str, Array]:
-    edges, rise, fall = _slopes_within(front_end)
+    edges, rise, fall = slopes_within(front_end)
     found = {"listen_mel_edges": Array("uint16_t", edges), "listen_rise": _floats(rise)}
-    if not _sums_to_one(front_end):
+    if not sums_to_one(front_end):
         found["listen_fall"] = _floats(fall)
     return found
 
 
-def _slopes_within(
+def slopes_within(
     front_end: FrontEnd,
 ) -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]:
     """Return a filter bank by its slopes.
@@ -261,11 +261,11 @@ def _gap_of(weights: NDArray[np.float32], i: int) -> int:
     return band + int(is_falling)
 
 
-def _sums_to_one(front_end: FrontEnd) -> bool:
+def sums_to_one(front_end: FrontEnd) -> bool:
     """Whether one slope tells the other, which saves a table."""
     if not front_end.n_mels:
         return False
-    _, rise, fall = _slopes_within(front_end)
+    _, rise, fall = slopes_within(front_end)
     return bool(np.abs(rise + fall - 1).max() < _SLOPE_TOLERANCE)
 
 
@@ -273,7 +273,7 @@ def _floats(values: NDArray[Any]) -> Array:
     return Array("float", values.astype(np.float32))
 
 
-def _is_cosine(front_end: FrontEnd) -> bool:
+def is_cosine(front_end: FrontEnd) -> bool:
     """Whether the window is made of the Fourier transform's own cosines."""
     return front_end.window == "hann" and front_end.window_samples == front_end.n_fft
 

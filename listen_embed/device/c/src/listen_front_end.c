@@ -1,5 +1,7 @@
 #include "listen_front_end.h"
 
+#if !LISTEN_FIXED_POINT
+
 #include <math.h>
 #include <string.h>
 
@@ -349,3 +351,5 @@ void listen_column(const embed_sample *samples, int32_t origin, int32_t begin, v
     energies(z);
     finish(z, column);
 }
+
+#endif
