@@ -70,6 +70,8 @@ def tables(front_end: FrontEnd) -> dict[str, Array]:
         half = -(-front_end.window_samples // 2)
         found["listen_window"] = _whole("uint16_t", window_of(front_end)[: half + 1] * 65535.0)
     edges, rise, fall = slopes_within(front_end)
+    if not sums_to_one(front_end):
+        rise, fall = _used(edges, rise, fall)
     raised = (1 << _WEIGHT_BITS) / _largest_weight(front_end)
     found["listen_mel_edges"] = _whole("uint16_t", edges)
     found["listen_rise"] = _whole("uint16_t", rise.astype(np.float64) * raised)
@@ -87,8 +89,18 @@ def _guard_bits(front_end: FrontEnd) -> int:
 def _largest_weight(front_end: FrontEnd) -> float:
     if sums_to_one(front_end):
         return 1.0
-    _, rise, fall = slopes_within(front_end)
+    rise, fall = _used(*slopes_within(front_end))
     return float(max(rise.max(), fall.max()))
+
+
+def _used(
+    edges: NDArray[np.intp], rise: NDArray[np.float32], fall: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return slopes that are 0 where there is no band to rise or to fall in."""
+    first, last = edges[1] - edges[0], edges[-2] - edges[0]
+    fall, rise = fall.copy(), rise.copy()
+    fall[:first], rise[last:] = 0, 0
+    return rise, fall
 
 
 def _whole(kind: str, values: NDArray[Any]) -> Array:
