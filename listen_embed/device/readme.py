@@ -23,6 +23,7 @@ Digest of front end and network: `{digest}`.
 | sound | mono, {rate:,} Hz, {samples} |
 | an embedding | {emb_dim} values, of {frame_seconds:g} s of sound, every {hop_seconds:g} s |
 | rounding | `{mode}`: {rounding} |
+| front end | in {arithmetic} |
 | multiply-accumulates of a frame | {macs:,} |
 
 ```c
@@ -61,9 +62,9 @@ Code comes on top, 4 to 7 kB on a Cortex-M; the stack stays below 1 kB. {fits}
 - **ESP-IDF**: put the folder into `components/`.
 
 Compile with `-O2` or more. On Cortex-M4 and M7 give the flags of the floating-point unit
-(`-mfloat-abi=hard -mfpu=fpv4-sp-d16`); without one the front end takes ten times as long. The
-example needs no wiring: it embeds a stored sound and says how many steps the result is from
-Python's.
+(`-mfloat-abi=hard -mfpu=fpv4-sp-d16`); for parts without one export with `--arithmetic fixed`, or
+the front end takes ten times as long. The example needs no wiring: it embeds a stored sound and
+says how many steps the result is from Python's.
 
 `listen_kernels.c` is plain C, with the M4's and M7's instructions for two products at once where
 the compiler knows them. To use other kernels, such as CMSIS-NN or ESP-NN, leave that file out and
@@ -123,6 +124,7 @@ def readme(spec: ModelSpec, options: Options, made: ModelSource, version: str) -
         hop_seconds=made.frame_hop / rate,
         mode=options.mode,
         rounding=_ROUNDING[options.mode],
+        arithmetic="integers" if options.arithmetic == "fixed" else "single precision",
         macs=made.macs,
         constants=memory.constants,
         arena=memory.arena,

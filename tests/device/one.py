@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from listen_embed.device import text
@@ -122,8 +123,7 @@ def by_litert(content: bytes, *inputs: Any) -> Any:
 
 
 def by_tflm(content: bytes, *inputs: Any) -> Any:
-    from tflite_micro.python.tflite_micro import runtime
-
+    runtime = pytest.importorskip("tflite_micro.python.tflite_micro.runtime")
     interpreter = runtime.Interpreter.from_bytes(content)
     for i, values in enumerate(inputs):
         interpreter.set_input(values, i)
