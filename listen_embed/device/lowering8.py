@@ -237,8 +237,9 @@ def _mean(context: Context) -> list[Step]:
         "outer": outer,
         "n": n,
         "inner": inner,
-        "bias": -n * taken.zero_points[0],
+        "bias": -n * taken.zero_points[0] if context.mode == "reference" else 0,
         "factor": rescale.mean_factor(taken, context.output, n),
+        "offset": rescale.mean_offset(taken, context.output, n),
         "range": _range(context),
     }
     return [context.step("listen_mean_run", Struct("listen_mean", fields), lags={})]

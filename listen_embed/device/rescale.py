@@ -65,11 +65,21 @@ def mul_factor(a: TensorInfo, b: TensorInfo, given: TensorInfo) -> Factor:
 def mean_factor(taken: TensorInfo, given: TensorInfo, n: int) -> Factor:
     """Return the factor of a sum of `n` values that becomes their mean."""
     ratio = taken.scales[0] / given.scales[0]
-    single = np.float32(taken.scales[0]) / np.float32(given.scales[0]) / np.float32(n)
     multiplier, shift = multiplier_of(ratio)
     # The division by n is the reference's own: of the multiplier, rounded down.
     room = min(n.bit_length() - 1, 31 + shift)
-    return Factor(float(single), (multiplier << room) // n, shift - room)
+    return Factor(float(_of_mean(taken, given, n)), (multiplier << room) // n, shift - room)
+
+
+def mean_offset(taken: TensorInfo, given: TensorInfo, n: int) -> Factor:
+    """Return what is added to a rescaled sum for the zero points; of no use in ``reference``."""
+    moved = np.float32(taken.zero_points[0] * n) * _of_mean(taken, given, n)
+    return Factor(float(np.float32(given.zero_points[0]) - moved), 0, 0)
+
+
+def _of_mean(taken: TensorInfo, given: TensorInfo, n: int) -> np.float32:
+    ratio = np.float32(taken.scales[0]) / np.float32(given.scales[0])
+    return ratio * (np.float32(1) / np.float32(n))
 
 
 @dataclass(frozen=True)

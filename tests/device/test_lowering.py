@@ -210,6 +210,25 @@ def test_an_operator_in_reference_rounding_equals_tflite_micro(name: str, tmp_pa
         assert np.array_equal(run(given), by_tflm(CASES[name], given))
 
 
+@pytest.mark.needs("gcc")
+def test_means_beside_a_half_round_as_litert_does(tmp_path: Path) -> None:
+    """Of many sums a few end so near to a half that the order of the zero points decides."""
+    tensors = [
+        Values((1, 4, 4, 8000), 0.0305, -117),
+        Values((2,), 0.0, 0, np.array([1, 2], np.int32)),
+        Values((1, 8000), 0.00635, -80),
+    ]
+    chance = np.random.default_rng(0)
+    for trial in range(6):
+        tensors[0].scale = float(chance.uniform(0.01, 0.06))
+        tensors[2].scale = tensors[0].scale * float(chance.uniform(0.12, 0.6))
+        content = model("MEAN", tensors, "ReducerOptions", keepDims=False)
+        run = in_c(content, tmp_path / str(trial))
+        for seed in range(40):
+            given = np.random.default_rng(seed).integers(-120, -70, (1, 4, 4, 8000)).astype(np.int8)
+            assert np.array_equal(run(given), by_litert(content, given))
+
+
 def test_sums_end_on_halves_in_the_cases_that_are_called_so() -> None:
     """Halves must occur, or the tests above would not see how they are rounded."""
     w = weights((7, 1, 1, 8)).reshape(7, 8).astype(int)

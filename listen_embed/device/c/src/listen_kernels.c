@@ -501,13 +501,13 @@ void listen_table_run(const int8_t *table, int32_t n, const int8_t *in, int8_t *
 
 /* ---- reductions and moves ---- */
 
-/* XNNPACK rounds a mean after it has added the zero point, all else before. */
+/* XNNPACK rounds a mean after it has added the zero points, all else before. */
 static inline int8_t mean_of(int32_t sum, const listen_mean *op)
 {
 #if LISTEN_REFERENCE
     return finished(sum, op->factor, op->range.zero);
 #else
-    return saturated(nearest((float)sum * op->factor + (float)op->range.zero));
+    return saturated(nearest((float)sum * op->factor + op->offset));
 #endif
 }
 

@@ -75,11 +75,12 @@ typedef struct {
     listen_range range;
 } listen_mul;
 
-/* The mean over the middle one of three axes. */
+/* The mean over the middle one of three axes. `bias` and `offset` take the zero points into account:
+ * the one before the rescaling, in reference rounding, the other after it. */
 typedef struct {
     int32_t outer, n, inner;
     int32_t bias;
-    listen_factor factor;
+    listen_factor factor, offset;
     listen_range range;
 } listen_mean;
 
