@@ -12,10 +12,10 @@ from listen_embed import heads, npz
 from listen_embed.device.steps import Array
 from listen_embed.device.text import array, define
 from listen_embed.errors import InputError
+from listen_embed.heads import _storage
 from listen_embed.spec import ModelSpec
 
 Floats = NDArray[np.float64]
-_MAX_BYTES = 1 << 26  # as heads themselves are read
 
 _HEADER = """\
 /* What the heads were taught. Written by listen-embed. */
@@ -58,7 +58,7 @@ def heads_source(path: Path, spec: ModelSpec, digest: str) -> dict[str, str]:
         A head of a kind that there is no C for, or of another width.
     """
     found = heads.load(path, _Model(spec, digest))
-    fields = npz.read(path, _MAX_BYTES)
+    fields = npz.read(path, _storage.MAX_BYTES)
     constants, arrays = _classifier(found.classifier, fields)
     more_constants, more_arrays = _anomaly(found.anomaly, fields)
     constants |= more_constants | {"HEAD_DIM": spec.emb_dim}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from listen_embed import Embedder, heads, registry, store
+from listen_embed import Embedder, heads, registry
 from listen_embed.device.export import export_c
 from listen_embed.errors import HeadError, InputError
 
@@ -108,7 +108,9 @@ def test_means_go_on_learning_on_the_device(tmp_path: Path) -> None:
 
 def test_heads_of_another_model_or_kind_are_refused(tmp_path: Path) -> None:
     x, labels = world()
-    heads.save(tmp_path / "other.npz", classifier=heads.Classifier(Embedder("sea/64")).learn(x, labels))
+    heads.save(
+        tmp_path / "other.npz", classifier=heads.Classifier(Embedder("sea/64")).learn(x, labels)
+    )
     with pytest.raises(HeadError, match="sea/64"):
         export_c(SPEC, tmp_path / "out", heads=tmp_path / "other.npz")
     narrow = heads.Classifier(embedder()).learn(x[:, :8], labels)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from listen_embed import Embedder, heads, registry, store
+from listen_embed import Embedder, heads, registry
 from listen_embed.device import check, web_export
 from listen_embed.device.model_source import Options
 from listen_embed.errors import ListenEmbedError
