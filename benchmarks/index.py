@@ -32,10 +32,10 @@ import soxr
 from tqdm import tqdm
 
 from listen_embed import Embedder
+from listen_embed.finder import find_sounds
 from listen_embed.index import Index
 from listen_embed.index.build import Builder
 from listen_embed.index.results import Rows
-from listen_embed.jobs import find_sounds
 
 MODEL = "sea/64/general"
 N_QUERIES, K = 100, 10

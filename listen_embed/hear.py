@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from listen_embed.clip import clip_vector
 from listen_embed.embedder import Embedded, Embedder
 
 # HEAR asks for 50 ms or less, the tolerance of its event tasks.
@@ -70,8 +69,8 @@ def get_timestamp_embeddings(
 
 def get_scene_embeddings(audio: torch.Tensor, model: HearModel) -> torch.Tensor:
     """Return one embedding for each sound, float32 (B, emb_dim); arguments as above."""
-    vectors = [clip_vector(model.embedder, clip, model.sample_rate) for clip in _arrays(audio)]
-    return _tensor(np.stack(vectors), audio)
+    clips = list(_arrays(audio))
+    return _tensor(model.embedder.embed_clip(clips, model.sample_rate), audio)
 
 
 def _centred(model: HearModel, clip: NDArray[np.float32]) -> Embedded:

@@ -99,7 +99,7 @@ def label_file(
     AudioFileError
         The file cannot be read as audio.
     """
-    classifier.check_model(embedder.spec.name, embedder.digest)
+    classifier.check_model(embedder)
     n_samples, sr = _length(path)
     seconds = n_samples / sr
     pieces = [_judged(classifier, *piece) for piece in embedder.iter_file(path) if len(piece[1])]
@@ -156,8 +156,8 @@ def _judged(
     classifier: Classifier, embedding: NDArray[np.float32], timestamps: NDArray[np.float64]
 ) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64]]:
     shares = classifier.predict_proba(embedding)
-    labels = classifier.predict(embedding)
-    known = {label: column for column, label in enumerate(classifier.labels)}
+    labels = [str(label) for label in classifier.predict(embedding)]
+    known = {str(label): column for column, label in enumerate(classifier.labels)}
     # What is called unknown is as likely as the best label is not.
     scores = [
         row[known[label]] if label in known else 1 - row.max()

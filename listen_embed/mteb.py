@@ -18,8 +18,7 @@ from mteb.models.abs_encoder import AbsEncoder
 from mteb.models.model_meta import ModelMeta
 from numpy.typing import NDArray
 
-from listen_embed.clip import Vector, clip_vector
-from listen_embed.embedder import DEFAULT_HOP, Embedder, PathLike
+from listen_embed.embedder import Embedder, Embedding, PathLike
 from listen_embed.errors import InputError
 from listen_embed.spec import ModelSpec
 
@@ -28,11 +27,11 @@ _LICENCES = {"none stated": "not specified"}
 
 
 class AudioEncoder(AbsEncoder):  # type: ignore[misc]
-    """One embedding for every sound of a task: the mean over its whole frames.
+    """One embedding for every sound of a task, as by `Embedder.embed_clip`.
 
     Parameters
     ----------
-    model_type, emb_dim, variant, hop_size, threads
+    model_type, emb_dim, variant, threads
         As for `listen_embed.Embedder`.
 
     Attributes
@@ -47,20 +46,17 @@ class AudioEncoder(AbsEncoder):  # type: ignore[misc]
         emb_dim: int | None = None,
         *,
         variant: str | None = None,
-        hop_size: float = DEFAULT_HOP,
         threads: int | None = None,
     ) -> None:
-        self.model = Embedder(
-            model_type, emb_dim, variant=variant, hop_size=hop_size, threads=threads
-        )
+        self.model = Embedder(model_type, emb_dim, variant=variant, threads=threads)
         self.mteb_model_meta = _meta(self.model.spec, revision=self.model.digest)
 
-    def get_audio_embeddings(self, inputs: Iterable[dict[str, Any]], **_: Any) -> Vector:
+    def get_audio_embeddings(self, inputs: Iterable[dict[str, Any]], **_: Any) -> Embedding:
         """Return float32 (n, emb_dim) of batches ``{"audio": [{"array", "sampling_rate"}]}``."""
         sounds = (sound for batch in inputs for sound in batch["audio"])
         return np.stack([self._vector(sound) for sound in sounds])
 
-    def encode(self, inputs: Any, **_: Any) -> Vector:
+    def encode(self, inputs: Any, **_: Any) -> Embedding:
         """Do the same; what else mteb tells (the task, its split, prompts) changes nothing.
 
         Raises
@@ -73,8 +69,9 @@ class AudioEncoder(AbsEncoder):  # type: ignore[misc]
             raise InputError(f"this model hears; the task has {sorted(features)} and no audio")
         return self.get_audio_embeddings(inputs)
 
-    def _vector(self, sound: dict[str, Any]) -> Vector:
-        return clip_vector(self.model, _samples_first(sound["array"]), int(sound["sampling_rate"]))
+    def _vector(self, sound: dict[str, Any]) -> Embedding:
+        audio = _samples_first(sound["array"])
+        return self.model.embed_clip(audio, int(sound["sampling_rate"]))
 
 
 def _samples_first(audio: Any) -> NDArray[Any]:

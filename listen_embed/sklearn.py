@@ -13,8 +13,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from listen_embed.batch import Options
-from listen_embed.clip import clip_vector, file_vector
-from listen_embed.embedder import DEFAULT_HOP, Embedder, PathLike
+from listen_embed.embedder import Embedder, PathLike
 
 # What `Embedder.embed` takes; anything else becomes the first of them.
 _DTYPES = (np.float32, np.float64, np.float16, np.int16, np.int32)
@@ -23,12 +22,12 @@ _DTYPES = (np.float32, np.float64, np.float16, np.int16, np.int32)
 class AudioEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """One embedding for every clip, as a scikit-learn transformer.
 
-    Nothing is learnt: `fit` only loads the model and checks the shape. The model itself is never
-    pickled; a copy in another process loads it again.
+    Nothing is learnt: `fit` only loads the model and checks the shape. Its parameters alone are
+    pickled; a copy in another process loads the model again.
 
     Parameters
     ----------
-    model_type, emb_dim, variant, hop_size, threads
+    model_type, emb_dim, variant, threads
         As for `listen_embed.Embedder`.
     sr : int
         Rate of waveforms in Hz; files tell their own.
@@ -54,14 +53,12 @@ class AudioEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         emb_dim: int | None = None,
         variant: str | None = None,
         sr: int = 16_000,
-        hop_size: float = DEFAULT_HOP,
         threads: int | None = None,
     ) -> None:
         self.model_type = model_type
         self.emb_dim = emb_dim
         self.variant = variant
         self.sr = sr
-        self.hop_size = hop_size
         self.threads = threads
 
     def fit(self, X: ArrayLike | Sequence[PathLike], y: Any = None) -> Self:
@@ -73,7 +70,7 @@ class AudioEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return self
 
     def transform(self, X: ArrayLike | Sequence[PathLike]) -> NDArray[np.float32]:
-        """Return one vector for every clip: the mean over its whole frames.
+        """Return one vector for every clip, as by `Embedder.embed_clip`.
 
         Parameters
         ----------
@@ -95,8 +92,8 @@ class AudioEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         clips = self._checked(X, reset=False)
         embedder = self._embedder()
         if isinstance(clips, list):
-            return np.stack([file_vector(embedder, path) for path in clips])
-        return np.stack([clip_vector(embedder, clip, self.sr) for clip in clips])
+            return np.stack([embedder.embed_clip_file(path) for path in clips])
+        return np.stack([embedder.embed_clip(clip, self.sr) for clip in clips])
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -116,7 +113,6 @@ class AudioEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 model_type=self.model_type,
                 emb_dim=self.emb_dim,
                 variant=self.variant,
-                hop_size=self.hop_size,
                 threads=self.threads,
             )
         )

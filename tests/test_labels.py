@@ -34,7 +34,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     embedder = Embedder(NAME, hop_size=0.5)
     low, _ = embedder.embed(tone(300, 5), SR)
     high, _ = embedder.embed(tone(3_000, 5), SR)
-    classifier = Classifier(model=embedder.spec.name, digest=embedder.digest)
+    classifier = Classifier(embedder)
     classifier.learn([*low[2:8], *high[2:8]], ["low"] * 6 + ["high, loud"] * 6)
     classifier.save("head.npz")
     return tmp_path
@@ -52,6 +52,14 @@ def test_stretches_are_where_the_sounds_are(here: Path, hop: float) -> None:
     assert all(0.5 <= stretch.score <= 1 for stretch in sound.stretches)
     without = label_file(embedder, Classifier.load("head.npz"), "site/a.wav", omit=["low"])
     assert {stretch.label for stretch in without.stretches} == {"high, loud"}
+
+
+def test_numbers_as_labels_are_told_as_text(here: Path) -> None:
+    embedder = Embedder(NAME, hop_size=0.5)
+    low, high = (embedder.embed(tone(hz, 5), SR)[0][2:8] for hz in (300, 3_000))
+    classifier = Classifier(embedder).learn([*low, *high], [1] * 6 + [2] * 6)
+    heard = label_file(embedder.at(center=False), classifier, "site/b.wav", omit=["1"])
+    assert {stretch.label for stretch in heard.stretches} == {"2"}
 
 
 def test_another_models_head_is_refused(here: Path) -> None:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from listen_embed import registry
-from listen_embed.clip import clip_vector
 from listen_embed.errors import InputError
 
 from .program import SR
@@ -59,8 +58,8 @@ def test_a_batch_gives_its_clips_vectors(rng: np.random.Generator) -> None:
     mono, stereo = rng.normal(0, 0.1, 24_000), rng.normal(0, 0.1, (2, 24_000))
     sounds = [{"array": mono, "sampling_rate": SR}, {"array": stereo, "sampling_rate": 24_000}]
     made = encoder.get_audio_embeddings([{"audio": sounds[:1]}, {"audio": sounds[1:]}])
-    np.testing.assert_array_equal(made[0], clip_vector(encoder.model, mono, SR))
-    np.testing.assert_array_equal(made[1], clip_vector(encoder.model, stereo.T, 24_000))
+    np.testing.assert_array_equal(made[0], encoder.model.embed_clip(mono, SR))
+    np.testing.assert_array_equal(made[1], encoder.model.embed_clip(stereo.T, 24_000))
 
 
 def test_a_task_without_sound_is_refused() -> None:

@@ -18,7 +18,7 @@ def settings_of(
     embedder: Embedder, model: str, dtype: Dtype = "float32", max_seconds: float = 0.0
 ) -> Settings:
     """Return the settings of a job that embeds as `embedder` does, frames from time 0 on."""
-    from listen_embed.files import package_version
+    from listen_embed.output import package_version
 
     return Settings(
         model=model,

@@ -9,7 +9,7 @@ from typing import IO, Any
 from listen_embed.bulk.manifest import Item
 from listen_embed.bulk.place import filesystem
 from listen_embed.errors import AudioFileError
-from listen_embed.jobs import AUDIO_SUFFIXES
+from listen_embed.finder import AUDIO_SUFFIXES
 
 # Suffix of an archive -> fsspec's name for what reads it.
 _ARCHIVES = {".zip": "zip", ".tar": "tar", ".tar.gz": "tar", ".tgz": "tar"}

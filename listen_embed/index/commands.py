@@ -83,8 +83,8 @@ def _add_sources(builder: Builder, args: argparse.Namespace, console: Console) -
 
 
 def _found(args: argparse.Namespace) -> Iterable[Path]:
+    from listen_embed.finder import find_sounds
     from listen_embed.index import results
-    from listen_embed.jobs import find_sounds
 
     for source in args.sources:
         path = Path(source)

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from listen_embed.index.index import Hit, Index
 
 _DESCRIPTION = (
-    "Find what sounds like a sound: the nearest embeddings of an index to the mean over the "
-    "query's frames. Prints path, start, end and score, the best first; the score is the cosine, "
-    "at most 1."
+    "Find what sounds like a sound: the nearest embeddings of an index to the query's as one "
+    "vector. Prints path, start, end and score, the best first; the score is the cosine, at most 1."
 )
 
 
@@ -66,10 +65,8 @@ def _run(args: argparse.Namespace) -> int:
 def _hits(
     index: Index, embedder: Embedder, query: tuple[object, int], args: argparse.Namespace
 ) -> list[Hit]:
-    from listen_embed.clip import clip_vector
-
     samples, sr = query
-    vector = clip_vector(embedder, samples, sr)  # type: ignore[arg-type]
+    vector = embedder.embed_clip(samples, sr)
     distinct = not args.overlapping
     return index.search(vector, args.k, distinct=distinct, approximate=args.approximate)
 

@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,6 @@ from listen_embed.monitor.confusion import Confusion
 from listen_embed.monitor.machine import UNKNOWN, Machine
 from listen_embed.monitor.sources import sound_files
 
-Kind = Literal["prototype", "logistic"]
 _N_FOLDS = 5
 # Frames of one stretch overlap: they are held out together.
 _STRETCH_S = 4.0
@@ -65,9 +63,7 @@ class Adapted:
     n_embeddings: int
 
 
-def adapt(
-    folder: Path, embedder: Embedder, *, kind: Kind = "prototype", reject: float = 0.0
-) -> Adapted:
+def adapt(folder: Path, embedder: Embedder, *, reject: float = 0.0) -> Adapted:
     """Learn a machine from a folder of labelled clips.
 
     Parameters
@@ -76,8 +72,6 @@ def adapt(
         Holds one folder per label with sound files in it.
     embedder : Embedder
         Not centred; its hop is the step between training frames.
-    kind : str
-        The classifier's kind: prototype or logistic.
     reject : float
         Share of known sound that may be called "unknown", 0 to 0.5.
 
@@ -88,16 +82,13 @@ def adapt(
     """
     clips = find_clips(folder)
     examples = embed_clips(clips, embedder)
-    model, digest = embedder.spec.name, embedder.digest
     every = np.ones(len(examples.labels), bool)
     machine = Machine(
-        _classifier(examples, every, Classifier(kind, reject=reject, model=model, digest=digest)),
+        _classifier(examples, every, Classifier(embedder, reject=reject)),
         # A machine has several states: nearness to any of them is normal.
-        Anomaly("knn", model=model, digest=digest).learn(
-            examples.embeddings, examples.stretches.tolist()
-        ),
+        Anomaly(embedder, kind="knn").learn(examples.embeddings, examples.stretches.tolist()),
     )
-    confusion = Confusion.of(examples.labels, cross_validate(examples, kind, reject))
+    confusion = Confusion.of(examples.labels, cross_validate(examples, reject))
     return Adapted(machine, confusion, len(clips), len(examples.labels))
 
 
@@ -154,14 +145,14 @@ def _duration(path: Path) -> float:
     return duration(path)
 
 
-def cross_validate(examples: Examples, kind: Kind, reject: float) -> list[str]:
+def cross_validate(examples: Examples, reject: float) -> list[str]:
     """Return the label that each row is given by a classifier that did not learn its stretch."""
     folds, names = examples.folds(), np.asarray(examples.labels)
     given = np.full(len(names), UNKNOWN, dtype=object)
     for fold in range(_N_FOLDS):
         held, learnt = folds == fold, folds != fold
         if held.any() and len(set(names[learnt])) >= 2:
-            classifier = _classifier(examples, learnt, Classifier(kind, reject=reject))
+            classifier = _classifier(examples, learnt, Classifier(reject=reject))
             given[held] = classifier.predict(examples.embeddings[held])
     return [str(label) for label in given]
 

@@ -48,7 +48,6 @@ def _add_adapt(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("machine.npz"), help="what is learnt")
     parser.add_argument("--model", default=MODEL, help=f"model's name (default {MODEL})")
     parser.add_argument("--hop", type=float, default=0.5, help="between training frames (0.5 s)")
-    parser.add_argument("--kind", choices=("prototype", "logistic"), default="prototype")
     parser.add_argument(
         "--reject",
         type=float,
@@ -123,7 +122,7 @@ def _adapt(args: argparse.Namespace) -> int:
 
     embedder = Embedder(args.model, hop_size=args.hop, center=False)
     begun = time.perf_counter()
-    adapted = adapt(args.clips, embedder, kind=args.kind, reject=args.reject)
+    adapted = adapt(args.clips, embedder, reject=args.reject)
     adapted.machine.save(args.out)
     seconds = time.perf_counter() - begun
     picture = args.out.with_suffix(".svg")

@@ -11,16 +11,20 @@ since the last checkpoint is heard once more) adds nothing, because its id is ma
 from __future__ import annotations
 
 import json
+import numbers
 import os
 import sqlite3
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from types import UnionType
+from typing import Any, TypeVar, get_type_hints
 
 from listen_embed.errors import ListenEmbedError
-from listen_embed.monitor.events import Entry, Event
+from listen_embed.monitor.events import Entry, Event, Value
+
+_Record = TypeVar("_Record")
 
 _VERSION = "1"
 _TABLES = """
@@ -104,7 +108,7 @@ class Journal:
 
     def __init__(self, path: str | os.PathLike[str], *, durable: bool = True) -> None:
         self.path = os.fspath(path)
-        with self._explained():
+        with self._legible():
             self._db = sqlite3.connect(self.path, timeout=30.0, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
@@ -130,6 +134,17 @@ class Journal:
         except sqlite3.Error as error:
             raise JournalError(
                 f"journal {self.path}: {error}; check the disk, or give another --journal"
+            ) from error
+
+    @contextmanager
+    def _legible(self) -> Iterator[None]:
+        """Explain what the disk says, and also what cannot have been written by a monitor."""
+        try:
+            with self._explained():
+                yield
+        except (TypeError, ValueError, ArithmeticError) as error:
+            raise JournalError(
+                f"journal {self.path}: damaged ({error}); move it away, or give another --journal"
             ) from error
 
     @contextmanager
@@ -191,26 +206,29 @@ class Journal:
     def after(self, number: int, limit: int) -> list[Entry]:
         """Return up to `limit` entries behind `number`, in order."""
         query = f"SELECT {_COLUMNS} FROM events WHERE number > ? ORDER BY number LIMIT ?"
-        with self._explained():
+        with self._legible():
             return [self._entry(row) for row in self._db.execute(query, (number, limit))]
 
     def _entry(self, row: Sequence[Any]) -> Entry:
         number, source, clock, sample, rate, wall, kind, data = row
-        event = Event(source, clock, sample, rate, wall, kind, json.loads(data))
-        return Entry(number, self.run, event)
+        event = _checked(Event(source, clock, sample, rate, wall, kind, json.loads(data)))
+        entry = _checked(Entry(number, self.run, event))
+        entry.json()  # raises where it could not be sent
+        return entry
 
     def since(self, wall: float, limit: int) -> tuple[list[Entry], list[TracePoint]]:
         """Return the newest entries (at most `limit`) and trace points since a moment, in order."""
         events = f"SELECT {_COLUMNS} FROM events WHERE wall >= ? ORDER BY number DESC LIMIT ?"
         points = "SELECT * FROM trace WHERE wall >= ? ORDER BY wall"
-        with self._explained():
+        with self._legible():
             entries = [self._entry(row) for row in self._db.execute(events, (wall, limit))]
             rows = self._db.execute(points, (wall,)).fetchall()
-        return entries[::-1], [TracePoint(w, b, s, bool(a), m, c) for w, b, s, a, m, c in rows]
+            kept = [_checked(TracePoint(w, b, s, bool(a), m, c)) for w, b, s, a, m, c in rows]
+        return entries[::-1], kept
 
     def register(self, sink: str) -> int:
         """Make a sink known and return its cursor; a new one starts behind what is there."""
-        with self._explained(), self._transaction():
+        with self._legible(), self._transaction():
             self._db.execute(
                 "INSERT OR IGNORE INTO cursors VALUES (?, ?)", (sink, self.last_number())
             )
@@ -218,9 +236,9 @@ class Journal:
 
     def cursor(self, sink: str) -> int:
         """Return the number of the last event that a sink has delivered."""
-        with self._explained():
+        with self._legible():
             row = self._db.execute("SELECT number FROM cursors WHERE sink = ?", (sink,)).fetchone()
-        return int(row[0]) if row else 0
+            return int(row[0]) if row else 0
 
     def advance(self, sink: str, number: int) -> None:
         """Note that a sink has delivered everything up to `number`."""
@@ -230,9 +248,9 @@ class Journal:
     def checkpoint(self, source: str) -> Checkpoint | None:
         """Return where listening to a source stands."""
         query = "SELECT body FROM checkpoints WHERE source = ?"
-        with self._explained():
+        with self._legible():
             row = self._db.execute(query, (source,)).fetchone()
-        return Checkpoint(**json.loads(row[0])) if row else None
+            return _checked(Checkpoint(**json.loads(row[0]))) if row else None
 
     def remembered(self, key: str) -> str | None:
         """Return a value kept by `remember`."""
@@ -263,6 +281,24 @@ class Journal:
         self._db.close()
 
 
+def _checked(record: _Record) -> _Record:
+    """Return a record from the file, or raise where a field is of another type than it states."""
+    for name, kind in _KINDS[type(record)]:
+        if not isinstance(getattr(record, name), kind):
+            raise TypeError(f"{name} is {getattr(record, name)!r:.80}")
+    return record
+
+
+def _kinds(record: type[Any]) -> list[tuple[str, Any]]:
+    """Return what a record's fields can be told by; what none of the few kinds fits is left out."""
+    kinds = {float: numbers.Real, Mapping[str, Value]: dict, dict[str, Any]: dict}
+    hints = {name: kinds.get(hint, hint) for name, hint in get_type_hints(record).items()}
+    return [(name, kind) for name, kind in hints.items() if isinstance(kind, type | UnionType)]
+
+
+_KINDS: dict[Any, list[tuple[str, Any]]] = {
+    record: _kinds(record) for record in (Event, Entry, Checkpoint, TracePoint)
+}
 _CHECKPOINT_FIELDS = tuple(Checkpoint.__dataclass_fields__)
 
 

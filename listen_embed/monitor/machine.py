@@ -50,7 +50,7 @@ class Machine:
         known = label in self.classifier.labels
         share = shares[self.classifier.labels.index(label)] if known else 1.0 - shares.max()
         rarity = max(1.0 - float(self.anomaly.probability(row)[0]), 10.0**-_MAX_SCORE)
-        return Judgement(label, float(share), -float(np.log10(rarity)))
+        return Judgement(str(label), float(share), -float(np.log10(rarity)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write both heads as one .npz."""

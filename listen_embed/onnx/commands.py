@@ -13,15 +13,9 @@ _DESCRIPTION = (
 )
 
 
-def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``export`` with this format alone."""
-    parser = subparsers.add_parser("export", description="Write models for other runtimes.")
-    add_onnx(parser.add_subparsers(title="formats", required=True, metavar="FORMAT"))
-
-
-def add_onnx(formats: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the format ``onnx`` to the formats of ``export``."""
-    parser = formats.add_parser("onnx", description=_DESCRIPTION, help="ONNX, for onnxruntime")
+def add_kinds(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add this room's kind to those of ``export``."""
+    parser = kinds.add_parser("onnx", description=_DESCRIPTION, help="ONNX, for onnxruntime")
     add = parser.add_argument
     add("model", metavar="MODEL", help="name or folder of a model")
     add("-o", "--out", type=Path, metavar="FILE", help="(default MODEL.onnx)")

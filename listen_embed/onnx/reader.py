@@ -6,16 +6,17 @@ The bytes are hostile until checked: indices, sizes and types, before anything i
 from __future__ import annotations
 
 import math
-import struct
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from listen_embed.errors import ConversionError
-from listen_embed.upstream.graph import schema
+from listen_embed.graph import OperatorInfo, TensorInfo, read_graph
 
+_NO_TENSOR = -1  # an optional input that is left out
 _TYPES: dict[str, Any] = {
     "FLOAT32": np.float32,
     "INT8": np.int8,
@@ -93,67 +94,41 @@ def read(model: bytes) -> Network:
     ConversionError
         It is no .tflite of ours: one graph, one input, one output, fixed shapes.
     """
-    if model[4:8] != b"TFL3":
-        raise ConversionError("not a .tflite: its file identifier is not TFL3")
-    table = schema()
-    try:
-        return _network(table.ModelT.InitFromPackedBuf(model, 0), table)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError, struct.error) as error:
-        if isinstance(error, ConversionError):
-            raise
-        raise ConversionError(f"a damaged .tflite: {error}") from error
-
-
-def _network(model: Any, table: Any) -> Network:
-    graph = model.subgraphs[0]
-    if len(model.subgraphs) != 1 or len(graph.inputs) != 1 or len(graph.outputs) != 1:
+    graph = read_graph(model)
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise ConversionError("a network of ours has one graph with one input and one output")
-    types, codes = _names(table.TensorType), _names(table.BuiltinOperator)
-    kinds = [codes[max(c.builtinCode, c.deprecatedBuiltinCode)] for c in model.operatorCodes]
-    tensors = tuple(_tensor(tensor, model.buffers, types) for tensor in graph.tensors)
-    operators = tuple(_operator(entry, kinds, len(tensors)) for entry in graph.operators)
-    ends = [_index(i, len(tensors)) for i in (graph.inputs[0], graph.outputs[0])]
-    return Network(tensors, operators, ends[0], ends[1])
+    if _NO_TENSOR in (*graph.inputs, *graph.outputs):
+        raise ConversionError("a damaged .tflite: its input or output is no tensor")
+    try:
+        tensors = tuple(map(_tensor, graph.tensors))
+    except (IndexError, ValueError) as error:
+        raise ConversionError(f"a damaged .tflite: {error}") from error
+    operators = tuple(map(_operator, graph.operators))
+    return Network(tensors, operators, graph.inputs[0], graph.outputs[0])
 
 
-def _tensor(tensor: Any, buffers: Any, types: dict[int, str]) -> Tensor:
-    name = (tensor.name or b"").decode(errors="replace")
-    if types[tensor.type] not in _TYPES:
-        raise ConversionError(f"tensor {name} has the type {types[tensor.type]}, not known here")
-    dtype = np.dtype(_TYPES[types[tensor.type]])
-    shape = tuple(int(n) for n in ([] if tensor.shape is None else tensor.shape))
-    if any(size < 0 for size in shape):
-        raise ConversionError(f"tensor {name} has a shape of unknown size: {shape}")
-    content = buffers[tensor.buffer].data
+def _tensor(tensor: TensorInfo) -> Tensor:
+    if tensor.type not in _TYPES:
+        raise ConversionError(f"tensor {tensor.name} has the type {tensor.type}, not known here")
+    dtype = np.dtype(_TYPES[tensor.type])
     values = None
-    if content is not None and len(content):
-        values = np.frombuffer(bytes(content), dtype.newbyteorder("<"), math.prod(shape))
-        values = values.reshape(shape)
-    return Tensor(name, shape, dtype, values, _quantisation(tensor.quantization))
+    if tensor.is_constant:
+        count = math.prod(tensor.shape)
+        values = np.frombuffer(tensor.content, dtype.newbyteorder("<"), count)
+        values = values.reshape(tensor.shape)
+    return Tensor(tensor.name, tensor.shape, dtype, values, _quantisation(tensor))
 
 
-def _quantisation(table: Any) -> Quantisation | None:
-    if table is None or table.scale is None or not len(table.scale):
+def _quantisation(tensor: TensorInfo) -> Quantisation | None:
+    if not tensor.scales:
         return None
-    scales = np.asarray(table.scale, np.float32)
-    given = np.zeros(1, np.int64) if table.zeroPoint is None else np.asarray(table.zeroPoint)
-    zeros = np.broadcast_to(given.astype(np.int64), scales.shape)
+    scales = np.asarray(tensor.scales, np.float32)
+    zeros = np.broadcast_to(np.asarray(tensor.zero_points or (0,), np.int64), scales.shape)
     if not np.isfinite(scales).all() or (scales <= 0).any():
         raise ConversionError("a scale of the quantisation is not a positive number")
-    return Quantisation(scales, zeros, int(table.quantizedDimension))
+    return Quantisation(scales, zeros, tensor.axis)
 
 
-def _operator(entry: Any, kinds: list[str], n_tensors: int) -> Operator:
-    inputs = tuple(None if i == -1 else _index(i, n_tensors) for i in entry.inputs)
-    outputs = tuple(_index(i, n_tensors) for i in entry.outputs)
-    return Operator(kinds[entry.opcodeIndex], inputs, outputs, entry.builtinOptions)
-
-
-def _index(index: Any, n_tensors: int) -> int:
-    if not 0 <= index < n_tensors:
-        raise ConversionError(f"a damaged .tflite: it has no tensor {index}")
-    return int(index)
-
-
-def _names(enumeration: Any) -> dict[int, str]:
-    return {value: name for name, value in vars(enumeration).items() if isinstance(value, int)}
+def _operator(entry: OperatorInfo) -> Operator:
+    inputs = tuple(None if i == _NO_TENSOR else i for i in entry.inputs)
+    return Operator(entry.name, inputs, entry.outputs, SimpleNamespace(**entry.options))

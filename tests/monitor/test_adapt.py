@@ -82,7 +82,7 @@ def test_a_label_with_one_stretch_is_honestly_never_right() -> None:
     rows = np.concatenate([rng.normal(c, 0.1, (20, 3)) for c in (0, 5, 10)]).astype(np.float32)
     labels = ["a"] * 20 + ["b"] * 20 + ["once"] * 20
     stretches = np.concatenate([np.arange(20), 20 + np.arange(20), np.full(20, 40)])
-    given = cross_validate(Examples(rows, labels, stretches), "prototype", 0.0)
+    given = cross_validate(Examples(rows, labels, stretches), 0.0)
     assert given[:40] == labels[:40]
     assert "once" not in given[40:]
 

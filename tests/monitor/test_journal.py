@@ -103,6 +103,36 @@ def test_something_else_is_refused(tmp_path: Path) -> None:
         Journal(tmp_path / "no" / "folder")
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE checkpoints SET body = '{'",
+        "UPDATE checkpoints SET body = '[]'",
+        "UPDATE checkpoints SET body = '{}'",
+        "UPDATE checkpoints SET body = json_set(body, '$.rate', 'fast')",
+        "UPDATE events SET data = '[1]'",
+        "UPDATE events SET rate = 0",
+        "UPDATE events SET sample = 'first'",
+        "UPDATE events SET wall = 1e300",
+        "UPDATE events SET kind = x'00'",
+        "UPDATE trace SET spectrum = 5",
+        "UPDATE cursors SET number = 'all'",
+    ],
+)
+def test_a_damaged_row_is_one_clear_error(tmp_path: Path, damage: str) -> None:
+    journal = Journal(tmp_path / "j")
+    journal.append(
+        [event(1)],
+        source="s",
+        checkpoint=Checkpoint("c", 16_000, 0.0),
+        trace=[TracePoint(1.0, "on", 0.5, False, 2.0, b"")],
+    )
+    journal.advance("sink", 1)
+    journal._db.execute(damage)
+    with pytest.raises(JournalError, match=r"damaged \(.*move it away, or give another"):
+        journal.after(0, 9), journal.since(0.0, 9), journal.checkpoint("s"), journal.cursor("sink")
+
+
 def test_a_later_version_is_refused(tmp_path: Path) -> None:
     Journal(tmp_path / "j").remember("version", "99")
     with pytest.raises(JournalError, match="version 99"):
