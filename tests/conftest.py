@@ -14,7 +14,7 @@ import pytest
 from .web import Web, serving
 
 REQUIRE_ALL = "LISTEN_EMBED_REQUIRE_ALL"
-# mteb brings 280 MB of packages that nothing else here needs; its tests are there for who installs its extra.
+# mteb brings 280 MB of packages; its tests are there for who installs its extra.
 collect_ignore = [] if importlib.util.find_spec("mteb") else ["test_mteb.py"]
 
 # Published file -> where the folder of reference data keeps it.
