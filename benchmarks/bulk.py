@@ -269,12 +269,13 @@ def kills(engines: list[str], n_kills: int) -> str:
     with tempfile.TemporaryDirectory(prefix="bulk-") as folder, s3() as bucket:
         sounds = Path(folder, "sounds")
         world.write_sounds(sounds, 296)
-        undisturbed = world.planned(str(sounds), f"{folder}/undisturbed")
+        slow = {"model": world.SLOW_MODEL, "hop_size": 0.05}
+        undisturbed = world.planned(str(sounds), f"{folder}/undisturbed", **slow)
         run(undisturbed, left_to_do(undisturbed))
         expected = world.rows(undisturbed)
         for name in engines:
             for storage, out in (("disk", f"{folder}/{name}"), ("S3", f"{bucket}/{name}")):
-                job = world.planned(str(sounds), out)
+                job = world.planned(str(sounds), out, **slow)
                 counts = killing.disturbed(job, name, n_kills, seed=len(lines))
                 found = world.rows(job)
                 same = world.row_hash(job) == world.row_hash(replace(undisturbed))

@@ -22,7 +22,7 @@ from listen_embed.bulk.place import place
 
 _WORKER_MARKS = (b"multiprocessing.spawn", b"ray::_do")
 # Its imports take about as long.
-_BEGUN_SECONDS = 1.0
+_BEGUN_SECONDS = 0.3
 _DRIVER_SHARE = 0.3
 
 

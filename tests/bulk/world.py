@@ -41,13 +41,13 @@ def write_sounds(folder: Path, n: int, seconds: float = 1.0) -> None:
     (folder / "b" / "notes.txt").write_text("not looked at")
 
 
-def settings(**options: object) -> Settings:
-    embedder = Embedder(MODEL, hop_size=0.5, center=False)
-    return settings_of(embedder, MODEL, **options)  # type: ignore[arg-type]
+def settings(model: str = MODEL, hop_size: float = 0.5, **options: object) -> Settings:
+    embedder = Embedder(model, hop_size=hop_size, center=False)
+    return settings_of(embedder, model, **options)  # type: ignore[arg-type]
 
 
 def planned(sounds: str, out: str, **options: object) -> Job:
-    job, _, _ = freeze(out, settings(**options), listing.find([sounds]))
+    job, _, _ = freeze(out, settings(**options), listing.find([sounds]))  # type: ignore[arg-type]
     return job
 
 

@@ -15,7 +15,7 @@ from listen_embed.bulk.shard import Report
 from listen_embed.errors import InputError, MissingExtraError
 
 from ..kills import disturbed
-from ..world import hidden, planned, row_hash
+from ..world import SLOW_MODEL, hidden, planned, row_hash
 
 # Other projects' own warnings, and sockets that they leave to the garbage collector.
 pytestmark = pytest.mark.filterwarnings(
@@ -24,13 +24,26 @@ pytestmark = pytest.mark.filterwarnings(
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def undisturbed(sounds: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+# So many frames of a network that a job lasts long enough to be killed in its midst.
+SLOW = {"model": SLOW_MODEL, "hop_size": 0.05}
+
+
+def hash_undisturbed(sounds: Path, out: Path, **options: object) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(manifest, "MAX_SHARD_FILES", 5)
-        job = planned(str(sounds), str(tmp_path_factory.mktemp("out")))
+        job = planned(str(sounds), str(out), **options)
     assert not run(job, left_to_do(job))
     return row_hash(job)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(sounds: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return hash_undisturbed(sounds, tmp_path_factory.mktemp("out"))
+
+
+@pytest.fixture(scope="module")
+def slowly(sounds: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return hash_undisturbed(sounds, tmp_path_factory.mktemp("slow"), **SLOW)
 
 
 class Deadly:
@@ -103,14 +116,14 @@ def test_killed_at_random(
     n_kills: int,
     sounds: Path,
     tmp_path: Path,
-    undisturbed: str,
+    slowly: str,
     request: pytest.FixtureRequest,
 ) -> None:
     """Nothing lost, nothing doubled, nothing left lying about; benchmarks/bulk.py kills more."""
     folder = str(tmp_path) if storage == "disk" else request.getfixturevalue("s3")
-    job: Job = planned(str(sounds), f"{folder}/{name}")
+    job: Job = planned(str(sounds), f"{folder}/{name}", **SLOW)
     kills = disturbed(job, name, n_kills, seed=n_kills)
     assert kills["driver"] + kills["worker"] == n_kills
-    assert row_hash(job) == undisturbed
+    assert row_hash(job) == slowly
     assert not list(inspection.problems(job))
     assert not hidden(tmp_path)
