@@ -28,12 +28,14 @@ import soundfile
 from listen_embed.embedder import Embedder
 from listen_embed.monitor.adapt import Adapted, adapt, find_clips
 from listen_embed.monitor.block import Block
+from listen_embed.monitor.config import MonitorConfig
 from listen_embed.monitor.confusion import Confusion
-from listen_embed.monitor.decide import Settings
+from listen_embed.monitor.debounce import DebounceRules
 from listen_embed.monitor.journal import Journal
 from listen_embed.monitor.pipeline import Hop, Pipeline
-from listen_embed.monitor.run import Options, make_ear, make_settings
-from listen_embed.monitor.sources import Item, Notice, Pulled
+from listen_embed.monitor.run import make_ear, make_rules
+from listen_embed.monitor.sources import Item, Notice
+from listen_embed.monitor.sources.backlog import Pulled
 
 DOCS = Path(__file__).parents[1] / "docs"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
@@ -79,13 +81,13 @@ def listen(
     samples: np.ndarray,
     rate: int,
     hop_s: float,
-    settings: Settings | None,
+    rules: DebounceRules | None,
     folder: Path,
 ) -> tuple[list[Hop], list[float]]:
     """Run the pipeline over samples; return its hops and how long each took, in milliseconds."""
     hops: list[Hop] = []
     ear = make_ear(adapted.machine, hop_s)
-    chosen = settings or make_settings(ear, Options("", "", hop_s=hop_s))
+    chosen = rules or make_rules(ear, MonitorConfig("", "", hop_s=hop_s))
     journal = Journal(folder / f"{time.monotonic_ns()}.sqlite")
     pipeline = Pipeline(
         ear, adapted.machine, chosen, journal, stream(samples, rate), on_hop=hops.append
@@ -109,7 +111,7 @@ def measure_states(hops: list[Hop], labels: list[str], frame_s: float) -> Confus
             and len(set(labels[settled : second + 1])) == 1
         ):
             truth.append(labels[second])
-            given.append(hop.state or "none")
+            given.append(hop.point.state or "none")
     return Confusion.of(truth, given)
 
 
@@ -154,7 +156,7 @@ def measure(model: str, data: Path, minutes: float, folder: Path) -> Result:
     adapted.machine.save(folder / "machine.npz")
     adapt_s = time.perf_counter() - begun
     samples, rate, labels = read(find_clips(data / "audio/test"))
-    one_by_one, _ = listen(adapted, samples, rate, 1.0, Settings(1, 3.0), folder)
+    one_by_one, _ = listen(adapted, samples, rate, 1.0, DebounceRules(1, 3.0), folder)
     clips = Confusion.of(labels, [hop.judgement.label for hop in one_by_one])
     hops, _ = listen(adapted, samples, rate, 0.1, None, folder)
     long, latencies = listen(
@@ -167,7 +169,7 @@ def measure(model: str, data: Path, minutes: float, folder: Path) -> Result:
         adapted,
         clips,
         measure_states(hops, labels, 1.0),
-        float(np.mean([hop.anomaly for hop in hops])),
+        float(np.mean([hop.point.anomaly for hop in hops])),
         np.array(latencies),
         measure_memory(folder / "machine.npz", samples, rate, folder),
     )

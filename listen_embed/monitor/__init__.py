@@ -11,7 +11,7 @@ Out
 Left to others
     Embeddings (`listen_embed.embedder`), learning and scoring (`listen_embed.heads`).
 
-Read in this order: block, sources, decide, pipeline, events, journal, sinks, page, run.
+Read in this order: block, sources, debounce, pipeline, events, journal, sinks, page, run.
 """
 
 from listen_embed.errors import require_extra

@@ -5,7 +5,6 @@ In: a source and a label. Out: ``<folder>/<label>/<time>.wav``, mono, 16 bit, at
 
 from __future__ import annotations
 
-import os
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from listen_embed.errors import InputError
 from listen_embed.monitor.block import Block
 from listen_embed.monitor.machine import UNKNOWN
 from listen_embed.monitor.sources import Notice, Source
+from listen_embed.output import replacing
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +92,7 @@ def _record(
 def _write(samples: NDArray[np.float32], rate: int, folder: Path) -> Path:
     import soundfile
 
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}.wav"
-    temporary = path.with_name(f".{path.name}.tmp")
-    soundfile.write(temporary, samples, rate, subtype="PCM_16", format="WAV")
-    os.replace(temporary, path)
+    with replacing(path) as file:
+        soundfile.write(file, samples, rate, subtype="PCM_16", format="WAV")
     return path

@@ -120,6 +120,7 @@ def _collect(args: argparse.Namespace) -> int:
 def _adapt(args: argparse.Namespace) -> int:
     from listen_embed.embedder import Embedder
     from listen_embed.monitor.adapt import adapt
+    from listen_embed.output import replacing
 
     embedder = Embedder(args.model, hop_size=args.hop, center=False)
     begun = time.perf_counter()
@@ -127,7 +128,8 @@ def _adapt(args: argparse.Namespace) -> int:
     adapted.machine.save(args.out)
     seconds = time.perf_counter() - begun
     picture = args.out.with_suffix(".svg")
-    _write_text(picture, adapted.confusion.svg("cross-validated"))
+    with replacing(picture) as file:
+        file.write(adapted.confusion.svg("cross-validated").encode())
     _say(adapted.confusion.text())
     _say(
         f"{adapted.n_clips} clips, {adapted.n_embeddings} embeddings of {embedder.spec.name}, "
@@ -137,9 +139,10 @@ def _adapt(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from listen_embed.monitor.run import Options, run
+    from listen_embed.monitor.config import MonitorConfig
+    from listen_embed.monitor.run import run
 
-    options = Options(
+    config = MonitorConfig(
         head=args.head,
         source=args.source,
         journal=args.journal,
@@ -160,7 +163,7 @@ def _run(args: argparse.Namespace) -> int:
         threads=args.threads,
     )
     with _Stop() as stop:
-        left = run(options, stop)
+        left = run(config, stop)
     for name in left:
         _warn(f"{name}: events are left in {args.journal}; they go out at the next start")
     return 0
@@ -185,12 +188,6 @@ class _Stop:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def _say(text: str) -> None:

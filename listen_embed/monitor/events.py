@@ -12,8 +12,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
+from listen_embed.errors import ListenEmbedError
+
 Kind = Literal["state", "anomaly", "heartbeat", "overload", "source"]
 Value = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """Something to be noted at a sample; `checkpoint`: together with the place it was found at."""
+
+    kind: Kind
+    sample: int
+    data: Mapping[str, Value]
+    checkpoint: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +88,10 @@ class Entry:
     def json(self) -> str:
         """Return `message` as one line of JSON."""
         return json.dumps(self.message(), ensure_ascii=False, allow_nan=False)
+
+
+class SinkError(ListenEmbedError):
+    """A sink did not take an event; it is tried again."""
 
 
 def iso(wall: float) -> str:

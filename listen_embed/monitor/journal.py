@@ -61,8 +61,8 @@ class Checkpoint:
         Hops given up under overload so far.
     done : bool
         The source has ended.
-    decision : dict
-        `Decision.to_dict`.
+    memory : dict
+        `Debouncer.memory`.
     """
 
     clock: str
@@ -71,7 +71,7 @@ class Checkpoint:
     next_hop: int = 0
     dropped: int = 0
     done: bool = False
-    decision: dict[str, Any] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class TracePoint:
     """One second of the page's timelines; `spectrum` holds one byte per band."""
 
     wall: float
-    label: str | None
+    state: str | None
     score: float
     anomaly: bool
     latency_ms: float
@@ -158,7 +158,7 @@ class Journal:
                 self._db.execute("REPLACE INTO checkpoints VALUES (?, ?)", (source, body))
             self._db.executemany(
                 "INSERT INTO trace VALUES (?, ?, ?, ?, ?, ?)",
-                [(p.wall, p.label, p.score, p.anomaly, p.latency_ms, p.spectrum) for p in trace],
+                [(p.wall, p.state, p.score, p.anomaly, p.latency_ms, p.spectrum) for p in trace],
             )
         return entries
 

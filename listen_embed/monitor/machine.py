@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from listen_embed import heads
 from listen_embed.errors import HeadError
 from listen_embed.heads import Anomaly, Classifier
-from listen_embed.monitor.decide import Judgement
+from listen_embed.monitor.debounce import Judgement
 
 UNKNOWN = "unknown"
 # Beyond this the tail fitted to normal sound says nothing any more.
@@ -45,12 +45,18 @@ class Machine:
         is one in a thousand. It ends at 12.
         """
         row = embedding[None]
-        label = self.classifier.predict(row)[0]
-        shares = self.classifier.predict_proba(row)[0]
-        known = label in self.classifier.labels
-        share = shares[self.classifier.labels.index(label)] if known else 1.0 - shares.max()
+        label, share = self._name(row)
         rarity = max(1.0 - float(self.anomaly.probability(row)[0]), 10.0**-_MAX_SCORE)
-        return Judgement(label, float(share), -float(np.log10(rarity)))
+        return Judgement(label, share, -float(np.log10(rarity)))
+
+    def _name(self, row: NDArray[np.float32]) -> tuple[str, float]:
+        """Return the label and its probability; distances are measured once, not per question."""
+        shares = self.classifier.predict_proba(row)[0]
+        best = int(shares.argmax())
+        limit = self.classifier.threshold
+        if np.isfinite(limit) and self.classifier.novelty(row)[0] > limit:
+            return UNKNOWN, float(1.0 - shares[best])
+        return self.classifier.labels[best], float(shares[best])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write both heads as one .npz."""

@@ -17,9 +17,10 @@ import soundfile
 from numpy.typing import NDArray
 
 from listen_embed.errors import HeadError, InputError
+from listen_embed.monitor.config import MonitorConfig
 from listen_embed.monitor.journal import Journal
 from listen_embed.monitor.pipeline import Ear
-from listen_embed.monitor.run import Options, make_settings, run
+from listen_embed.monitor.run import make_rules, run
 
 from .world import (
     ROOT,
@@ -302,8 +303,8 @@ def _without_ids(events: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
     return [event[1:] for event in events]
 
 
-def _options(head: Path, source: object, tmp_path: Path, **more: object) -> Options:
-    return Options(str(head), str(source), str(tmp_path / "j.sqlite"), **more)
+def _options(head: Path, source: object, tmp_path: Path, **more: object) -> MonitorConfig:
+    return MonitorConfig(str(head), str(source), str(tmp_path / "j.sqlite"), **more)
 
 
 def test_a_second_monitor_on_the_same_journal_is_refused(
@@ -394,10 +395,10 @@ def test_a_machine_of_another_model_is_refused(
 def test_frames_across_a_change_cannot_win_a_vote() -> None:
     for frame_s, hop_s in ((1.0, 0.1), (0.96, 0.1), (0.5, 0.1), (1.0, 0.25)):
         ear = Ear(lambda rate: None, RATE, frame_s, hop_s)
-        settings = make_settings(ear, Options("", "", hop_s=hop_s, debounce_s=frame_s))
-        assert settings.votes > frame_s / hop_s - 1
-    clips = Options("", "", hop_s=1.0, debounce_s=1.0)
-    assert make_settings(Ear(lambda rate: None, RATE, 1.0, 1.0), clips).window == 1
+        rules = make_rules(ear, MonitorConfig("", "", hop_s=hop_s, debounce_s=frame_s))
+        assert rules.votes > frame_s / hop_s - 1
+    clips = MonitorConfig("", "", hop_s=1.0, debounce_s=1.0)
+    assert make_rules(Ear(lambda rate: None, RATE, 1.0, 1.0), clips).window == 1
 
 
 @pytest.mark.parametrize("wrong", [{"hop_s": 0.0}, {"debounce_s": -1.0}, {"heartbeat_s": 1e9}])

@@ -25,7 +25,8 @@ from paho.mqtt.properties import Properties
 
 from listen_embed.framing import Framer, hop_in_samples
 from listen_embed.monitor.block import Block
-from listen_embed.monitor.decide import Judgement, Settings
+from listen_embed.monitor.debounce import DebounceRules, Judgement
+from listen_embed.monitor.events import Entry, Event
 from listen_embed.monitor.journal import Journal
 from listen_embed.monitor.pipeline import Ear, Pipeline, Rhythm
 from listen_embed.monitor.sources import Place, open_source
@@ -100,7 +101,7 @@ def tone_ear(hop_s: float = 0.1) -> Ear:
     return Ear(lambda rate: ToneStream(rate, hop_in_samples(hop_s, rate)), RATE, 0.5, hop_s)
 
 
-SETTINGS = Settings(window=5, threshold=0.4)
+RULES = DebounceRules(window=5, threshold=0.4)
 
 
 class Blocks:
@@ -136,10 +137,10 @@ def listen(source: object, journal: Path, **options: object) -> Pipeline:
     opened = open_source(str(source)) if isinstance(source, str | Path) else source
     stop = options.pop("stop", threading.Event())
     ear = options.pop("ear", tone_ear())
-    settings = options.pop("settings", SETTINGS)
+    rules = options.pop("rules", RULES)
     options.setdefault("rhythm", Rhythm(heartbeat_s=2.0, checkpoint_s=1.0))
     book = Journal(journal)
-    pipeline = Pipeline(ear, ToneMachine(), settings, book, opened, **options)
+    pipeline = Pipeline(ear, ToneMachine(), rules, book, opened, **options)
     pipeline.run(stop)
     book.close()
     return pipeline
@@ -155,6 +156,11 @@ def told(journal: Path) -> list[tuple[object, ...]]:
         (e.event.id, e.event.kind, e.event.sample, tuple(sorted(e.event.data.items())))
         for e in entries
     ]
+
+
+def entry(number: int, kind: str = "state", **data: object) -> Entry:
+    data = data or {"state": f"Mode{number}"}
+    return Entry(number, "run", Event("s", "c", number, 10, 1e9, kind, data))
 
 
 def kinds(journal: Path) -> list[str]:

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from listen_embed.errors import InputError
-from listen_embed.monitor.events import Entry, Event
+from listen_embed.monitor.events import Entry, Event, SinkError
 from listen_embed.monitor.journal import Journal
-from listen_embed.monitor.sinks import JsonLines, Sender, SinkError, Webhook, finish_all
+from listen_embed.monitor.sinks.json_lines import JsonLines
+from listen_embed.monitor.sinks.sender import Sender, finish_all
+from listen_embed.monitor.sinks.webhook import Webhook
 
-from .world import eventually
+from ..world import eventually
 
 
 def event(sample: int) -> Event:

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from listen_embed.monitor.block import Block
-from listen_embed.monitor.decide import Judgement
+from listen_embed.monitor.debounce import Judgement
 from listen_embed.monitor.journal import Journal
 from listen_embed.monitor.pipeline import Ear, Grid, Hop, Rhythm
 from listen_embed.monitor.sources import Notice
 
-from .world import (
+from ..world import (
     RATE,
-    SETTINGS,
+    RULES,
     Blocks,
     ToneMachine,
     cut,
@@ -187,7 +187,7 @@ def _listen_as(machine: ToneMachine, wav: Path, journal: Path) -> None:
     book = Journal(journal)
     try:
         Pipeline(
-            tone_ear(), machine, SETTINGS, book, open_source(str(wav)), rhythm=Rhythm(2.0, 1.0)
+            tone_ear(), machine, RULES, book, open_source(str(wav)), rhythm=Rhythm(2.0, 1.0)
         ).run(threading.Event())
     finally:
         book.close()

@@ -11,7 +11,7 @@ _LOWEST_HZ = 60.0
 _FLOOR_DB = -100.0
 
 
-class Spectrum:
+class SpectrogramColumn:
     """Mean power in bands that are evenly spaced in log frequency, as bytes.
 
     Parameters
@@ -21,6 +21,7 @@ class Spectrum:
     """
 
     def __init__(self, rate: int) -> None:
+        self.rate = rate
         edges_hz = np.geomspace(_LOWEST_HZ, rate / 2, N_BANDS + 1)
         bins = np.round(edges_hz * _N_FFT / rate).astype(int)
         self._starts = np.minimum(bins[:-1], _N_FFT // 2)

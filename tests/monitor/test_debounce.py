@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from listen_embed.monitor.decide import Decision, Settings
+from listen_embed.monitor.debounce import Debouncer, DebounceRules
 
-FIVE = Settings(window=5, threshold=1.0)  # four of five must agree
+FIVE = DebounceRules(window=5, threshold=1.0)  # four of five must agree
 
 
-def states(labels: str, settings: Settings = FIVE) -> list[tuple[int, str, int]]:
-    decision, found = Decision(), []
+def states(labels: str, rules: DebounceRules = FIVE) -> list[tuple[int, str, int]]:
+    decided, found = Debouncer(rules), []
     for hop, label in enumerate(labels):
-        since = decision.see(settings, hop, label)
+        since = decided.take_label(hop, label)
         if since is not None:
-            found.append((hop, str(decision.state), since))
+            found.append((hop, str(decided.state), since))
     return found
 
 
@@ -38,18 +38,18 @@ def test_a_change_counts_from_its_first_frame_in_the_window() -> None:
 
 @pytest.mark.parametrize("window", [2, 3, 4, 5, 7, 10, 11, 50])
 def test_two_labels_by_turns_never_flap(window: int) -> None:
-    assert states("ab" * 100, Settings(window, 1.0)) == []
+    assert states("ab" * 100, DebounceRules(window, 1.0)) == []
 
 
 def test_a_window_of_one_follows_every_frame() -> None:
-    assert states("aba", Settings(1, 1.0)) == [(0, "a", 0), (1, "b", 1), (2, "a", 2)]
+    assert states("aba", DebounceRules(1, 1.0)) == [(0, "a", 0), (1, "b", 1), (2, "a", 2)]
 
 
-def alarms(scores: list[float], settings: Settings = FIVE) -> list[tuple[int, bool]]:
-    decision, found = Decision(), []
+def alarms(scores: list[float], rules: DebounceRules = FIVE) -> list[tuple[int, bool]]:
+    decided, found = Debouncer(rules), []
     for hop, score in enumerate(scores):
-        if decision.hear(settings, hop, score) is not None:
-            found.append((hop, decision.anomaly))
+        if decided.take_score(hop, score) is not None:
+            found.append((hop, decided.anomaly))
     return found
 
 
@@ -64,18 +64,18 @@ def test_scores_between_the_thresholds_keep_what_is() -> None:
 
 @given(st.lists(st.sampled_from("abc"), max_size=60), st.integers(1, 9), st.integers(0, 59))
 def test_memory_survives_json_at_any_moment(labels: list[str], window: int, cut: int) -> None:
-    settings = Settings(window, 0.5)
+    rules = DebounceRules(window, 0.5)
     rng = np.random.default_rng(window)
     scores = rng.random(len(labels))
-    whole, torn = Decision(), Decision()
+    whole, torn = Debouncer(rules), Debouncer(rules)
     for hop, (label, score) in enumerate(zip(labels, scores, strict=True)):
         if hop == cut:
-            torn = Decision.from_dict(json.loads(json.dumps(torn.to_dict())))
-        assert whole.see(settings, hop, label) == torn.see(settings, hop, label)
-        assert whole.hear(settings, hop, score) == torn.hear(settings, hop, score)
-    assert whole == torn
+            torn = Debouncer(rules, json.loads(json.dumps(torn.memory())))
+        assert whole.take_label(hop, label) == torn.take_label(hop, label)
+        assert whole.take_score(hop, score) == torn.take_score(hop, score)
+    assert whole.memory() == torn.memory()
 
 
 @pytest.mark.parametrize(("window", "votes"), [(1, 1), (2, 2), (3, 3), (5, 4), (10, 6), (20, 12)])
 def test_votes_are_three_fifths_and_more_than_half(window: int, votes: int) -> None:
-    assert Settings(window, 1.0).votes == votes
+    assert DebounceRules(window, 1.0).votes == votes

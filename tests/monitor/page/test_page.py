@@ -13,33 +13,21 @@ import httpx
 import pytest
 
 from listen_embed.errors import InputError
-from listen_embed.monitor.decide import Judgement
+from listen_embed.monitor.debounce import Judgement
 from listen_embed.monitor.events import Entry, Event
 from listen_embed.monitor.journal import Journal, TracePoint
 from listen_embed.monitor.page import Hub, Page
 from listen_embed.monitor.pipeline import Hop
 
-from .world import Blocks, cut, eventually, free_port, listen, needs, sound
+from ..world import Blocks, cut, eventually, free_port, listen, needs, sound
 
 TOKEN = "0123456789abcdef"
 ABOUT = {"name": "lathe 1", "source": "file:x", "threshold": 3.0}
 
 
 def hop(index: int, state: str = "Mode1") -> Hop:
-    return Hop(
-        "c",
-        index,
-        index / 10,
-        1e9 + index / 10,
-        state,
-        Judgement(state, 0.9, 1.5),
-        False,
-        3.0,
-        0.7,
-        0,
-        0.0,
-        bytes(range(48)),
-    )
+    point = TracePoint(1e9 + index / 10, state, 1.5, False, 0.7, bytes(range(48)))
+    return Hop("c", index, index / 10, point, Judgement(state, 0.9, 1.5), 3.0, 0, 0.0)
 
 
 def entry(number: int, **data: object) -> Entry:

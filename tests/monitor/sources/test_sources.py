@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from listen_embed.errors import InputError, MissingExtraError
-from listen_embed.monitor import sources
 from listen_embed.monitor.block import Block, encode, pack
-from listen_embed.monitor.sources import Backlog, Item, Live, Notice, Pcm, Place, open_source
+from listen_embed.monitor.sources import Item, Notice, Place, Source, microphone, open_source
+from listen_embed.monitor.sources.backlog import Backlog, Live
+from listen_embed.monitor.sources.pcm import Pcm, PcmReader, StdinItems
 
-from .world import RATE, eventually, free_port, sound, write_wav
+from ..world import RATE, eventually, free_port, sound, write_wav
 
 SAMPLES = sound(("low", 2.0), ("high", 1.0))
 
@@ -36,7 +37,7 @@ def gather(items: Iterable[Item]) -> tuple[np.ndarray, list[str]]:
     return total, notices
 
 
-def play(source: sources.Source, place: Place | None = None) -> tuple[np.ndarray, list[str]]:
+def play(source: Source, place: Place | None = None) -> tuple[np.ndarray, list[str]]:
     return gather(source.items(place, threading.Event()))
 
 
@@ -134,7 +135,7 @@ def test_a_pipe_of_any_portions(dtype: str) -> None:
 
     writer = threading.Thread(target=write)
     writer.start()
-    make = sources._Stdin(Pcm(RATE, dtype, 1), reading)
+    make = StdinItems(Pcm(RATE, dtype, 1), reading)
     samples, notices = play(Live("stdin:", make, limit_s=float("inf"), stall_s=5.0))
     writer.join()
     os.close(reading)
@@ -143,7 +144,7 @@ def test_a_pipe_of_any_portions(dtype: str) -> None:
 
 
 def test_floats_that_are_no_sound_are_garbage_and_leave_a_gap() -> None:
-    pipe = sources._Pipe(Pcm(RATE, "float32", 1))
+    pipe = PcmReader(Pcm(RATE, "float32", 1))
     items = [
         *pipe.push(encode(SAMPLES[:100], "float32")),
         *pipe.push(b"\xff" * 400),
@@ -292,7 +293,7 @@ def test_the_microphone_through_a_stand_in(monkeypatch: pytest.MonkeyPatch) -> N
         class PortAudioError(Exception):
             pass
 
-    monkeypatch.setattr(sources, "_sounddevice", lambda: Sounddevice)
+    monkeypatch.setattr(microphone, "load_sounddevice", lambda: Sounddevice)
     samples, notices = play(open_source("mic:3?sr=8000&channels=2"))
     assert notices == ["lost", "ended"]
     np.testing.assert_allclose(samples, np.full(2400, 0.3), rtol=1e-6)

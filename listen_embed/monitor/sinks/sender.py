@@ -1,11 +1,4 @@
-"""Where events go: JSON lines, a webhook; MQTT has its own file. And the threads that send.
-
-In: entries of the journal. Out: the same, at least once and in order, at every sink.
-
-A sink's cursor lives in the journal and moves only when the sink has the events for good, so a
-restart of the monitor, the sink or the network loses nothing; it may repeat. ``run`` and ``number``
-of an event tell a repetition.
-"""
+"""A thread for each sink that brings it the journal's events."""
 
 from __future__ import annotations
 
@@ -14,22 +7,14 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
 
-from listen_embed.errors import InputError, ListenEmbedError
-from listen_embed.monitor.events import Entry
+from listen_embed.monitor.events import Entry, SinkError
 from listen_embed.monitor.journal import Journal, JournalError
 
 _log = logging.getLogger(__name__)
 _BATCH = 64
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
-_WEBHOOK_TIMEOUT_S = 10.0
-
-
-class SinkError(ListenEmbedError):
-    """A sink did not take an event; it is tried again."""
 
 
 class Sink(Protocol):
@@ -48,85 +33,6 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Let go; a `send` under way ends with `SinkError`."""
-
-
-class JsonLines:
-    """Append events to a file, a line of JSON each; ``-`` is standard output."""
-
-    def __init__(self, path: str) -> None:
-        self.name = f"jsonl:{path if path == '-' else os.path.abspath(path)}"
-        self._path = None if path == "-" else Path(path)
-        if self._path is not None:
-            _cut_torn_line(self._path)
-
-    def send(self, entries: Sequence[Entry]) -> None:
-        """Write, and wait for the disk."""
-        text = "".join(f"{entry.json()}\n" for entry in entries)
-        try:
-            if self._path is None:
-                os.write(1, text.encode())
-                return
-            with open(self._path, "a", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise SinkError(f"{self.name}: {error}") from error
-
-    def close(self) -> None:
-        """Do nothing: the file is open only while writing."""
-
-
-def _cut_torn_line(path: Path) -> None:
-    """Remove half a line that a crash left; its event is sent again."""
-    try:
-        content = path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            os.truncate(path, whole)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise InputError(f"--jsonl {path}: {error}; give a file that can be written") from error
-
-
-class Webhook:
-    """POST each event as JSON; anything but a 2xx answer is tried again."""
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InputError(f"--webhook {url!r}: give an http:// or https:// address")
-        import requests
-
-        self.name = f"webhook:{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-        self._url = url
-        self._session = requests.Session()
-        self._failures: tuple[type[Exception], ...] = (requests.RequestException,)
-
-    def send(self, entries: Sequence[Entry]) -> None:
-        """Post one event after the other; a repetition has the same Idempotency-Key."""
-        for entry in entries:
-            headers = {
-                "Content-Type": "application/json",
-                "Idempotency-Key": f"{entry.run}-{entry.number}",
-            }
-            try:
-                answer = self._session.post(
-                    self._url,
-                    data=entry.json().encode(),
-                    headers=headers,
-                    timeout=_WEBHOOK_TIMEOUT_S,
-                    allow_redirects=False,
-                )
-            except self._failures as error:
-                raise SinkError(f"{self.name}: {type(error).__name__}") from error
-            if not 200 <= answer.status_code < 300:
-                raise SinkError(f"{self.name}: answered {answer.status_code}")
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._session.close()
 
 
 class Sender:

@@ -13,9 +13,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from listen_embed.errors import InputError
 from listen_embed.monitor.events import Entry, Event
 from listen_embed.monitor.journal import Journal
-from listen_embed.monitor.sparkplug import Metric, SparkplugSink, payload
+from listen_embed.monitor.sinks.sparkplug import Metric, SparkplugSink, payload
 
-from .world import Broker, eventually, spawn
+from ..world import Broker, eventually, spawn
 
 LABEL = {"optional": 1, "repeated": 3}
 TYPES = {
@@ -200,7 +200,7 @@ def test_births_data_and_death(broker: Broker, tmp_path: Path) -> None:
 def test_a_death_by_kill_and_the_next_birth_count_on(broker: Broker, tmp_path: Path) -> None:
     host = Host(broker)
     code = (
-        "import sys, time\nfrom listen_embed.monitor.sparkplug import SparkplugSink\n"
+        "import sys, time\nfrom listen_embed.monitor.sinks.sparkplug import SparkplugSink\n"
         "SparkplugSink(sys.argv[1], sys.argv[2])\ntime.sleep(60)"
     )
     for bd_seq in range(2):

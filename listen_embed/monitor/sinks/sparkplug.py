@@ -21,10 +21,9 @@ from typing import Any
 import paho.mqtt.client as paho
 
 from listen_embed.errors import InputError
-from listen_embed.monitor.events import Entry
+from listen_embed.monitor.broker import Connection, parse
+from listen_embed.monitor.events import Entry, SinkError
 from listen_embed.monitor.journal import Journal
-from listen_embed.monitor.mqtt import Connection, parse
-from listen_embed.monitor.sinks import SinkError
 
 _REBIRTH = "Node Control/Rebirth"
 _SEND_TIMEOUT_S = 10.0
