@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 import ssl
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Sequence
@@ -117,6 +119,26 @@ def _tls_context(address: Address) -> ssl.SSLContext:
     return context
 
 
+def explain(error: BaseException) -> str:
+    """Return why a connection failed, so that somebody can mend it."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        said = error.verify_message
+        if "issuer" in said or "self-signed" in said or "self signed" in said:
+            return f"its certificate is of an unknown authority ({said}); give ?ca=FILE"
+        if "expired" in said or "not yet valid" in said:
+            return f"{said}; look at the broker's certificate and at this computer's clock"
+        if "mismatch" in said:
+            return f"its certificate is for another name ({said})"
+        return f"its certificate is refused ({said})"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS fails ({error.reason or error})"
+    if isinstance(error, socket.gaierror):
+        return f"the name is not known ({error.strerror})"
+    if isinstance(error, OSError):
+        return error.strerror or str(error) or type(error).__name__
+    return f"{type(error).__name__}: {error}"
+
+
 class Connection:
     """A connection to a broker that is kept up; delivery of QoS 1 messages is confirmed.
 
@@ -135,9 +157,11 @@ class Connection:
         self._changed = threading.Condition()
         self._confirmed: set[int] = set()
         self._refused: str | None = None
+        self._why = "it does not answer"
         self._up = False
         self._closed = False
         self.client.on_connect = self._connected
+        self.client.on_connect_fail = self._failed
         self.client.on_disconnect = self._disconnected
         self.client.on_publish = self._published
 
@@ -148,12 +172,22 @@ class Connection:
 
     def _connected(self, client: paho.Client, _: Any, __: Any, reason: Any, ___: Any) -> None:
         if reason.is_failure:
-            _log.warning("%s refuses the connection: %s", self.address.name, reason)
+            self._say_why(str(reason))
             return
         self._on_up(client)
         with self._changed:
             self._up = True
             self._changed.notify_all()
+
+    def _failed(self, *_: Any) -> None:
+        # paho calls this while it handles the error that it does not pass on.
+        if (error := sys.exception()) is not None:
+            self._say_why(explain(error))
+
+    def _say_why(self, why: str) -> None:
+        if why != self._why:
+            _log.warning("%s: no connection: %s; trying again", self.address.name, why)
+        self._why = why
 
     def _disconnected(self, *_: Any) -> None:
         if not self._closed:
@@ -179,7 +213,7 @@ class Connection:
         with self._changed:
             self._changed.wait_for(lambda: self._up or self._closed, timeout=_CONNECT_S)
             if not self._up:
-                raise SinkError(f"{self.address.name}: no connection")
+                raise SinkError(f"{self.address.name}: no connection ({self._why})")
 
     def deliver(self, messages: Sequence[tuple[str, bytes, bool]]) -> None:
         """Publish (topic, payload, retain) with QoS 1 in order; return when all are confirmed.

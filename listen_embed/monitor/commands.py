@@ -12,9 +12,12 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from listen_embed.errors import InputError
+
+if TYPE_CHECKING:
+    from listen_embed.monitor.calibration import Tail
 
 _TOKEN = "LISTEN_EMBED_PAGE_TOKEN"
 _SOURCE_HELP = (
@@ -48,7 +51,6 @@ def _add_adapt(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("machine.npz"), help="what is learnt")
     parser.add_argument("--model", default=MODEL, help=f"model's name (default {MODEL})")
     parser.add_argument("--hop", type=float, default=0.5, help="between training frames (0.5 s)")
-    parser.add_argument("--kind", choices=("prototype", "logistic"), default="prototype")
     parser.add_argument(
         "--reject",
         type=float,
@@ -92,8 +94,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add(
         "--threshold",
         type=float,
-        default=3.0,
-        help="anomaly score of an alarm: 3 is one normal frame in a thousand (3)",
+        help="anomaly score of an alarm: 1 is where adapt expects one false alarm in ten hours (1)",
     )
     add("--heartbeat", type=float, default=10.0, help="seconds of sound between heart-beats (10)")
     add("--checkpoint", type=float, default=10.0, help="seconds of sound between checkpoints (10)")
@@ -110,10 +111,13 @@ def _collect(args: argparse.Namespace) -> int:
     if not 0.1 <= args.seconds <= 3600:
         raise InputError(f"--seconds {args.seconds}: give 0.1 to 3600")
     with _Stop() as stop:
-        clip = collect(open_source(args.source), args.label, args.seconds, args.out, stop)
-    _say(f"{clip.path}: {clip.seconds:.2f} s, peak {clip.peak_db:.1f} dB of full scale")
-    if clip.peak_db > -0.1:
-        _say("warning: the clip is overdriven; turn the input down and record it again")
+        clips = collect(open_source(args.source), args.label, args.seconds, args.out, stop)
+    for clip in clips:
+        _say(f"{clip.path}: {clip.seconds:.2f} s, peak {clip.peak_db:.1f} dB of full scale")
+    if max(clip.peak_db for clip in clips) > -0.1:
+        _warn("warning: the clip is overdriven; turn the input down and record it again")
+    if max(clip.peak_db for clip in clips) < -100:
+        _warn("warning: the clip is silent; is the microphone switched on?")
     return 0
 
 
@@ -124,7 +128,7 @@ def _adapt(args: argparse.Namespace) -> int:
 
     embedder = Embedder(args.model, hop_size=args.hop, center=False)
     begun = time.perf_counter()
-    adapted = adapt(args.clips, embedder, kind=args.kind, reject=args.reject)
+    adapted = adapt(args.clips, embedder, reject=args.reject)
     adapted.machine.save(args.out)
     seconds = time.perf_counter() - begun
     picture = args.out.with_suffix(".svg")
@@ -135,7 +139,21 @@ def _adapt(args: argparse.Namespace) -> int:
         f"{adapted.n_clips} clips, {adapted.n_embeddings} embeddings of {embedder.spec.name}, "
         f"{seconds:.2f} s -> {args.out}, {picture}"
     )
+    _say_limit(adapted.machine.profile.tail)
+    for warning in adapted.warnings:
+        _warn(f"warning: {warning}")
     return 0
+
+
+def _say_limit(tail: Tail | None) -> None:
+    if tail is None:
+        return
+    limit = tail.distance()
+    _say(
+        f"alarm at score 1: {tail.per_hour(limit):.2g} false alarms an hour expected on normal "
+        f"sound of another recording, at most {tail.at_most_per_hour(limit):.2g} with 95 % "
+        f"confidence; from {tail.n_recordings} held-out recordings, {60 * tail.hours:.1f} minutes"
+    )
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -163,10 +181,10 @@ def _run(args: argparse.Namespace) -> int:
         threads=args.threads,
     )
     with _Stop() as stop:
-        left = run(config, stop)
+        left = run(config, stop, _warn)
     for name in left:
         _warn(f"{name}: events are left in {args.journal}; they go out at the next start")
-    return 0
+    return 1 if left else 0
 
 
 class _Stop:

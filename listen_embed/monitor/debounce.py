@@ -45,6 +45,16 @@ class DebounceRules:
     threshold: float
     release: float = 0.8
 
+    @classmethod
+    def over(cls, seconds: float, frame_s: float, hop_s: float, threshold: float) -> DebounceRules:
+        """Return rules by which so many seconds of sound vote.
+
+        Frames that lie across a change hear both states and may look like a third: the window has
+        room for them besides, so that they cannot win a vote.
+        """
+        window = round((seconds + max(0.0, frame_s - hop_s)) / hop_s)
+        return cls(max(1, window), threshold)
+
     @property
     def votes(self) -> int:
         """Frames of the window that must agree: more, too, than two labels by turns would get."""

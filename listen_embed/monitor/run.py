@@ -1,7 +1,7 @@
 """Put a monitor together and keep it running.
 
-In: `MonitorConfig`, as the command line gives it. Out: events at every sink, a page, an exit when
-the source ends or `stop` is set.
+In: `MonitorConfig`, as the command line or a file gives it. Out: events at every sink, a page, an
+exit when the source ends or `stop` is set.
 
 Threads: the caller's runs the pipeline; ``source`` reads a live source; one ``sender ...`` per
 sink; ``page`` serves the browser; paho has one per MQTT connection.
@@ -12,16 +12,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from listen_embed.embedder import Embedder
-from listen_embed.errors import HeadError, InputError
+from listen_embed.errors import HeadError
 from listen_embed.monitor.config import MonitorConfig
 from listen_embed.monitor.debounce import DebounceRules
 from listen_embed.monitor.events import Entry
-from listen_embed.monitor.journal import Journal, sole_owner
+from listen_embed.monitor.journal import Journal, JournalError, open_checked, sole_owner
 from listen_embed.monitor.machine import Machine
 from listen_embed.monitor.pipeline import Ear, Hop, Pipeline, Rhythm
 from listen_embed.monitor.sinks.json_lines import JsonLines
@@ -37,9 +37,11 @@ _DAY_S = 86400.0
 _HOUR_S = 3600.0
 _HISTORY_EVENTS = 200
 
+Say = Callable[[str], None]
 
-def make_ear(machine: Machine, hop_s: float, threads: int | None = 1) -> Ear:
-    """Return the ear that a machine was learnt with.
+
+def make_embedder(machine: Machine, hop_s: float, threads: int | None = 1) -> Embedder:
+    """Return the embedder that a machine was learnt with.
 
     Raises
     ------
@@ -52,43 +54,53 @@ def make_ear(machine: Machine, hop_s: float, threads: int | None = 1) -> Ear:
             f"the machine was learnt with another {machine.model} (digest {machine.digest[:12]}, "
             f"here {embedder.digest[:12]}); run listen-embed monitor adapt again"
         )
+    return embedder
+
+
+def make_ear(embedder: Embedder) -> Ear:
+    """Return how the pipeline gets embeddings."""
     front_end = embedder.spec.front_end
-    frame_s = front_end.frame_samples / front_end.sample_rate
-    return Ear(embedder.stream, front_end.sample_rate, frame_s, hop_s)
+    return Ear(embedder.stream, front_end.sample_rate, front_end.frame_seconds, embedder.hop_size)
 
 
-def make_rules(ear: Ear, config: MonitorConfig) -> DebounceRules:
-    """Return how decisions are made.
-
-    Frames that lie across a change hear both states and may look like a third: the window has room
-    for them besides ``debounce_s``, so that they cannot win a vote.
-    """
-    seconds = config.debounce_s + max(0.0, ear.frame_s - config.hop_s)
-    return DebounceRules(max(1, round(seconds / config.hop_s)), config.threshold)
+def make_rules(machine: Machine, ear: Ear, config: MonitorConfig) -> DebounceRules:
+    """Return how decisions are made."""
+    threshold = machine.threshold if config.threshold is None else config.threshold
+    return DebounceRules.over(config.debounce_s, ear.frame_s, ear.hop_s, threshold)
 
 
-def run(config: MonitorConfig, stop: threading.Event) -> list[str]:
+def run(config: MonitorConfig, stop: threading.Event, say: Say = lambda text: None) -> list[str]:
     """Monitor until the source ends or `stop` is set; return the sinks that have events left.
+
+    Parameters
+    ----------
+    config : MonitorConfig
+        All that it can be told.
+    stop : threading.Event
+        Ends it.
+    say : callable
+        Told, line by line, what it listens to and where its events go.
 
     Raises
     ------
     ListenEmbedError
-        Something asked for is not there; nothing that happens later raises, but a full disk.
+        Something asked for is not there; nothing that happens later raises.
     """
-    _check(config)
+    config.check()
     machine = Machine.load(config.head)
-    ear = make_ear(machine, config.hop_s, config.threads)
-    rules = make_rules(ear, config)
+    ear = make_ear(make_embedder(machine, config.hop_s, config.threads))
+    rules = make_rules(machine, ear, config)
     source = open_source(config.source)
     with ExitStack() as stack:
         stack.enter_context(sole_owner(config.journal))
-        journal = Journal(config.journal)
+        journal, damaged = open_checked(config.journal)
         stack.callback(journal.close)
-        hub = _open_page(config, rules, source, journal, stack)
-        senders = [Sender(sink, config.journal) for sink in _open_sinks(config, journal)]
+        sinks = _open_sinks(config, journal)
+        senders = [Sender(sink, config.journal) for sink in sinks]
+        trouble = _Trouble(senders, sinks)
+        _introduce(say, config, source, machine, rules, senders)
+        hub = _open_page(config, rules, source, journal, stack, say)
         keeper = _Housekeeper(journal, senders, config.keep_days)
-        for sender in senders:
-            sender.start()
 
         def on_entries(entries: Sequence[Entry]) -> None:
             for sender in senders:
@@ -99,7 +111,7 @@ def run(config: MonitorConfig, stop: threading.Event) -> list[str]:
 
         def on_hop(hop: Hop) -> None:
             if hub is not None:
-                hub.problems = [s.problem for s in senders if s.problem]
+                hub.problems = trouble.list()
                 hub.hop(hop)
 
         pipeline = Pipeline(
@@ -111,7 +123,13 @@ def run(config: MonitorConfig, stop: threading.Event) -> list[str]:
             rhythm=Rhythm(config.heartbeat_s, config.checkpoint_s),
             on_hop=on_hop if hub is not None else None,
             on_entries=on_entries,
+            on_problem=trouble.journal,
         )
+        for sender in senders:
+            sender.start()
+        if damaged is not None:
+            say(f"the journal was damaged: set aside as {damaged}, a new one is begun")
+            pipeline.remark("journal", {"what": "damaged", "kept_as": str(damaged)})
         try:
             pipeline.run(stop)
         finally:
@@ -119,26 +137,70 @@ def run(config: MonitorConfig, stop: threading.Event) -> list[str]:
     return left
 
 
-def _check(config: MonitorConfig) -> None:
-    limits = {"hop_s": 3600.0, "debounce_s": 3600.0, "heartbeat_s": _DAY_S, "checkpoint_s": _HOUR_S}
-    for name, most in limits.items():
-        value = getattr(config, name)
-        if not 0.001 <= value <= most:
-            raise InputError(f"{name} is {value!r}; give seconds from 0.001 to {most:g}")
+def _introduce(
+    say: Say,
+    config: MonitorConfig,
+    source: Source,
+    machine: Machine,
+    rules: DebounceRules,
+    senders: Sequence[Sender],
+) -> None:
+    say(f"source:  {source.name}")
+    states = ", ".join(machine.classifier.labels)
+    say(f"machine: {config.head}, {machine.model}, states {states}")
+    tail = machine.profile.tail
+    often = ""
+    if tail is not None:
+        rate = tail.per_hour(rules.threshold * machine.profile.limit)
+        often = f", {rate:.2g} false alarms an hour expected"
+    say(f"alarm:   score {rules.threshold:g} for {config.debounce_s:g} s{often}")
+    say(f"journal: {config.journal}")
+    for sender in senders:
+        say(f"sink:    {sender.name}")
+    if not senders:
+        say("sink:    none but the journal")
+
+
+class _Trouble:
+    """What is wrong with the monitor itself; told on MQTT when it changes."""
+
+    def __init__(self, senders: Sequence[Sender], sinks: Sequence[Sink]) -> None:
+        self._senders = senders
+        self._told = [sink for sink in sinks if hasattr(sink, "tell_problems")]
+        self._journal: str | None = None
+
+    def journal(self, problem: str | None) -> None:
+        """Take note of why the journal cannot be written, or that it can."""
+        if problem == self._journal:
+            return
+        self._journal = problem
+        for sink in self._told:
+            sink.tell_problems([problem] if problem else [])
+
+    def list(self) -> list[str]:
+        """Return all that is wrong."""
+        own = [self._journal] if self._journal else []
+        return own + [sender.problem for sender in self._senders if sender.problem]
 
 
 def _open_page(
-    config: MonitorConfig, rules: DebounceRules, source: Source, journal: Journal, stack: ExitStack
+    config: MonitorConfig,
+    rules: DebounceRules,
+    source: Source,
+    journal: Journal,
+    stack: ExitStack,
+    say: Say,
 ) -> Hub | None:
     if config.page is None:
         return None
     from listen_embed.monitor.page import Hub, Page
 
     hub = Hub({"name": config.name, "source": source.name, "threshold": rules.threshold})
-    hub.load(*journal.since(time.time() - _HOUR_S, _HISTORY_EVENTS))
+    now = time.time()
+    hub.load(journal.events(now - _HOUR_S, now, _HISTORY_EVENTS), journal.trace(now - _HOUR_S, now))
     page = Page(hub, config.page, config.token)
     stack.callback(page.close)
-    _log.info("page: %s", page.url)
+    say(f"page:    {page.url}")
     return hub
 
 
@@ -165,9 +227,10 @@ class _Housekeeper:
 
     def look(self) -> None:
         """Prune if an hour has passed."""
-        if (now := time.monotonic()) >= self._next:
-            self._next = now + _HOUR_S
-            wall = time.time()
-            self._journal.prune(
-                events_before=wall - self._keep_s, trace_before=wall - _DAY_S, sinks=self._sinks
-            )
+        if (now := time.monotonic()) < self._next:
+            return
+        self._next = now + _HOUR_S
+        try:
+            self._journal.prune(now=time.time(), keep_s=self._keep_s, sinks=self._sinks)
+        except JournalError as error:  # an hour later there may be room
+            _log.warning("%s", error)

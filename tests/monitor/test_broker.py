@@ -14,7 +14,7 @@ from listen_embed.monitor.broker import parse
 from listen_embed.monitor.events import SinkError
 from listen_embed.monitor.sinks.mqtt import JsonSink
 
-from .world import Broker, entry
+from .world import Broker, entry, free_port
 
 
 def test_passwords(
@@ -50,7 +50,11 @@ def test_passwords(
 
 
 def _certificate(
-    folder: Path, name: str, signer: tuple[object, object] | None
+    folder: Path,
+    name: str,
+    signer: tuple[object, object] | None,
+    address: str = "127.0.0.1",
+    days: int = 1,
 ) -> tuple[object, object]:
     from ipaddress import ip_address
 
@@ -61,7 +65,7 @@ def _certificate(
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
-    names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    names = x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))])
     issuer_key, issuer = (key, subject) if signer is None else (signer[0], signer[1].subject)
     certificate = (
         x509.CertificateBuilder(
@@ -69,8 +73,8 @@ def _certificate(
             subject,
             key.public_key(),
             x509.random_serial_number(),
-            now - datetime.timedelta(hours=1),
-            now + datetime.timedelta(days=1),
+            now - datetime.timedelta(days=9),
+            now + datetime.timedelta(days=days),
         )
         .add_extension(names, False)
         .add_extension(x509.BasicConstraints(signer is None, None), True)
@@ -103,15 +107,45 @@ def test_tls_with_client_certificates(
     sink.send([entry(1)])
     sink.close()
     monkeypatch.setattr(broker_, "_CONNECT_S", 1.0)
-    for refused in (
-        f"{base}?ca={tmp_path}/stranger.crt&{ours}",
-        f"{base}?ca={tmp_path}/ca.crt",
-        f"{base}?{ours}",
+    for refused, why in (
+        (f"{base}?ca={tmp_path}/stranger.crt&{ours}", "unknown authority"),
+        (f"{base}?ca={tmp_path}/ca.crt", "no connection"),
+        (f"{base}?{ours}", "unknown authority"),
     ):
         sink = JsonSink(refused, "run")
-        with pytest.raises(SinkError, match="no connection"):
+        with pytest.raises(SinkError, match=why):
             sink.send([entry(1)])
         sink.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [({"days": -1}, "certificate has expired.*clock"), ({"address": "10.0.0.9"}, "another name")],
+)
+def test_a_tls_failure_says_why(
+    make_broker: Callable[..., Broker],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    wrong: dict[str, object],
+    why: str,
+) -> None:
+    authority = _certificate(tmp_path, "ca", None)
+    _certificate(tmp_path, "server", authority, **wrong)
+    broker = make_broker(f"certfile {tmp_path}/server.crt\nkeyfile {tmp_path}/server.key")
+    monkeypatch.setattr(broker_, "_CONNECT_S", 1.0)
+    sink = JsonSink(f"mqtts://127.0.0.1:{broker.port}/m?ca={tmp_path}/ca.crt", "run")
+    with pytest.raises(SinkError, match=why):
+        sink.send([entry(1)])
+    sink.close()
+
+
+def test_nobody_at_the_other_end_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broker_, "_CONNECT_S", 1.0)
+    sink = JsonSink(f"mqtt://127.0.0.1:{free_port()}/m", "run")
+    with pytest.raises(SinkError, match="Connection refused"):
+        sink.send([entry(1)])
+    sink.close()
 
 
 def test_protocol_3_works_too(broker: Broker) -> None:

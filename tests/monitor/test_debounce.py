@@ -79,3 +79,10 @@ def test_memory_survives_json_at_any_moment(labels: list[str], window: int, cut:
 @pytest.mark.parametrize(("window", "votes"), [(1, 1), (2, 2), (3, 3), (5, 4), (10, 6), (20, 12)])
 def test_votes_are_three_fifths_and_more_than_half(window: int, votes: int) -> None:
     assert DebounceRules(window, 1.0).votes == votes
+
+
+def test_frames_across_a_change_cannot_win_a_vote() -> None:
+    for frame_s, hop_s in ((1.0, 0.1), (0.96, 0.1), (0.5, 0.1), (1.0, 0.25)):
+        rules = DebounceRules.over(frame_s, frame_s, hop_s, 1.0)
+        assert rules.votes > frame_s / hop_s - 1
+    assert DebounceRules.over(1.0, 1.0, 1.0, 1.0).window == 1

@@ -29,7 +29,9 @@ from listen_embed.monitor.debounce import DebounceRules, Judgement
 from listen_embed.monitor.events import Entry, Event
 from listen_embed.monitor.journal import Journal
 from listen_embed.monitor.pipeline import Ear, Pipeline, Rhythm
+from listen_embed.monitor.profile import NO_PROFILE
 from listen_embed.monitor.sources import Place, open_source
+from listen_embed.monitor.trace import TracePoint
 
 ROOT = Path(__file__).parents[2]
 RATE = 8000
@@ -89,6 +91,8 @@ class ToneStream:
 
 class ToneMachine:
     """Stands in for learnt heads: tells the states of `sound` apart; loud is anomalous."""
+
+    profile = NO_PROFILE
 
     def judge(self, embedding: NDArray[np.float32]) -> Judgement:
         level, loudest_hz = embedding
@@ -170,6 +174,13 @@ def kinds(journal: Path) -> list[str]:
         values = dict(data)
         texts.append(f"{kind}:{values.get('what') or values.get('state')}")
     return texts
+
+
+def point(wall: float, state: str | None = "Mode1", **fields: object) -> TracePoint:
+    """Return a point of the timelines."""
+    usual = {"score": 0.5, "anomaly": False, "latency_ms": 0.7, "level_db": -30.0}
+    rest = {"x": 0.1, "y": -0.2, "spectrum": bytes(range(48))}
+    return TracePoint(wall=wall, state=state, **{**usual, **rest, **fields})
 
 
 def free_port() -> int:

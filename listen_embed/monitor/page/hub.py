@@ -15,8 +15,8 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from listen_embed.monitor.events import Entry
-from listen_embed.monitor.journal import TracePoint
 from listen_embed.monitor.pipeline import Hop
+from listen_embed.monitor.trace import TracePoint
 
 _MAX_POINTS, _MAX_ENTRIES = 3700, 200
 _VIEWER_QUEUE = 256

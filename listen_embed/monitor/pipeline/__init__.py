@@ -6,6 +6,7 @@ In: a source's items. Out: entries in the journal, and per hop a `Hop` for whoev
 `grid`          where the hops of a sample clock lie
 `hops`          an unbroken stretch of samples -> hops with their embeddings
 `overload`      whether sound has to be given up because too much waits
+`wall`          when a sample was heard
 `track`         items of a source -> hops and remarks, across clocks, gaps and overload
 `judge`         hops -> judgements, states, alarms
 `record`        remarks -> the journal

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from listen_embed.monitor.debounce import Debouncer, Judgement
+from listen_embed.monitor.debounce import Debouncer, DebounceRules, Judgement
 from listen_embed.monitor.events import Remark, Value
+from listen_embed.monitor.pipeline.health import Loudness, SoundCheck, loudness
 from listen_embed.monitor.pipeline.hops import Heard
+from listen_embed.monitor.profile import Profile
 
 
 class Listener(Protocol):
     """What the pipeline asks of a machine; tests stand in for it."""
+
+    @property
+    def profile(self) -> Profile:
+        """What was found out about the machine while it was learnt."""
 
     def judge(self, embedding: NDArray[np.float32]) -> Judgement:
         """Return what one embedding (D,) says."""
@@ -28,6 +34,7 @@ class Judged:
     judgement: Judgement
     state: str | None
     anomaly: bool
+    loudness: Loudness
     remarks: tuple[Remark, ...]
 
 
@@ -37,39 +44,64 @@ class Judge:
     Parameters
     ----------
     machine : Listener
-        Embedding to judgement.
-    debouncer : Debouncer
+        Embedding to judgement; may be replaced at any time.
+    rules : DebounceRules
         Judgements to states and alarms.
+    hop_s : float
+        Seconds between hops.
+    memory : mapping
+        What `memory` of an earlier one returned.
     """
 
-    def __init__(self, machine: Listener, debouncer: Debouncer) -> None:
-        self._machine = machine
-        self.debouncer = debouncer
+    def __init__(
+        self, machine: Listener, rules: DebounceRules, hop_s: float, memory: Mapping[str, Any]
+    ) -> None:
+        self.machine = machine
+        self._debouncer = Debouncer(rules, memory.get("debounce", {}))
+        self._check = SoundCheck(hop_s, memory.get("sound", {}))
+
+    def memory(self) -> dict[str, Any]:
+        """Return all that it knows as plain values for JSON."""
+        return {"debounce": self._debouncer.memory(), "sound": self._check.memory()}
+
+    @property
+    def wrong(self) -> list[str]:
+        """What is wrong with the sound just now."""
+        return self._check.wrong
+
+    def begin(self, sample: int, rate: int) -> Iterator[Remark]:
+        """Yield what is wrong with a clock's sample rate."""
+        learnt = self.machine.profile.rate
+        if rate < learnt:
+            data: dict[str, Value] = {"what": "low rate", "on": True, "rate_hz": rate}
+            yield Remark("health", sample, {**data, "learnt_rate_hz": learnt})
 
     def hear(self, hop: Heard) -> Judged:
         """Return what a hop says."""
-        judgement = self._machine.judge(hop.embedding)
-        remarks = tuple(self._changes(hop, judgement))
-        return Judged(judgement, self.debouncer.state, self.debouncer.anomaly, remarks)
+        judgement, heard = self.machine.judge(hop.embedding), loudness(hop)
+        remarks = [*self._changes(hop, judgement)]
+        decided, profile = self._debouncer, self.machine.profile
+        remarks += self._check.take(hop, heard, decided.state, profile)
+        return Judged(judgement, decided.state, decided.anomaly, heard, tuple(remarks))
 
     def _changes(self, hop: Heard, judgement: Judgement) -> Iterator[Remark]:
-        decided = self.debouncer
+        decided = self._debouncer
         since = decided.take_label(hop.start, judgement.label)
         if since is not None:
-            shares = {"probability": round(judgement.probability, 3)}
-            data: dict[str, Value] = {"state": decided.state, "since_sample": since, **shares}
-            yield Remark("state", hop.end, data)
+            data: dict[str, Value] = {"state": decided.state, "since_sample": since}
+            share = round(judgement.probability, 3)
+            yield Remark("state", hop.end, {**data, "probability": share})
         since = decided.take_score(hop.start, judgement.score)
         if since is not None:
             yield Remark("anomaly", hop.end, self._alarm(since, judgement.score))
 
     def _alarm(self, since: int, score: float) -> dict[str, Value]:
         return {
-            "what": "begins" if self.debouncer.anomaly else "ends",
-            "state": self.debouncer.state,
+            "what": "begins" if self._debouncer.anomaly else "ends",
+            "state": self._debouncer.state,
             "since_sample": since,
             "score": short(score),
-            "threshold": short(self.debouncer.rules.threshold),
+            "threshold": short(self._debouncer.rules.threshold),
         }
 
 

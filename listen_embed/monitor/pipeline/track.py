@@ -15,7 +15,15 @@ from listen_embed.monitor.journal import Checkpoint
 from listen_embed.monitor.pipeline.grid import Ear, Grid
 from listen_embed.monitor.pipeline.hops import Heard, Stretch
 from listen_embed.monitor.pipeline.overload import Load, Overload
-from listen_embed.monitor.sources.source import Item, Notice, Place, Source, new_clock
+from listen_embed.monitor.pipeline.wall import WallAnchor
+from listen_embed.monitor.sources.source import (
+    FOREVER,
+    Item,
+    Notice,
+    Place,
+    Source,
+    new_clock,
+)
 
 _MAX_DETAIL = 200
 _NO_RATE = 1
@@ -46,6 +54,8 @@ class Track:
         self.at = checkpoint or Checkpoint(new_clock(), _NO_RATE, time.time(), done=True)
         self._grid = Grid(self.at.rate, ear)
         self._overload = Overload(source.limit_s)
+        # Sound that can wait says nothing about the time.
+        self._anchor = WallAnchor() if source.limit_s < FOREVER else None
         self._open = False  # whether a block of the clock was heard in this run
         self._stretch: Stretch | None = None  # None while sound is given up
         self._expected = 0  # the next sample
@@ -73,6 +83,7 @@ class Track:
             yield from self._leave()
             yield from self._enter(item)
         self._heard = max(self._heard, item.end)
+        yield from self._tell_time()
         yield from self._weigh(item)
         if item.ends:
             yield from self._notice(Notice("ended"))
@@ -114,6 +125,17 @@ class Track:
 
     def _skip_to(self, index: int) -> None:
         self.at = replace(self.at, next_hop=max(index, self.at.next_hop))
+
+    def _tell_time(self) -> Iterator[Remark]:
+        """Tie the sample clock to the wall clock again where they have come apart."""
+        if self._anchor is None:
+            return
+        sound_s = self._heard / self.at.rate
+        wall = self.at.wall_start + sound_s
+        if (move := self._anchor.look(wall, sound_s, self._source.behind_s())) is not None:
+            self.at = replace(self.at, wall_start=self.at.wall_start + move.seconds)
+            data: dict[str, Value] = {"what": move.why, "moved_s": round(move.seconds, 3)}
+            yield Remark("clock", self._heard, data, checkpoint=True)
 
     # Blocks
 

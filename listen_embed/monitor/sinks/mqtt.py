@@ -1,7 +1,8 @@
 """Events out over MQTT, as JSON.
 
 In: entries of the journal. Out: ``<topic>/events`` with QoS 1; ``<topic>/state`` retains the last
-state and alarm, and ``<topic>/online`` whether the monitor is there (false is its last will).
+state and alarm, ``<topic>/online`` whether the monitor is there (false is its last will), and
+``<topic>/health`` what is wrong with it.
 """
 
 from __future__ import annotations
@@ -55,6 +56,11 @@ class JsonSink:
             self._shown |= {name: data[name] for name in self._shown}
             return False
         return entry.event.kind in ("state", "anomaly")
+
+    def tell_problems(self, problems: Sequence[str]) -> None:
+        """Retain what is wrong with the monitor on ``<topic>/health``; an empty list is well."""
+        content = json.dumps({"problems": list(problems)}).encode()
+        self._connection.client.publish(f"{self._address.topic}/health", content, 1, True)
 
     def close(self) -> None:
         """Say good-bye, as the will would, and disconnect."""

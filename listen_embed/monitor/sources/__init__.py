@@ -10,6 +10,8 @@ SOURCE                                meaning, options after ``?`` joined by ``&
 ``folder/``                           its sound files by name, each a clock of its own; ``pace``
 ``mic:`` or ``mic:NAME``              sounddevice's input; ``sr``, ``channels``
 ``stdin:``                            raw PCM; ``sr``, ``dtype``, ``channels``, ``live``
+``fifo``                              a named pipe that raw PCM is written to; as stdin, and
+                                      ``once=1`` to end with the first writer
 ``tcp://host:port``                   raw PCM from a sensor that listens there; as stdin, and
                                       ``listen=1`` to wait for it here, ``once=1`` to end with it
 ``udp://host:port``                   datagrams sent to this port: framed blocks or raw PCM

@@ -14,7 +14,7 @@ from listen_embed.monitor.query import address, number, options
 from listen_embed.monitor.sources.backlog import Live, Pulled
 from listen_embed.monitor.sources.files import FileItems, FolderItems, paced
 from listen_embed.monitor.sources.microphone import MicrophoneItems
-from listen_embed.monitor.sources.pcm import Pcm, StdinItems
+from listen_embed.monitor.sources.pcm import FifoItems, Pcm, StdinItems
 from listen_embed.monitor.sources.sockets import TcpItems, UdpItems
 from listen_embed.monitor.sources.source import FOREVER, Source
 
@@ -49,6 +49,12 @@ def open_source(text: str) -> Source:
 
 
 def _path_source(path: Path, query: Mapping[str, str]) -> Source:
+    if path.is_fifo():
+        given = options(query, {**_PCM_OPTIONS, **_LIVE_OPTIONS, "live": "1", "once": "0"})
+        make_fifo = FifoItems(path, _pcm(given), once=given["once"] == "1")
+        return Live(f"fifo:{path.resolve().name}", make_fifo, **_limits(given))
+    if not (path.is_file() or path.is_dir()):
+        raise InputError(f"source {os.fspath(path)!r}: is no file, folder or named pipe")
     given = options(query, {"pace": "0", **_LIVE_OPTIONS})
     make = FolderItems(path) if path.is_dir() else FileItems(path)
     name = f"{'folder' if path.is_dir() else 'file'}:{path.resolve().name}"

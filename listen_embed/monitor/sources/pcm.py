@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from listen_embed.errors import InputError
 from listen_embed.monitor.block import DTYPES, Block, decode
@@ -57,6 +58,27 @@ class PcmReader:
             yield Block(decode(data, pcm.dtype, pcm.channels), pcm.rate, first, self._clock)
         except InputError as error:
             yield Notice("garbage", str(error))
+
+
+class FifoItems:
+    """A named pipe: each program that writes to it is a clock of its own."""
+
+    def __init__(self, path: Path, pcm: Pcm, *, once: bool) -> None:
+        self._path, self._pcm, self._once = path, pcm, once
+
+    def __call__(self, place: Place | None, stop: threading.Event) -> Iterator[Item]:
+        """Yield items until the end or `stop`."""
+        while not stop.is_set():
+            # Not blocking: opening would wait for a writer, and nothing could stop it.
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK)
+            try:
+                for item in StdinItems(self._pcm, descriptor)(place, stop):
+                    lost = isinstance(item, Notice) and item.what == "ended" and not self._once
+                    yield Notice("lost", "the program that wrote ended") if lost else item
+            finally:
+                os.close(descriptor)
+            if self._once:
+                return
 
 
 class StdinItems:

@@ -15,19 +15,30 @@ import pytest
 from listen_embed.errors import InputError
 from listen_embed.monitor.debounce import Judgement
 from listen_embed.monitor.events import Entry, Event
-from listen_embed.monitor.journal import Journal, TracePoint
+from listen_embed.monitor.journal import Journal
 from listen_embed.monitor.page import Hub, Page
 from listen_embed.monitor.pipeline import Hop
 
-from ..world import Blocks, cut, eventually, free_port, listen, needs, sound
+from ..world import Blocks, cut, eventually, free_port, listen, needs, point, sound
 
 TOKEN = "0123456789abcdef"
 ABOUT = {"name": "lathe 1", "source": "file:x", "threshold": 3.0}
 
 
 def hop(index: int, state: str = "Mode1") -> Hop:
-    point = TracePoint(1e9 + index / 10, state, 1.5, False, 0.7, bytes(range(48)))
-    return Hop("c", index, index / 10, point, Judgement(state, 0.9, 1.5), 3.0, 0, 0.0)
+    return Hop(
+        clock="c",
+        index=index,
+        time_s=index / 10,
+        rate=16000,
+        point=point(1e9 + index / 10, state),
+        judgement=Judgement(state, 0.9, 0.5),
+        peak_db=-12.0,
+        threshold=1.0,
+        dropped=0,
+        behind_s=0.0,
+        wrong=(),
+    )
 
 
 def entry(number: int, **data: object) -> Entry:
@@ -75,8 +86,8 @@ def test_foreign_host_names_are_refused(page: Page) -> None:
 
 
 def test_the_last_hour_comes_from_the_journal(page: Page, hub: Hub) -> None:
-    point = TracePoint(1e9, "Mode1", 2.5, True, 0.4, b"\0\xff")
-    hub.load([entry(1, state="Mode1")], [point])
+    old = point(1e9, score=2.5, anomaly=True, latency_ms=0.4, spectrum=b"\0\xff")
+    hub.load([entry(1, state="Mode1")], [old])
     hub.hop(hop(0))
     hub.entries([entry(2, state="Mode2")])
     past = get(page, "history").json()
@@ -226,7 +237,7 @@ def test_a_person_sees_live_values_and_can_click(
 ) -> None:
     hub.load(
         [entry(1, state="Mode1", detail="<b>bold</b>")],
-        [TracePoint(1e9 + n, "Mode1", 1.0, n > 3000, 0.5, bytes(48)) for n in range(3600)],
+        [point(1e9 + n, anomaly=n > 3000, spectrum=bytes(48)) for n in range(3600)],
     )
     feed = Feed(hub)
     view = browser.new_page(viewport={"width": 900, "height": 1000})
@@ -300,7 +311,8 @@ def test_the_journal_feeds_the_page(tmp_path: Path) -> None:
     listen(Blocks(*cut(sound(("low", 12.0)), 800)), tmp_path / "j.sqlite")
     hub = Hub(dict(ABOUT))
     book = Journal(tmp_path / "j.sqlite")
-    hub.load(*book.since(time.time() - 3600, 200))
+    now = time.time()
+    hub.load(book.events(now - 3600, now + 60, 200), book.trace(now - 3600, now + 60))
     book.close()
     past = hub.history()
     assert len(past["points"]) == 11

@@ -143,6 +143,39 @@ def test_a_pipe_of_any_portions(dtype: str) -> None:
     assert notices == ["ended"]
 
 
+def test_a_named_pipe_never_blocks_and_hears_one_writer_after_the_other(tmp_path: Path) -> None:
+    path, stop = tmp_path / "fifo", threading.Event()
+    os.mkfifo(path)
+    source = open_source(f"{path}?sr={RATE}&live=0&stall=60")
+    found: dict[str, list[Block]] = {}
+    notices: list[str] = []
+
+    def listen() -> None:
+        for item in source.items(None, stop):
+            if isinstance(item, Block):
+                found.setdefault(item.clock, []).append(item)
+            else:
+                notices.append(item.what)
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    for number in (1, 2):
+        path.write_bytes(encode(SAMPLES, "int16"))
+        eventually(lambda: len(notices) == number)  # noqa: B023
+    stop.set()
+    listener.join(2.0)
+    assert not listener.is_alive()
+    assert notices == ["lost", "lost"]
+    for blocks in found.values():
+        np.testing.assert_allclose(gather(blocks)[0], SAMPLES, atol=2**-15)
+    assert len(found) == 2
+
+
+def test_a_device_is_no_source() -> None:
+    with pytest.raises(InputError, match="no file, folder or named pipe"):
+        open_source("/dev/null")
+
+
 def test_floats_that_are_no_sound_are_garbage_and_leave_a_gap() -> None:
     pipe = PcmReader(Pcm(RATE, "float32", 1))
     items = [
