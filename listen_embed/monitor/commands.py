@@ -25,6 +25,8 @@ _SOURCE_HELP = (
     "or mqtt://host/topic; files take ?pace=1 for real time"
 )
 
+# Thresholds that tune tries, as shares of the one that adapt found.
+_TUNE_SHARES = (0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0)
 # Log-mel statistics tell steady machine sounds apart better than networks do (docs/MONITOR.md).
 MODEL = "logmel/256/48k"
 
@@ -35,6 +37,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_collect(commands.add_parser("collect", help="record a labelled clip"))
     _add_adapt(commands.add_parser("adapt", help="learn a machine from labelled clips"))
+    _add_tune(commands.add_parser("tune", help="hear sound again: alarms an hour by threshold"))
     _add_run(commands.add_parser("run", help="watch the machine"))
 
 
@@ -59,6 +62,15 @@ def _add_adapt(parser: argparse.ArgumentParser) -> None:
         help="share of known sound that may be called unknown (0)",
     )
     parser.set_defaults(run=_adapt)
+
+
+def _add_tune(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--head", required=True, metavar="FILE", help="machine.npz, from monitor adapt")
+    add("--from", dest="source", required=True, metavar="SOURCE", help=_SOURCE_HELP)
+    add("--hop", type=float, default=0.1, help="seconds between frames (0.1)")
+    add("--debounce", type=float, default=1.0, help="seconds that vote on a change (1)")
+    parser.set_defaults(run=_tune)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
@@ -100,6 +112,16 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("--checkpoint", type=float, default=10.0, help="seconds of sound between checkpoints (10)")
     add("--drain", type=float, default=10.0, help="seconds to deliver what is left at the end (10)")
     add("--keep-days", type=float, default=30.0, help="how long delivered events are kept (30)")
+    add("--keep-audio", metavar="FOLDER", help="keep the sound around every alarm there, as FLAC")
+    add("--keep-audio-mb", type=float, default=500.0, help="how large that folder may get (500)")
+    add("--ring", type=float, default=120.0, help="seconds of sound kept in memory (120)")
+    add(
+        "--peer",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="another monitor's page, http://[token@]host:port, to show its machine, too",
+    )
     add("--threads", type=int, default=1, help="threads of the model (1)")
     parser.set_defaults(run=_run)
 
@@ -156,6 +178,35 @@ def _say_limit(tail: Tail | None) -> None:
     )
 
 
+def _tune(args: argparse.Namespace) -> int:
+    from listen_embed.monitor.config import MonitorConfig
+    from listen_embed.monitor.machine import Machine
+    from listen_embed.monitor.run import make_ear, make_embedder, make_rules
+    from listen_embed.monitor.sources import open_source
+    from listen_embed.monitor.tune import hear_again, outcomes
+
+    config = MonitorConfig(args.head, args.source, hop_s=args.hop, debounce_s=args.debounce)
+    config.check()
+    machine = Machine.load(config.head)
+    ear = make_ear(make_embedder(machine, config.hop_s))
+    source = open_source(config.source)
+    with _Stop() as stop:
+        scores = list(hear_again(source, machine, ear, stop))
+    if not scores:
+        raise InputError(f"{source.name}: no whole frame of sound was heard; give longer sound")
+    thresholds = [machine.threshold * share for share in _TUNE_SHARES]
+    _say("threshold  alarms  alarms/h  in alarm  expected/h")
+    tail = machine.profile.tail
+    for found in outcomes(scores, make_rules(machine, ear, config), ear.hop_s, thresholds):
+        expected = tail.per_hour(found.threshold * machine.profile.limit) if tail else float("nan")
+        _say(
+            f"{found.threshold:9.2f}  {found.n_alarms:6d}  {found.per_hour:8.2f}  "
+            f"{found.alarm_share:8.1%}  {expected:10.2g}"
+        )
+    _say(f"{len(scores) * ear.hop_s / 3600:.2f} h were heard")
+    return 0
+
+
 def _run(args: argparse.Namespace) -> int:
     from listen_embed.monitor.config import MonitorConfig
     from listen_embed.monitor.run import run
@@ -179,6 +230,10 @@ def _run(args: argparse.Namespace) -> int:
         drain_s=args.drain,
         keep_days=args.keep_days,
         threads=args.threads,
+        keep_audio=args.keep_audio,
+        keep_audio_mb=args.keep_audio_mb,
+        ring_s=args.ring,
+        peer=args.peer,
     )
     with _Stop() as stop:
         left = run(config, stop, _warn)

@@ -34,6 +34,10 @@ class MonitorConfig:
     drain_s: float = 10.0
     keep_days: float = 30.0
     threads: int | None = 1
+    keep_audio: str | None = None
+    keep_audio_mb: float = 500.0
+    ring_s: float = 120.0
+    peer: Sequence[str] = ()
 
     def check(self) -> None:
         """Raise `InputError` for a number that is out of range."""

@@ -14,7 +14,9 @@ from typing import Literal
 
 from listen_embed.errors import ListenEmbedError
 
-Kind = Literal["state", "anomaly", "heartbeat", "overload", "source", "clock", "journal", "health"]
+Kind = Literal[
+    "state", "anomaly", "heartbeat", "overload", "source", "clock", "journal", "health", "machine"
+]
 Value = str | int | float | bool | None
 
 
@@ -41,7 +43,7 @@ class Event:
     wall : float
         Seconds since 1970, UTC: when the clock's sample 0 was, plus ``sample / rate``.
     kind : str
-        state, anomaly, heartbeat, overload, source, clock, journal or health.
+        state, anomaly, heartbeat, overload, source, clock, journal, health or machine.
     data : mapping
         What was found; JSON values.
     """

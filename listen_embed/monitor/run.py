@@ -14,10 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from listen_embed.embedder import Embedder
 from listen_embed.errors import HeadError
+from listen_embed.monitor.audio_ring import AlarmKeeper, AudioRing
+from listen_embed.monitor.block import Block
 from listen_embed.monitor.config import MonitorConfig
 from listen_embed.monitor.debounce import DebounceRules
 from listen_embed.monitor.events import Entry
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _DAY_S = 86400.0
 _HOUR_S = 3600.0
-_HISTORY_EVENTS = 200
+_STATUS_S = 1.0
 
 Say = Callable[[str], None]
 
@@ -97,23 +100,8 @@ def run(config: MonitorConfig, stop: threading.Event, say: Say = lambda text: No
         stack.callback(journal.close)
         sinks = _open_sinks(config, journal)
         senders = [Sender(sink, config.journal) for sink in sinks]
-        trouble = _Trouble(senders, sinks)
+        watchers = _Watchers(journal, senders, sinks, config.keep_days)
         _introduce(say, config, source, machine, rules, senders)
-        hub = _open_page(config, rules, source, journal, stack, say)
-        keeper = _Housekeeper(journal, senders, config.keep_days)
-
-        def on_entries(entries: Sequence[Entry]) -> None:
-            for sender in senders:
-                sender.wake()
-            keeper.look()
-            if hub is not None:
-                hub.entries(entries)
-
-        def on_hop(hop: Hop) -> None:
-            if hub is not None:
-                hub.problems = trouble.list()
-                hub.hop(hop)
-
         pipeline = Pipeline(
             ear,
             machine,
@@ -121,10 +109,15 @@ def run(config: MonitorConfig, stop: threading.Event, say: Say = lambda text: No
             journal,
             source,
             rhythm=Rhythm(config.heartbeat_s, config.checkpoint_s),
-            on_hop=on_hop if hub is not None else None,
-            on_entries=on_entries,
-            on_problem=trouble.journal,
+            on_hop=watchers.hop if config.page is not None else None,
+            on_entries=watchers.entries,
+            on_problem=watchers.journal_problem,
+            on_block=watchers.block,
         )
+        if config.keep_audio is not None or config.page is not None:
+            watchers.keep_audio(config)
+        if config.page is not None:
+            _open_page(config, source.name, rules, machine, pipeline, watchers, stack, say)
         for sender in senders:
             sender.start()
         if damaged is not None:
@@ -133,6 +126,7 @@ def run(config: MonitorConfig, stop: threading.Event, say: Say = lambda text: No
         try:
             pipeline.run(stop)
         finally:
+            watchers.finish()
             left = finish_all(senders, config.drain_s)
     return left
 
@@ -161,47 +155,121 @@ def _introduce(
         say("sink:    none but the journal")
 
 
-class _Trouble:
-    """What is wrong with the monitor itself; told on MQTT when it changes."""
+class _Watchers:
+    """Whoever is told what the pipeline finds: senders, page, kept sound, the cleaner."""
 
-    def __init__(self, senders: Sequence[Sender], sinks: Sequence[Sink]) -> None:
+    def __init__(
+        self, journal: Journal, senders: Sequence[Sender], sinks: Sequence[Sink], keep_days: float
+    ) -> None:
         self._senders = senders
         self._told = [sink for sink in sinks if hasattr(sink, "tell_problems")]
-        self._journal: str | None = None
+        self._housekeeper = _Housekeeper(journal, senders, keep_days)
+        self._journal_problem: str | None = None
+        self._newest = journal.last_number()
+        self._status_at = 0.0
+        self.hub: Hub | None = None
+        self.ring: AudioRing | None = None
+        self.keeper: AlarmKeeper | None = None
 
-    def journal(self, problem: str | None) -> None:
-        """Take note of why the journal cannot be written, or that it can."""
-        if problem == self._journal:
+    def keep_audio(self, config: MonitorConfig) -> None:
+        """Keep the last sound in memory, and that of alarms in a folder if one is given."""
+        self.ring = AudioRing(config.ring_s)
+        if config.keep_audio is not None:
+            most_bytes = round(config.keep_audio_mb * 1e6)
+            self.keeper = AlarmKeeper(self.ring, Path(config.keep_audio), most_bytes)
+
+    def block(self, block: Block, wall: float) -> None:
+        """Take a block of sound that was first heard at `wall`."""
+        if self.ring is not None:
+            self.ring.add(block, wall)
+        if self.keeper is not None:
+            self.keeper.look()
+
+    def entries(self, entries: Sequence[Entry]) -> None:
+        """Take new events."""
+        self._newest = entries[-1].number
+        for sender in self._senders:
+            sender.wake()
+        if self.hub is not None:
+            self.hub.entries(entries)
+        if self.keeper is not None:
+            self.keeper.entries(entries)
+        self._housekeeper.look()
+
+    def hop(self, hop: Hop) -> None:
+        """Take a hop, and once a second look how everybody is."""
+        if self.hub is None:
             return
-        self._journal = problem
+        if (now := time.monotonic()) - self._status_at > _STATUS_S:
+            self._status_at = now
+            self.hub.status = self.status()
+        self.hub.hop(hop)
+
+    def journal_problem(self, problem: str | None) -> None:
+        """Take note of why the journal cannot be written, or that it can."""
+        if problem == self._journal_problem:
+            return
+        self._journal_problem = problem
+        self._status_at = 0.0
         for sink in self._told:
             sink.tell_problems([problem] if problem else [])
 
-    def list(self) -> list[str]:
-        """Return all that is wrong."""
-        own = [self._journal] if self._journal else []
-        return own + [sender.problem for sender in self._senders if sender.problem]
+    def status(self) -> dict[str, Any]:
+        """Return what is wrong, and how far the sinks are."""
+        own = [self._journal_problem] if self._journal_problem else []
+        waiting = [(s.name, s.problem, max(0, self._newest - s.delivered)) for s in self._senders]
+        return {
+            "problems": own + [problem for _, problem, _ in waiting if problem],
+            "sinks": [{"name": n, "problem": p, "backlog": b} for n, p, b in waiting],
+        }
+
+    def finish(self) -> None:
+        """Keep the sound of alarms that are still on."""
+        if self.keeper is not None:
+            self.keeper.finish()
 
 
 def _open_page(
     config: MonitorConfig,
+    source: str,
     rules: DebounceRules,
-    source: Source,
-    journal: Journal,
+    machine: Machine,
+    pipeline: Pipeline,
+    watchers: _Watchers,
     stack: ExitStack,
     say: Say,
-) -> Hub | None:
-    if config.page is None:
-        return None
-    from listen_embed.monitor.page import Hub, Page
+) -> None:
+    from listen_embed.monitor.page import ControlRoom, Hub, Page
+    from listen_embed.monitor.page.peers import Peers
+    from listen_embed.monitor.teaching import Teacher
 
-    hub = Hub({"name": config.name, "source": source.name, "threshold": rules.threshold})
-    now = time.time()
-    hub.load(journal.events(now - _HOUR_S, now, _HISTORY_EVENTS), journal.trace(now - _HOUR_S, now))
-    page = Page(hub, config.page, config.token)
+    def learnt(new: Machine) -> None:
+        pipeline.replace_machine(new)
+        states = ", ".join(new.classifier.labels)
+        pipeline.remark_soon("machine", {"what": "learnt", "states": states})
+
+    teacher = Teacher(
+        machine,
+        Path(config.head),
+        lambda hop_s: make_embedder(machine, hop_s, config.threads),
+        learnt,
+    )
+    room = ControlRoom(
+        hub := Hub(),
+        config.journal,
+        config.name,
+        source,
+        rules.threshold,
+        teacher,
+        watchers.ring,
+        watchers.keeper,
+        Peers(config.peer),
+    )
+    room.resume()
+    page = Page(room, config.page or "", config.token)
     stack.callback(page.close)
+    watchers.hub = hub
     say(f"page:    {page.url}")
-    return hub
 
 
 def _open_sinks(config: MonitorConfig, journal: Journal) -> list[Sink]:

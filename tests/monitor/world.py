@@ -28,7 +28,7 @@ from listen_embed.monitor.block import Block
 from listen_embed.monitor.debounce import DebounceRules, Judgement
 from listen_embed.monitor.events import Entry, Event
 from listen_embed.monitor.journal import Journal
-from listen_embed.monitor.pipeline import Ear, Pipeline, Rhythm
+from listen_embed.monitor.pipeline import Ear, Hop, Pipeline, Rhythm
 from listen_embed.monitor.profile import NO_PROFILE
 from listen_embed.monitor.sources import Place, open_source
 from listen_embed.monitor.trace import TracePoint
@@ -181,6 +181,23 @@ def point(wall: float, state: str | None = "Mode1", **fields: object) -> TracePo
     usual = {"score": 0.5, "anomaly": False, "latency_ms": 0.7, "level_db": -30.0}
     rest = {"x": 0.1, "y": -0.2, "spectrum": bytes(range(48))}
     return TracePoint(wall=wall, state=state, **{**usual, **rest, **fields})
+
+
+def hop(index: int, state: str = "Mode1") -> Hop:
+    """Return a hop as the page gets it."""
+    return Hop(
+        clock="c",
+        index=index,
+        time_s=index / 10,
+        rate=16000,
+        point=point(1e9 + index / 10, state),
+        judgement=Judgement(state, 0.9, 0.5),
+        peak_db=-12.0,
+        threshold=1.0,
+        dropped=0,
+        behind_s=0.0,
+        wrong=(),
+    )
 
 
 def free_port() -> int:

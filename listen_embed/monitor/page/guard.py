@@ -15,8 +15,8 @@ _HEADERS = [
     (
         b"content-security-policy",
         b"default-src 'none'; script-src 'self'; style-src 'self'; "
-        b"connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
-        b"frame-ancestors 'none'",
+        b"connect-src 'self'; img-src 'self' data:; media-src 'self' blob:; base-uri 'none'; "
+        b"form-action 'none'; frame-ancestors 'none'",
     ),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),

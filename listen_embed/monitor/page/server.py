@@ -6,59 +6,12 @@ import ipaddress
 import socket
 import threading
 from collections.abc import Sequence
-from importlib import resources
 
 import uvicorn
-from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import (
-    JSONResponse,
-    PlainTextResponse,
-    Response,
-    StreamingResponse,
-)
-from starlette.routing import Route
 
 from listen_embed.errors import InputError
-from listen_embed.monitor.page.guard import Guard
-from listen_embed.monitor.page.hub import Hub
-
-_MAX_VIEWERS = 32
-_FILES = {"/": "page.html", "/page.js": "page.js", "/page.css": "page.css"}
-_TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
-
-
-def make_app(hub: Hub, *, token: str | None, hosts: Sequence[str] = ()) -> Starlette:
-    """Return the page as an ASGI application.
-
-    Parameters
-    ----------
-    hub : Hub
-        What to show.
-    token : str or None
-        What a viewer must know; None lets everybody in.
-    hosts : sequence of str
-        Host names by which the page may be asked for, besides localhost and IP addresses.
-    """
-    known = frozenset({"localhost", *(host.lower() for host in hosts)})
-
-    async def file(request: Request) -> Response:
-        name = _FILES[request.url.path]
-        text = resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
-        return Response(text, media_type=_TYPES[name.rpartition(".")[2]])
-
-    async def history(request: Request) -> Response:
-        return JSONResponse(hub.history())
-
-    async def live(request: Request) -> Response:
-        if hub.n_viewers >= _MAX_VIEWERS:
-            return PlainTextResponse("too many viewers\n", 503)
-        return StreamingResponse(hub.watch(), media_type="text/event-stream")
-
-    routes = [Route(path, file) for path in _FILES]
-    routes += [Route("/history", history), Route("/live", live)]
-    return Starlette(routes=routes, middleware=[Middleware(Guard, known, token)])
+from listen_embed.monitor.page.app import MAX_VIEWERS, make_app
+from listen_embed.monitor.page.room import ControlRoom
 
 
 class Page:
@@ -66,7 +19,7 @@ class Page:
 
     Parameters
     ----------
-    hub : Hub
+    room : ControlRoom
         What to show.
     address : str
         ``host:port``; port 0 takes a free one.
@@ -79,7 +32,7 @@ class Page:
         The address is none or taken, or the token is missing or short.
     """
 
-    def __init__(self, hub: Hub, address: str, token: str | None = None) -> None:
+    def __init__(self, room: ControlRoom, address: str, token: str | None = None) -> None:
         host, port = _split(address)
         if not _is_loopback(host) and not token:
             raise InputError(
@@ -88,11 +41,10 @@ class Page:
             )
         if token is not None and len(token) < 16:
             raise InputError(f"--token has {len(token)} characters; give 16 or more")
-        self._hub = hub
+        self._room = room
         self._socket = _bind(host, port, address)
         self.url = f"http://{host}:{self._socket.getsockname()[1]}/"
-        names = (host, socket.gethostname(), f"{socket.gethostname()}.local")
-        app = make_app(hub, token=token, hosts=names)
+        app = make_app(room, token=token, hosts=_names(host))
         config = uvicorn.Config(
             app,
             lifespan="off",
@@ -100,7 +52,7 @@ class Page:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=2,
-            limit_concurrency=4 * _MAX_VIEWERS,
+            limit_concurrency=4 * MAX_VIEWERS,
             ws="none",
         )
         self._server = uvicorn.Server(config)
@@ -112,10 +64,15 @@ class Page:
 
     def close(self) -> None:
         """Stop serving."""
-        self._hub.close()
+        self._room.hub.close()
+        self._room.peers.close()
         self._server.should_exit = True
         self._thread.join(timeout=5.0)
         self._socket.close()
+
+
+def _names(host: str) -> Sequence[str]:
+    return host, socket.gethostname(), f"{socket.gethostname()}.local"
 
 
 def _split(address: str) -> tuple[str, int]:

@@ -100,6 +100,7 @@ class Pipeline:
         }
         self._on_hop, self._on_block = on_hop, on_block
         self._column = SpectrogramColumn(self._track.at.rate)
+        self._soon: deque[tuple[Kind, Mapping[str, Value]]] = deque()
         self.latencies_ms: deque[float] = deque(maxlen=_N_LATENCIES)
 
     def replace_machine(self, machine: Listener) -> None:
@@ -111,11 +112,16 @@ class Pipeline:
         at = self._track.at
         self._recorder.write([Remark(kind, 0, data)], at)
 
+    def remark_soon(self, kind: Kind, data: Mapping[str, Value]) -> None:
+        """Note something when the next item comes; any thread may call it."""
+        self._soon.append((kind, data))
+
     def run(self, stop: threading.Event) -> None:
         """Take items until the source ends or `stop` is set, then write a last checkpoint."""
         for item in self._source.items(self._track.place(), stop):
             for found in self._track.take(item):
                 self._take(found)
+            self._note_soon()
             if isinstance(item, Block) and self._on_block is not None:
                 at = self._track.at
                 self._on_block(item, at.wall_start + item.first / item.rate)
@@ -123,6 +129,11 @@ class Pipeline:
                 break
         if self._track.needed() is not None:
             self._write([], checkpoint=True)
+
+    def _note_soon(self) -> None:
+        while self._soon:
+            kind, data = self._soon.popleft()
+            self._write([Remark(kind, self._track.heard, data)], checkpoint=False)
 
     def _take(self, found: Found) -> None:
         if isinstance(found, Heard):

@@ -67,6 +67,11 @@ class Track:
             return Place(self.at.clock, 0, done=True)
         return Place(self.at.clock, self._first_needed())
 
+    @property
+    def heard(self) -> int:
+        """The sample after the last that arrived."""
+        return self._heard
+
     def needed(self) -> int | None:
         """Return the first sample that may be wanted again; None before there are any."""
         if not self._open:

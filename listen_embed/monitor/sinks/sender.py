@@ -50,13 +50,15 @@ class Sender:
         self.name = sink.name
         self.problem: str | None = None
         """Why the sink does not take events just now; None while it does."""
+        self.delivered = 0
+        """Number of the last event that the sink has."""
         self._sink = sink
         self._path = journal
         self._news = threading.Event()
         self._finish = threading.Event()
         self._abort = threading.Event()
         with_cursor = Journal(journal)
-        with_cursor.register(sink.name)
+        self.delivered = with_cursor.register(sink.name)
         with_cursor.close()
         self._thread = threading.Thread(target=self._run, name=f"sender {sink.name}", daemon=True)
 
@@ -97,6 +99,7 @@ class Sender:
         try:
             entries = journal.after(journal.cursor(self.name), _BATCH)
             if entries and self._deliver(entries):
+                self.delivered = entries[-1].number
                 journal.advance(self.name, entries[-1].number)
         except JournalError as error:  # the disk may come back; this thread must be there then
             _log.warning("%s", error)

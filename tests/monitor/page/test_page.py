@@ -1,4 +1,4 @@
-"""The live page: who gets in, what it costs, and what a person sees in a real browser."""
+"""The live page's server: who gets in, what it costs, what it answers."""
 
 from __future__ import annotations
 
@@ -7,52 +7,37 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 from listen_embed.errors import InputError
-from listen_embed.monitor.debounce import Judgement
-from listen_embed.monitor.events import Entry, Event
 from listen_embed.monitor.journal import Journal
-from listen_embed.monitor.page import Hub, Page
-from listen_embed.monitor.pipeline import Hop
+from listen_embed.monitor.page import ControlRoom, Hub, Page
+from listen_embed.monitor.page.peers import Peers
 
-from ..world import Blocks, cut, eventually, free_port, listen, needs, point, sound
+from ..world import Blocks, cut, entry, eventually, hop, listen, point, sound
 
 TOKEN = "0123456789abcdef"
-ABOUT = {"name": "lathe 1", "source": "file:x", "threshold": 3.0}
-
-
-def hop(index: int, state: str = "Mode1") -> Hop:
-    return Hop(
-        clock="c",
-        index=index,
-        time_s=index / 10,
-        rate=16000,
-        point=point(1e9 + index / 10, state),
-        judgement=Judgement(state, 0.9, 0.5),
-        peak_db=-12.0,
-        threshold=1.0,
-        dropped=0,
-        behind_s=0.0,
-        wrong=(),
-    )
-
-
-def entry(number: int, **data: object) -> Entry:
-    return Entry(number, "run", Event("s", "c", number, 10, 1e9 + number, "state", data))
 
 
 @pytest.fixture
-def hub() -> Hub:
-    return Hub(dict(ABOUT))
+def room(tmp_path: Path) -> ControlRoom:
+    Journal(tmp_path / "j.sqlite").close()
+    return ControlRoom(Hub(), str(tmp_path / "j.sqlite"), "lathe 1", "file:x")
 
 
 @pytest.fixture
-def page(hub: Hub) -> Iterator[Page]:
-    page = Page(hub, "127.0.0.1:0")
+def hub(room: ControlRoom) -> Hub:
+    return room.hub
+
+
+@pytest.fixture
+def page(room: ControlRoom) -> Iterator[Page]:
+    page = Page(room, "127.0.0.1:0")
     yield page
     page.close()
 
@@ -61,8 +46,18 @@ def get(page: Page, path: str, **options: object) -> httpx.Response:
     return httpx.get(page.url + path, timeout=10, **options)
 
 
+FILES = (
+    ("", "text/html"),
+    ("page.js", "text/javascript"),
+    ("charts.js", "text/javascript"),
+    ("map.js", "text/javascript"),
+    ("words.js", "text/javascript"),
+    ("page.css", "text/css"),
+)
+
+
 def test_all_files_are_served_and_nothing_else(page: Page) -> None:
-    for path, kind in (("", "text/html"), ("page.js", "text/javascript"), ("page.css", "text/css")):
+    for path, kind in FILES:
         answer = get(page, path)
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith(kind)
@@ -75,7 +70,7 @@ def test_all_files_are_served_and_nothing_else(page: Page) -> None:
 
 
 def test_the_page_needs_nothing_from_elsewhere(page: Page) -> None:
-    for path in ("", "page.js", "page.css"):
+    for path, _ in FILES:
         assert "://" not in get(page, path).text.replace("http://www.w3.org", "")
 
 
@@ -85,32 +80,111 @@ def test_foreign_host_names_are_refused(page: Page) -> None:
     assert get(page, "history", headers={"Host": "[::1]:80"}).status_code == 200
 
 
-def test_the_last_hour_comes_from_the_journal(page: Page, hub: Hub) -> None:
-    old = point(1e9, score=2.5, anomaly=True, latency_ms=0.4, spectrum=b"\0\xff")
-    hub.load([entry(1, state="Mode1")], [old])
-    hub.hop(hop(0))
-    hub.entries([entry(2, state="Mode2")])
-    past = get(page, "history").json()
-    assert past["about"] == ABOUT
-    assert [event["number"] for event in past["events"]] == [1, 2]
-    assert past["points"][0] == [1e9, "Mode1", 2.5, 1, 0.4, "AP8="]
-    assert len(past["points"]) == 2
+def test_the_past_comes_from_the_journal_and_the_newest_from_memory(
+    page: Page, room: ControlRoom
+) -> None:
+    journal = Journal(room.journal)
+    journal.append([entry(1).event], trace=[point(1e9 - n) for n in range(100, 0, -1)])
+    journal.close()
+    for index in range(30):
+        room.hub.hop(hop(index))
+    past = get(page, "history", params={"seconds": 600}).json()
+    walls = [row[0] for row in past["points"]]
+    assert walls == [*range(10**9 - 100, 10**9), 1e9, 1e9 + 1, 1e9 + 2]
+    assert past["about"]["fields"][:4] == ["wall", "state", "score", "anomaly"]
+    assert past["events"][0]["state"] == "Mode1"
 
 
-def test_history_keeps_one_point_a_second_and_an_hour_at_most(hub: Hub) -> None:
-    for index in range(45_000):
-        hub.hop(hop(index))
-    assert len(hub.history()["points"]) == 3700
+@pytest.mark.parametrize(
+    ("seconds", "step", "most"), [(600, 1, 601), (3600, 1, 3601), (86400, 60, 1442)]
+)
+def test_a_range_has_as_many_points_as_a_screen_can_show(
+    page: Page, room: ControlRoom, seconds: int, step: int, most: int
+) -> None:
+    journal = Journal(room.journal)
+    for start in range(0, 86400, 7200):
+        journal.append(trace=[point(1e9 + start + n) for n in range(7200)])
+    journal.close()
+    room.hub.hop(replace(hop(0), point=point(1e9 + 86400)))
+    begun = time.perf_counter()
+    past = get(page, "history", params={"seconds": seconds}).json()
+    assert time.perf_counter() - begun < 1.0
+    walls = [row[0] for row in past["points"]]
+    assert most - 2 <= len(walls) <= most
+    assert np.median(np.diff(walls)) == step
 
 
-def test_beyond_loopback_a_token_is_demanded(hub: Hub) -> None:
+def test_the_journal_feeds_the_page(tmp_path: Path) -> None:
+    listen(Blocks(*cut(sound(("low", 12.0)), 800)), tmp_path / "j.sqlite")
+    past = ControlRoom(Hub(), str(tmp_path / "j.sqlite")).history(600)
+    assert len(past["points"]) == 11
+    assert {row[1] for row in past["points"]} <= {None, "low"}
+    assert {event["kind"] for event in past["events"]} == {"source", "state"}  # no heart-beats
+
+
+def test_an_alarm_is_followed_acknowledged_and_remembered(page: Page, room: ControlRoom) -> None:
+    begins = entry(7, "anomaly", what="begins", state="Mode1", score=2.0, since_sample=0)
+    journal = Journal(room.journal)
+    journal.append([begins.event])
+    journal.close()
+    room.hub.entries([begins])
+    assert get(page, "summary").json()["alarm"] is True
+    assert httpx.post(page.url + "acknowledge").status_code == 403  # a foreign page could do that
+    deed = {"x-listen-embed": "1"}
+    said = httpx.post(page.url + "acknowledge", json={}, headers=deed).json()
+    assert said == {"number": 7}
+    assert room.hub.alarm is not None
+    assert room.hub.alarm["acknowledged"]
+    journal = Journal(room.journal)
+    assert journal.remembered("acknowledged") == "7"
+    journal.remember("acknowledged", "1")  # the number that the journal gave it
+    journal.close()
+    again = ControlRoom(Hub(), room.journal)
+    again.resume()
+    assert again.hub.alarm is not None
+    assert (again.hub.alarm["over"], again.hub.alarm["acknowledged"]) == (None, True)
+    room.hub.entries([entry(8, "anomaly", what="ends", state="Mode1", score=0.1)])
+    assert get(page, "summary").json()["alarm"] is False
+
+
+def test_one_page_shows_several_machines(page: Page, room: ControlRoom, tmp_path: Path) -> None:
+    room.hub.hop(hop(5))
+    other = ControlRoom(Hub(), room.journal, "lathe 2", peers=Peers([page.url.rstrip("/")]))
+    second = Page(other, "127.0.0.1:0")
+    eventually(lambda: get(second, "machines").json()[0].get("name") == "lathe 1")
+    found = get(second, "machines").json()
+    assert (found[0]["state"], found[0]["alarm"], found[0]["problem"]) == ("Mode1", False, None)
+    second.close()
+    with pytest.raises(InputError, match="--peer"):
+        Peers(["ftp://x"])
+
+
+def test_a_monitor_without_sound_is_not_healthy(page: Page, room: ControlRoom) -> None:
+    assert get(page, "health").status_code == 503
+    room.hub.hop(replace(hop(0), point=point(time.time())))
+    assert get(page, "health").json()["ok"] is True
+
+
+def test_deeds_that_cannot_be_done_say_why(page: Page) -> None:
+    deed = {"x-listen-embed": "1"}
+    for path in ("teach", "undo"):
+        answer = httpx.post(page.url + path, json={}, headers=deed)
+        assert answer.status_code == 400
+        assert "does not learn" in answer.json()["error"]
+    assert httpx.post(page.url + "undo", json=[1], headers=deed).status_code == 400
+    assert httpx.post(page.url + "undo", content=b"x" * 5000, headers=deed).status_code == 400
+    assert get(page, "sound").status_code == 404
+    assert get(page, "recordings/../j.sqlite").status_code == 404
+
+
+def test_beyond_loopback_a_token_is_demanded(room: ControlRoom) -> None:
     with pytest.raises(InputError, match="give --token"):
-        Page(hub, "0.0.0.0:0")
+        Page(room, "0.0.0.0:0")
     with pytest.raises(InputError, match="16 or more"):
-        Page(hub, "0.0.0.0:0", "short")
-    page = Page(hub, "0.0.0.0:0", TOKEN)
+        Page(room, "0.0.0.0:0", "short")
+    page = Page(room, "0.0.0.0:0", TOKEN)
     local = page.url.replace("0.0.0.0", "127.0.0.1")
-    for path in ("", "history", "live", "page.js"):
+    for path in ("", "history", "live", "page.js", "sound", "metrics", "export/events.csv"):
         assert httpx.get(local + path).status_code == 401
         assert httpx.get(local + path, params={"token": "x" * 16}).status_code == 401
     bearer = {"Authorization": f"Bearer {TOKEN}"}
@@ -126,17 +200,17 @@ def test_beyond_loopback_a_token_is_demanded(hub: Hub) -> None:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.1:x", ":80", "127.0.0.1:99999"])
-def test_addresses_that_are_none_are_refused(hub: Hub, address: str) -> None:
+def test_addresses_that_are_none_are_refused(room: ControlRoom, address: str) -> None:
     with pytest.raises(InputError, match="HOST:PORT"):
-        Page(hub, address)
+        Page(room, address)
 
 
-def test_a_taken_port_is_one_clear_error(hub: Hub) -> None:
+def test_a_taken_port_is_one_clear_error(room: ControlRoom) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
         pytest.raises(InputError, match="give another port"),
     ):
-        Page(hub, f"127.0.0.1:{taken.getsockname()[1]}")
+        Page(room, f"127.0.0.1:{taken.getsockname()[1]}")
 
 
 class Viewer(threading.Thread):
@@ -201,120 +275,3 @@ def test_a_second_viewer_costs_the_pipeline_nothing(page: Page, hub: Hub) -> Non
     eventually(lambda: hub.n_viewers == 2)
     hub.hop(hop(10))
     assert calls == ["hop", "hop"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    program = needs("chromium")
-    api = pytest.importorskip("playwright.sync_api")
-    with api.sync_playwright() as play:
-        chromium = play.chromium.launch(
-            executable_path=program,
-            args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
-        )
-        yield chromium
-        chromium.close()
-
-
-class Feed(threading.Thread):
-    """Hops at ten a second, as a live source gives them."""
-
-    def __init__(self, hub: Hub) -> None:
-        super().__init__(daemon=True)
-        self._hub = hub
-        self.stop = threading.Event()
-        self.start()
-
-    def run(self) -> None:
-        index = 36000
-        while not self.stop.wait(0.05):
-            self._hub.hop(hop(index, "Mode1" if index // 30 % 2 else "Mode2"))
-            index += 1
-
-
-def test_a_person_sees_live_values_and_can_click(
-    page: Page, hub: Hub, browser: object, tmp_path: Path
-) -> None:
-    hub.load(
-        [entry(1, state="Mode1", detail="<b>bold</b>")],
-        [point(1e9 + n, anomaly=n > 3000, spectrum=bytes(48)) for n in range(3600)],
-    )
-    feed = Feed(hub)
-    view = browser.new_page(viewport={"width": 900, "height": 1000})
-    problems: list[str] = []
-    view.on("console", lambda message: message.type == "error" and problems.append(message.text))
-    view.on("pageerror", lambda error: problems.append(str(error)))
-    requests: list[str] = []
-    view.on("request", lambda request: requests.append(request.url))
-    view.goto(page.url)
-    view.wait_for_function("() => document.getElementById('state').textContent.startsWith('Mode')")
-    assert view.inner_text("#name") == "lathe 1"
-    assert view.inner_text("#link") == "live"
-    before = view.inner_text("#clock")
-    view.wait_for_function(
-        "(text) => document.getElementById('clock').textContent !== text", arg=before
-    )
-    assert view.locator("#events b").count() == 0  # details are text, never HTML
-    assert "<b>bold</b>" in view.inner_text("#events")
-    hub.entries([entry(2, state="Mode7")])
-    view.wait_for_function("() => document.querySelectorAll('#events tr').length === 2")
-    assert view.inner_text("#events tr:first-child").split("\t")[0] == "2"
-    minute = view.screenshot(path=tmp_path / "minute.png")
-    view.click("#long")
-    assert view.get_attribute("#long", "aria-pressed") == "true"
-    view.wait_for_timeout(200)
-    assert view.screenshot(path=tmp_path / "hour.png") != minute
-    drawn = (
-        "(id) => new Set(document.getElementById(id).getContext('2d')"
-        ".getImageData(0, 0, 800, 30).data).size"
-    )
-    for canvas in ("spectrogram", "states", "scores"):
-        assert view.evaluate(drawn, canvas) > 2, canvas
-    view.click("#pause")
-    assert view.get_attribute("#pause", "aria-pressed") == "true"
-    assert all(url.startswith((page.url, "data:")) for url in requests)
-    assert problems == []
-    feed.stop.set()
-    feed.join()
-    view.close()
-
-
-def test_it_is_readable_on_a_phone(page: Page, hub: Hub, browser: object) -> None:
-    feed = Feed(hub)
-    phone = browser.new_page(viewport={"width": 360, "height": 740}, device_scale_factor=2)
-    phone.goto(page.url)
-    phone.wait_for_function("() => document.getElementById('state').textContent.startsWith('Mode')")
-    assert phone.evaluate("document.documentElement.scrollWidth") <= 360
-    for button in phone.locator("button").all():
-        box = button.bounding_box()
-        assert box["height"] >= 30
-    feed.stop.set()
-    feed.join()
-    phone.close()
-
-
-def test_the_browser_comes_back_after_the_monitor_did(hub: Hub, browser: object) -> None:
-    port = free_port()
-    first = Page(hub, f"127.0.0.1:{port}")
-    view = browser.new_page()
-    view.goto(first.url)
-    view.wait_for_function("() => document.getElementById('link').textContent === 'live'")
-    first.close()
-    view.wait_for_function("() => document.getElementById('link').textContent === 'connecting'")
-    again = Page(Hub({**ABOUT, "name": "back again"}), f"127.0.0.1:{port}")
-    view.wait_for_function("() => document.getElementById('name').textContent === 'back again'")
-    view.close()
-    again.close()
-
-
-def test_the_journal_feeds_the_page(tmp_path: Path) -> None:
-    listen(Blocks(*cut(sound(("low", 12.0)), 800)), tmp_path / "j.sqlite")
-    hub = Hub(dict(ABOUT))
-    book = Journal(tmp_path / "j.sqlite")
-    now = time.time()
-    hub.load(book.events(now - 3600, now + 60, 200), book.trace(now - 3600, now + 60))
-    book.close()
-    past = hub.history()
-    assert len(past["points"]) == 11
-    assert {point[1] for point in past["points"]} <= {None, "low"}
-    assert any(event["kind"] == "state" for event in past["events"])
