@@ -424,7 +424,7 @@ def test_the_page_of_a_running_monitor_moves_and_remembers(
     process.communicate()
     process = monitor(*arguments)
     _hops(port, 1)
-    past = httpx.get(f"http://127.0.0.1:{port}/history").json()
+    past = httpx.get(f"http://127.0.0.1:{port}/history", timeout=10).json()
     assert past["about"]["name"] == "lathe 1"
     assert [event["number"] for event in past["events"]][:2] == [1, 2]
     process.terminate()

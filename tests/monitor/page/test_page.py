@@ -95,23 +95,18 @@ def test_the_past_comes_from_the_journal_and_the_newest_from_memory(
     assert past["events"][0]["state"] == "Mode1"
 
 
-@pytest.mark.parametrize(
-    ("seconds", "step", "most"), [(600, 1, 601), (3600, 1, 3601), (86400, 60, 1442)]
-)
-def test_a_range_has_as_many_points_as_a_screen_can_show(
-    page: Page, room: ControlRoom, seconds: int, step: int, most: int
-) -> None:
+def test_a_range_has_as_many_points_as_a_screen_can_show(room: ControlRoom) -> None:
     journal = Journal(room.journal)
     for start in range(0, 86400, 7200):
         journal.append(trace=[point(1e9 + start + n) for n in range(7200)])
     journal.close()
     room.hub.hop(replace(hop(0), point=point(1e9 + 86400)))
-    begun = time.perf_counter()
-    past = get(page, "history", params={"seconds": seconds}).json()
-    assert time.perf_counter() - begun < 1.0
-    walls = [row[0] for row in past["points"]]
-    assert most - 2 <= len(walls) <= most
-    assert np.median(np.diff(walls)) == step
+    for seconds, step, most in ((600, 1, 601), (3600, 1, 3601), (86400, 60, 1442)):
+        begun = time.thread_time()
+        walls = [row[0] for row in room.history(seconds)["points"]]
+        assert time.thread_time() - begun < 0.5
+        assert most - 2 <= len(walls) <= most
+        assert np.median(np.diff(walls)) == step
 
 
 def test_the_journal_feeds_the_page(tmp_path: Path) -> None:
