@@ -343,7 +343,7 @@ def test_the_browser_comes_back_after_the_monitor_did(browser: Any, room: Contro
 
 
 def test_sound_of_the_page_is_flac(page: Page, room: ControlRoom) -> None:
-        assert room.ring is not None
+    assert room.ring is not None
     since = room.ring.span()[0]  # type: ignore[index]
     answer = httpx.get(page.url + "sound", params={"since": since + 10, "until": since + 15})
     samples, rate = soundfile.read(io.BytesIO(answer.content))
