@@ -18,6 +18,7 @@ from listen_embed.errors import InputError
 
 if TYPE_CHECKING:
     from listen_embed.monitor.calibration import Tail
+    from listen_embed.monitor.config import MonitorConfig
 
 _TOKEN = "LISTEN_EMBED_PAGE_TOKEN"
 _SOURCE_HELP = (
@@ -39,6 +40,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _add_adapt(commands.add_parser("adapt", help="learn a machine from labelled clips"))
     _add_tune(commands.add_parser("tune", help="hear sound again: alarms an hour by threshold"))
     _add_run(commands.add_parser("run", help="watch the machine"))
+    _add_check(commands.add_parser("check-config", help="try a configuration file"))
 
 
 def _add_collect(parser: argparse.ArgumentParser) -> None:
@@ -74,56 +76,53 @@ def _add_tune(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--head", required=True, metavar="FILE", help="machine.npz, from monitor adapt")
-    add("--from", dest="source", required=True, metavar="SOURCE", help=_SOURCE_HELP)
-    add("--journal", default="monitor.sqlite", help="where events are kept (monitor.sqlite)")
-    add("--name", default="machine", help="the machine's name on the page")
+    # What is not given stays unsaid, so that a file's word counts and then the usual value.
+    def add(*flags: str, **options: Any) -> None:
+        parser.add_argument(*flags, default=argparse.SUPPRESS, **options)
+
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file of all options")
+    add("--head", metavar="FILE", help="machine.npz, from monitor adapt")
+    add("--from", dest="source", metavar="SOURCE", help=_SOURCE_HELP)
+    add("--journal", help="where events are kept (monitor.sqlite)")
+    add("--name", help="the machine's name on the page (machine)")
     add(
         "--mqtt",
         action="append",
-        default=[],
         metavar="URL",
-        help="mqtt[s]://[user@]host[:port]/topic?ca=&passwordfile=",
+        help="mqtt[s]://[user@]host[:port]/topic?ca=&passwordfile=&discovery=homeassistant",
     )
-    add(
-        "--sparkplug",
-        action="append",
-        default=[],
-        metavar="URL",
-        help="Sparkplug B: mqtt[s]://host/GROUP/NODE/DEVICE",
-    )
-    add("--jsonl", action="append", default=[], metavar="FILE", help="JSON lines; - is stdout")
-    add("--webhook", action="append", default=[], metavar="URL", help="POST of each event")
+    add("--sparkplug", action="append", metavar="URL", help="mqtt[s]://host/GROUP/NODE/DEVICE")
+    add("--jsonl", action="append", metavar="FILE", help="JSON lines; - is stdout")
+    add("--webhook", action="append", metavar="URL", help="POST of each event")
     add("--page", metavar="HOST:PORT", help="the live page, for example 127.0.0.1:8777")
-    add(
-        "--token",
-        default=os.environ.get(_TOKEN),
-        help=f"demanded by the page; needed beyond loopback (or set {_TOKEN})",
-    )
-    add("--hop", type=float, default=0.1, help="seconds between frames (0.1)")
-    add("--debounce", type=float, default=1.0, help="seconds that vote on a change (1)")
+    add("--token", help=f"demanded by the page; needed beyond loopback (or set {_TOKEN})")
+    add("--hop", dest="hop_s", type=float, help="seconds between frames (0.1)")
+    add("--debounce", dest="debounce_s", type=float, help="seconds that vote on a change (1)")
     add(
         "--threshold",
         type=float,
-        help="anomaly score of an alarm: 1 is where adapt expects one false alarm in ten hours (1)",
+        help="score of an alarm: 1 is where adapt expects one false alarm in ten hours (1)",
     )
-    add("--heartbeat", type=float, default=10.0, help="seconds of sound between heart-beats (10)")
-    add("--checkpoint", type=float, default=10.0, help="seconds of sound between checkpoints (10)")
-    add("--drain", type=float, default=10.0, help="seconds to deliver what is left at the end (10)")
-    add("--keep-days", type=float, default=30.0, help="how long delivered events are kept (30)")
+    add("--heartbeat", dest="heartbeat_s", type=float, help="s between heart-beats (10)")
+    add("--checkpoint", dest="checkpoint_s", type=float, help="s between checkpoints (10)")
+    add("--drain", dest="drain_s", type=float, help="s to deliver what is left at the end (10)")
+    add("--keep-days", type=float, help="how long delivered events are kept (30)")
     add("--keep-audio", metavar="FOLDER", help="keep the sound around every alarm there, as FLAC")
-    add("--keep-audio-mb", type=float, default=500.0, help="how large that folder may get (500)")
-    add("--ring", type=float, default=120.0, help="seconds of sound kept in memory (120)")
+    add("--keep-audio-mb", type=float, help="how large that folder may get (500)")
+    add("--ring", dest="ring_s", type=float, help="seconds of sound kept in memory (120)")
     add(
         "--peer",
         action="append",
-        default=[],
         metavar="URL",
         help="another monitor's page, http://[token@]host:port, to show its machine, too",
     )
-    add("--threads", type=int, default=1, help="threads of the model (1)")
+    add("--threads", type=int, help="threads of the model (1)")
     parser.set_defaults(run=_run)
+
+
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, help="TOML file of all options")
+    parser.set_defaults(run=_check)
 
 
 def _collect(args: argparse.Namespace) -> int:
@@ -208,38 +207,33 @@ def _tune(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from listen_embed.monitor.config import MonitorConfig
     from listen_embed.monitor.run import run
 
-    config = MonitorConfig(
-        head=args.head,
-        source=args.source,
-        journal=args.journal,
-        name=args.name,
-        hop_s=args.hop,
-        debounce_s=args.debounce,
-        threshold=args.threshold,
-        heartbeat_s=args.heartbeat,
-        checkpoint_s=args.checkpoint,
-        mqtt=args.mqtt,
-        sparkplug=args.sparkplug,
-        jsonl=args.jsonl,
-        webhook=args.webhook,
-        page=args.page,
-        token=args.token,
-        drain_s=args.drain,
-        keep_days=args.keep_days,
-        threads=args.threads,
-        keep_audio=args.keep_audio,
-        keep_audio_mb=args.keep_audio_mb,
-        ring_s=args.ring,
-        peer=args.peer,
-    )
+    config = _config_of(args)
     with _Stop() as stop:
         left = run(config, stop, _warn)
     for name in left:
-        _warn(f"{name}: events are left in {args.journal}; they go out at the next start")
+        _warn(f"{name}: events are left in {config.journal}; they go out at the next start")
     return 1 if left else 0
+
+
+def _config_of(args: argparse.Namespace) -> MonitorConfig:
+    from listen_embed.monitor.config import CONFIG_NAMES, make_config, read_config
+
+    given = {name: value for name, value in vars(args).items() if name in CONFIG_NAMES}
+    if "token" not in given and os.environ.get(_TOKEN):
+        given["token"] = os.environ[_TOKEN]
+    return read_config(args.config, given) if args.config else make_config(given)
+
+
+def _check(args: argparse.Namespace) -> int:
+    """Open all that a configuration names, short of listening."""
+    from listen_embed.monitor.config import read_config
+    from listen_embed.monitor.run import check
+
+    for line in check(read_config(args.config, {})):
+        _say(line)
+    return 0
 
 
 class _Stop:

@@ -24,8 +24,15 @@ from listen_embed.monitor.block import Block
 from listen_embed.monitor.config import MonitorConfig
 from listen_embed.monitor.debounce import DebounceRules
 from listen_embed.monitor.events import Entry
-from listen_embed.monitor.journal import Journal, JournalError, open_checked, sole_owner
+from listen_embed.monitor.journal import (
+    Journal,
+    JournalError,
+    check_folder,
+    open_checked,
+    sole_owner,
+)
 from listen_embed.monitor.machine import Machine
+from listen_embed.monitor.notify import Systemd
 from listen_embed.monitor.pipeline import Ear, Hop, Pipeline, Rhythm
 from listen_embed.monitor.sinks.json_lines import JsonLines
 from listen_embed.monitor.sinks.sender import Sender, Sink, finish_all
@@ -72,6 +79,35 @@ def make_rules(machine: Machine, ear: Ear, config: MonitorConfig) -> DebounceRul
     return DebounceRules.over(config.debounce_s, ear.frame_s, ear.hop_s, threshold)
 
 
+def check(config: MonitorConfig) -> list[str]:
+    """Return what a monitor would listen to and tell, having tried all that needs no connection.
+
+    Raises
+    ------
+    ListenEmbedError
+        Something asked for is not there.
+    """
+    said: list[str] = []
+    machine = Machine.load(config.head)
+    ear = make_ear(make_embedder(machine, config.hop_s, config.threads))
+    check_folder(config.journal)
+    names = [*config.jsonl, *config.webhook]
+    if config.mqtt or config.sparkplug:
+        from listen_embed.monitor.broker import parse
+        from listen_embed.monitor.sinks.mqtt import SINK_OPTIONS
+
+        names += [parse(url, SINK_OPTIONS).name for url in config.mqtt]
+        names += [parse(url).name for url in config.sparkplug]
+    source = open_source(config.source)
+    _introduce(said.append, config, source, machine, make_rules(machine, ear, config), names)
+    if config.page is not None:
+        from listen_embed.monitor.page.server import check_address
+
+        check_address(config.page, config.token)
+        said.append(f"page:    {config.page}")
+    return said
+
+
 def run(config: MonitorConfig, stop: threading.Event, say: Say = lambda text: None) -> list[str]:
     """Monitor until the source ends or `stop` is set; return the sinks that have events left.
 
@@ -89,7 +125,6 @@ def run(config: MonitorConfig, stop: threading.Event, say: Say = lambda text: No
     ListenEmbedError
         Something asked for is not there; nothing that happens later raises.
     """
-    config.check()
     machine = Machine.load(config.head)
     ear = make_ear(make_embedder(machine, config.hop_s, config.threads))
     rules = make_rules(machine, ear, config)
@@ -100,8 +135,9 @@ def run(config: MonitorConfig, stop: threading.Event, say: Say = lambda text: No
         stack.callback(journal.close)
         sinks = _open_sinks(config, journal)
         senders = [Sender(sink, config.journal) for sink in sinks]
-        watchers = _Watchers(journal, senders, sinks, config.keep_days)
-        _introduce(say, config, source, machine, rules, senders)
+        systemd = Systemd()
+        watchers = _Watchers(journal, senders, sinks, config.keep_days, systemd)
+        _introduce(say, config, source, machine, rules, [sender.name for sender in senders])
         pipeline = Pipeline(
             ear,
             machine,
@@ -123,9 +159,11 @@ def run(config: MonitorConfig, stop: threading.Event, say: Say = lambda text: No
         if damaged is not None:
             say(f"the journal was damaged: set aside as {damaged}, a new one is begun")
             pipeline.remark("journal", {"what": "damaged", "kept_as": str(damaged)})
+        systemd.ready(f"listening to {source.name}")
         try:
             pipeline.run(stop)
         finally:
+            systemd.stopping()
             watchers.finish()
             left = finish_all(senders, config.drain_s)
     return left
@@ -137,7 +175,7 @@ def _introduce(
     source: Source,
     machine: Machine,
     rules: DebounceRules,
-    senders: Sequence[Sender],
+    sinks: Sequence[str],
 ) -> None:
     say(f"source:  {source.name}")
     states = ", ".join(machine.classifier.labels)
@@ -149,9 +187,9 @@ def _introduce(
         often = f", {rate:.2g} false alarms an hour expected"
     say(f"alarm:   score {rules.threshold:g} for {config.debounce_s:g} s{often}")
     say(f"journal: {config.journal}")
-    for sender in senders:
-        say(f"sink:    {sender.name}")
-    if not senders:
+    for name in sinks:
+        say(f"sink:    {name}")
+    if not sinks:
         say("sink:    none but the journal")
 
 
@@ -159,8 +197,14 @@ class _Watchers:
     """Whoever is told what the pipeline finds: senders, page, kept sound, the cleaner."""
 
     def __init__(
-        self, journal: Journal, senders: Sequence[Sender], sinks: Sequence[Sink], keep_days: float
+        self,
+        journal: Journal,
+        senders: Sequence[Sender],
+        sinks: Sequence[Sink],
+        keep_days: float,
+        systemd: Systemd,
     ) -> None:
+        self._systemd = systemd
         self._senders = senders
         self._told = [sink for sink in sinks if hasattr(sink, "tell_problems")]
         self._housekeeper = _Housekeeper(journal, senders, keep_days)
@@ -180,6 +224,7 @@ class _Watchers:
 
     def block(self, block: Block, wall: float) -> None:
         """Take a block of sound that was first heard at `wall`."""
+        self._systemd.alive()
         if self.ring is not None:
             self.ring.add(block, wall)
         if self.keeper is not None:
@@ -279,7 +324,7 @@ def _open_sinks(config: MonitorConfig, journal: Journal) -> list[Sink]:
         from listen_embed.monitor.sinks.mqtt import JsonSink
         from listen_embed.monitor.sinks.sparkplug import SparkplugSink
 
-        sinks += [JsonSink(url, journal.run) for url in config.mqtt]
+        sinks += [JsonSink(url, journal.run, config.name) for url in config.mqtt]
         sinks += [SparkplugSink(url, journal.path) for url in config.sparkplug]
     return sinks
 

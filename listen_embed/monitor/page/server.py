@@ -33,14 +33,7 @@ class Page:
     """
 
     def __init__(self, room: ControlRoom, address: str, token: str | None = None) -> None:
-        host, port = _split(address)
-        if not _is_loopback(host) and not token:
-            raise InputError(
-                f"--page {address}: others can reach this address; "
-                "give --token (16 characters or more), or use 127.0.0.1"
-            )
-        if token is not None and len(token) < 16:
-            raise InputError(f"--token has {len(token)} characters; give 16 or more")
+        host, port = check_address(address, token)
         self._room = room
         self._socket = _bind(host, port, address)
         self.url = f"http://{host}:{self._socket.getsockname()[1]}/"
@@ -69,6 +62,19 @@ class Page:
         self._server.should_exit = True
         self._thread.join(timeout=5.0)
         self._socket.close()
+
+
+def check_address(address: str, token: str | None) -> tuple[str, int]:
+    """Return host and port; raise `InputError` for none, or where a token is missing or short."""
+    host, port = _split(address)
+    if not _is_loopback(host) and not token:
+        raise InputError(
+            f"--page {address}: others can reach this address; "
+            "give --token (16 characters or more), or use 127.0.0.1"
+        )
+    if token is not None and len(token) < 16:
+        raise InputError(f"--token has {len(token)} characters; give 16 or more")
+    return host, port
 
 
 def _names(host: str) -> Sequence[str]:

@@ -12,15 +12,21 @@ from collections.abc import Sequence
 
 import paho.mqtt.client as paho
 
-from listen_embed.monitor.broker import Connection, parse
+from listen_embed import __version__ as VERSION
+from listen_embed.monitor.broker import OPTIONS, Connection, parse
 from listen_embed.monitor.events import Entry, Value
+from listen_embed.monitor.sinks.home_assistant import discovery
+
+# discovery: the prefix that Home Assistant listens to, empty for none.
+SINK_OPTIONS = {**OPTIONS, "discovery": ""}
 
 
 class JsonSink:
     """Publish events as JSON, the last state retained, presence with a last will."""
 
-    def __init__(self, url: str, run: str) -> None:
-        self._address = address = parse(url)
+    def __init__(self, url: str, run: str, name: str = "machine") -> None:
+        self._address = address = parse(url, SINK_OPTIONS)
+        self._machine = name
         self.name = address.name
         self._online = f"{address.topic}/online"
         self._here, self._gone = (
@@ -28,10 +34,15 @@ class JsonSink:
         )
         self._connection = Connection(address, self._greet)
         self._connection.client.will_set(self._online, self._gone, qos=1, retain=True)
+        self._problems: list[str] = []
         self._shown: dict[str, Value] = {"state": None, "anomaly": False}
         self._connection.open()
 
     def _greet(self, client: paho.Client) -> None:
+        if prefix := self._address.options["discovery"]:
+            for topic, payload in discovery(self._address.topic, prefix, self._machine, VERSION):
+                client.publish(topic, payload, qos=1, retain=True)
+            self._publish_problems()
         client.publish(self._online, self._here, qos=1, retain=True)
 
     def send(self, entries: Sequence[Entry]) -> None:
@@ -59,7 +70,11 @@ class JsonSink:
 
     def tell_problems(self, problems: Sequence[str]) -> None:
         """Retain what is wrong with the monitor on ``<topic>/health``; an empty list is well."""
-        content = json.dumps({"problems": list(problems)}).encode()
+        self._problems = list(problems)
+        self._publish_problems()
+
+    def _publish_problems(self) -> None:
+        content = json.dumps({"problems": self._problems}).encode()
         self._connection.client.publish(f"{self._address.topic}/health", content, 1, True)
 
     def close(self) -> None:

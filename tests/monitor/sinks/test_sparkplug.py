@@ -232,3 +232,39 @@ def test_seq_and_bd_seq_wrap_at_255(broker: Broker, tmp_path: Path) -> None:
 def test_addresses_need_group_node_and_device(url: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="GROUP/NODE/DEVICE"):
         SparkplugSink(url, str(tmp_path / "j"))
+
+
+def _official() -> Any:
+    """Return the Payload that protoc made of Eclipse Tahu's own .proto, as others ship it."""
+    return pytest.importorskip("pysparkplug._protobuf").Payload
+
+
+def test_our_field_numbers_are_the_official_ones() -> None:
+    official = _official().DESCRIPTOR
+    metric = official.nested_types_by_name["Metric"]
+    for message, ours in ((official, [*PAYLOAD, (2, "metrics", "")]), (metric, METRIC)):
+        names = {field.number: field.name for field in message.fields}
+        for number, name, _ in ours:
+            assert names[number] == name
+
+
+def test_an_independent_implementation_reads_our_payloads() -> None:
+    metrics = [
+        Metric("state", "string", "Mode 1 \u00e4"),
+        Metric("anomaly", "boolean", True),
+        Metric("score", "double", 1.25),
+        Metric("dropped", "uint64", 2**40),
+        Metric("nothing", "string", None),
+    ]
+    data = payload(metrics, stamp_ms=1_700_000_000_123, seq=255, historical=True)
+    found = _official().FromString(data)
+    assert (found.timestamp, found.seq) == (1_700_000_000_123, 255)
+    assert [m.name for m in found.metrics] == [m.name for m in metrics]
+    assert [m.datatype for m in found.metrics] == [12, 11, 10, 8, 12]
+    assert all(m.is_historical for m in found.metrics)
+    state, anomaly, score, dropped, nothing = found.metrics
+    assert (state.string_value, anomaly.boolean_value) == ("Mode 1 \u00e4", True)
+    assert (score.double_value, dropped.long_value) == (1.25, 2**40)
+    assert nothing.is_null
+    assert nothing.WhichOneof("value") is None
+    assert found.SerializeToString() == data  # nothing unknown, fields in their order
