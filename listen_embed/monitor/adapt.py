@@ -69,8 +69,15 @@ def adapt(folder: Path, embedder: Embedder, *, reject: float = 0.0) -> Adapted:
     return Adapted(adapted.machine, adapted.confusion, n_clips, len(examples), said)
 
 
-def learn(examples: Examples, model: str, digest: str, *, reject: float = 0.0) -> Adapted:
-    """Learn a machine from embeddings of a model."""
+def learn(
+    examples: Examples,
+    model: str,
+    digest: str,
+    *,
+    reject: float = 0.0,
+    drawn: EmbeddingMap | None = None,
+) -> Adapted:
+    """Learn a machine from embeddings of a model; `drawn` is a map whose plane shall stay."""
     every = np.ones(len(examples), bool)
     tail = calibrate(examples)
     profile = Profile(
@@ -78,7 +85,7 @@ def learn(examples: Examples, model: str, digest: str, *, reject: float = 0.0) -
         limit=tail.distance() if tail else 0.0,
         tail=tail,
         levels=_levels(examples),
-        embedding_map=EmbeddingMap.fit(examples.embeddings, examples.labels),
+        embedding_map=_draw(examples, drawn),
     )
     classifier = Classifier(reject=reject, model=model, digest=digest)
     # A machine has several states: nearness to any of them is normal.
@@ -166,6 +173,12 @@ def _teach_classifier(
 
 def _teach_anomaly(examples: Examples, rows: NDArray[np.bool_], head: Anomaly) -> Anomaly:
     return head.learn(examples.embeddings[rows], examples.units()[rows].tolist())
+
+
+def _draw(examples: Examples, drawn: EmbeddingMap | None) -> EmbeddingMap:
+    if drawn is None:
+        return EmbeddingMap.fit(examples.embeddings, examples.labels)
+    return drawn.with_places(examples.embeddings, examples.labels)
 
 
 def _levels(examples: Examples) -> dict[str, Level]:

@@ -125,7 +125,10 @@ class AlarmKeeper:
 
     def __init__(self, ring: AudioRing, folder: Path, most_bytes: int) -> None:
         self._ring, self._folder, self._most_bytes = ring, folder, most_bytes
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"--keep-audio {folder}: {error.strerror or error}") from error
         self._waiting: list[tuple[int, float, float]] = []
 
     def entries(self, entries: Sequence[Entry]) -> None:

@@ -41,6 +41,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _add_tune(commands.add_parser("tune", help="hear sound again: alarms an hour by threshold"))
     _add_run(commands.add_parser("run", help="watch the machine"))
     _add_check(commands.add_parser("check-config", help="try a configuration file"))
+    _add_healthy(commands.add_parser("healthy", help="ask a running monitor whether it hears"))
 
 
 def _add_collect(parser: argparse.ArgumentParser) -> None:
@@ -123,6 +124,11 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 def _add_check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, help="TOML file of all options")
     parser.set_defaults(run=_check)
+
+
+def _add_healthy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, help="the running monitor's TOML file")
+    parser.set_defaults(run=_healthy)
 
 
 def _collect(args: argparse.Namespace) -> int:
@@ -234,6 +240,26 @@ def _check(args: argparse.Namespace) -> int:
     for line in check(read_config(args.config, {})):
         _say(line)
     return 0
+
+
+def _healthy(args: argparse.Namespace) -> int:
+    """Ask the page of a monitor on this machine, as a container's health check does."""
+    import requests
+
+    from listen_embed.monitor.config import read_config
+
+    config = read_config(args.config, {})
+    if config.page is None:
+        raise InputError(f"{args.config}: page is missing; a monitor is asked by its page")
+    token = os.environ.get(_TOKEN) or config.token
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    port = config.page.rpartition(":")[2]
+    try:
+        answer = requests.get(f"http://127.0.0.1:{port}/health", headers=headers, timeout=4)
+    except requests.RequestException as error:
+        raise InputError(f"no monitor answers on port {port}: {type(error).__name__}") from error
+    _say(answer.text.strip())
+    return 0 if answer.ok else 1
 
 
 class _Stop:

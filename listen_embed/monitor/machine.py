@@ -62,6 +62,12 @@ class Machine:
         return self.classifier.digest
 
     @property
+    def states(self) -> list[str]:
+        """The labels, sorted; those taught later follow, so that each keeps its place."""
+        taught = self.examples.labels if self.examples else []
+        return list(dict.fromkeys([*taught, *sorted(self.classifier.labels)]))
+
+    @property
     def threshold(self) -> float:
         """The score of an alarm, unless somebody wants another."""
         return 1.0 if self.profile.limit else 3.0

@@ -43,6 +43,16 @@ class EmbeddingMap:
     axes: tuple[tuple[float, ...], tuple[float, ...]]
     places: Mapping[str, tuple[float, float]]
 
+    def with_places(self, embeddings: NDArray[np.float32], labels: Sequence[str]) -> EmbeddingMap:
+        """Return the same plane with the states where they lie now: the past stays comparable."""
+        member = np.asarray(labels)
+        found = {
+            name: self.place(embeddings[member == name]).mean(axis=0)
+            for name in sorted(set(labels))
+        }
+        places = {name: (float(x), float(y)) for name, (x, y) in found.items()}
+        return EmbeddingMap(self.mean, self.axes, places)
+
     @classmethod
     def fit(cls, embeddings: NDArray[np.float32], labels: Sequence[str]) -> EmbeddingMap:
         """Return the plane of the two main directions between the states' means."""

@@ -92,7 +92,9 @@ class Teacher:
                 )
             self._embedder = self._embedder or self._make_embedder(known.hop_s)
             examples = known + embed_sounds([(label, samples, rate)], self._embedder)
-            machine = learn(examples, self.machine.model, self.machine.digest).machine
+            now = self.machine
+            drawn = now.profile.embedding_map
+            machine = learn(examples, now.model, now.digest, drawn=drawn).machine
             self._before = [*self._before, self.machine][-_MAX_UNDO:]
             self._take(machine)
             return Lesson(label, seconds, time.perf_counter() - begun, len(examples))

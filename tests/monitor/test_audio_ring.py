@@ -78,6 +78,12 @@ def test_an_alarm_at_the_end_is_kept_as_far_as_it_was_heard(tmp_path: Path) -> N
     assert soundfile.info(keeper.files()[7]).duration == pytest.approx(13.0)
 
 
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"--keep-audio .*/file"):
+        AlarmKeeper(filled(), tmp_path / "file", 10**6)
+
+
 def test_the_oldest_goes_when_there_is_no_room(tmp_path: Path) -> None:
     (tmp_path / "mine.flac").write_bytes(b"x" * 10**6)
     keeper = AlarmKeeper(filled(), tmp_path, 10**6)

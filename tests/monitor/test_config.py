@@ -10,7 +10,7 @@ import pytest
 from listen_embed.errors import InputError
 from listen_embed.monitor.config import MonitorConfig, make_config, read_config
 
-from .world import ROOT, finished, monitor, sound, write_wav
+from .world import ROOT, eventually, finished, free_port, monitor, sound, write_wav
 
 EXAMPLE = ROOT / "examples/monitor/monitor.toml"
 
@@ -78,3 +78,23 @@ def test_check_config_says_what_would_run(tmp_path: Path, machine_file: Path) ->
     assert (process.returncode, "give --token" in error) == (1, True)
     file.write_text(f"{lines}")
     assert finished(monitor("run", "--config", file, "--jsonl", "-")).count("started") == 1
+
+
+def test_a_running_monitor_is_asked_whether_it_hears(tmp_path: Path, machine_file: Path) -> None:
+    wav = write_wav(tmp_path / "a.wav", sound(("low", 60.0), rate=16000), 16000)
+    port, file = free_port(), tmp_path / "m.toml"
+    lines = f"head = '{machine_file}'\nsource = '{wav}?pace=1'\njournal = '{tmp_path}/j'\n"
+    file.write_text(f"{lines}page = '127.0.0.1:{port}'\ntoken = '0123456789abcdef'\n")
+    process = monitor("healthy", file)
+    _, error = process.communicate(timeout=30)
+    assert (process.returncode, "no monitor answers" in error) == (1, True)
+    running = monitor("run", "--config", file)
+
+    def hears() -> bool:
+        asked = monitor("healthy", file)
+        said, _ = asked.communicate(timeout=30)
+        return asked.returncode == 0 and '"ok":true' in said.replace(" ", "")
+
+    eventually(hears, 60.0)
+    running.terminate()
+    finished(running)

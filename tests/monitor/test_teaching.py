@@ -38,6 +38,10 @@ def test_ten_seconds_are_learnt_within_two(taught: tuple[Teacher, list[Machine]]
     assert (lesson.label, lesson.seconds) == ("noise", 10.0)
     after = told[-1].judge(embed(NEW, RATE)[0][8])
     assert (after.label, after.score < 1) == ("noise", True)
+    first, drawn = teacher._before[-1].profile.embedding_map, told[-1].profile.embedding_map
+    assert (first.axes, first.mean) == (drawn.axes, drawn.mean)  # the past stays where it was
+    assert set(drawn.places) == {*first.places, "noise"}
+    assert told[-1].states == ["high", "low", "off", "noise"]  # and so do the colours
     low = told[-1].judge(embed(sound(("low", 2.0), rate=RATE, seed=50), RATE)[0][2])
     assert low.label == "low"
 

@@ -2,7 +2,7 @@
 import { clockTime, day } from "./words.js";
 
 // Tol's "muted" with darker and lighter turns: apart for every kind of colour blindness, with hatching beyond nine.
-const COLOURS = ["#332288", "#88ccee", "#44aa99", "#ddcc77", "#cc6677", "#117733", "#aa4499", "#999933", "#882255"];
+const COLOURS = ["#5b57c8", "#88ccee", "#44aa99", "#ddcc77", "#cc6677", "#117733", "#aa4499", "#999933", "#882255"];
 export const LEFT = 46, RIGHT = 10, AXIS = 20;
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 432000];
 const GROUND = [16, 23, 54], STOPS = [[0, GROUND], [0.35, [76, 61, 110]], [0.6, [158, 88, 104]], [0.8, [222, 143, 84]], [1, [255, 233, 150]]];

@@ -68,7 +68,7 @@ function showNow(hop, point) {
   byId("state").textContent = point.state ?? "listening";
   byId("sounds-like").textContent = `this moment: ${hop.label}, ${Math.round(100 * hop.probability)} %`;
   byId("score").textContent = point.score.toFixed(2);
-  byId("score-meter").max = 2 * hop.threshold; byId("score-meter").value = point.score; byId("score-meter").high = hop.threshold;
+  byId("score-meter").max = 2 * hop.threshold; byId("score-meter").value = point.score; byId("score-meter").high = hop.threshold; byId("score-meter").low = 0.8 * hop.threshold; byId("score-meter").optimum = 0;
   byId("threshold").textContent = hop.threshold;
   byId("score-tile").classList.toggle("over", point.score >= hop.threshold);
   byId("level").textContent = point.level_db.toFixed(0); byId("peak").textContent = hop.peak_db.toFixed(0);
@@ -84,7 +84,8 @@ const share = (db) => Math.max(0, Math.min(100, 100 * (db + 90) / 90));
 function showSinks(sinks) {
   const waiting = sinks.reduce((sum, sink) => sum + sink.backlog, 0);
   byId("backlog").textContent = sinks.length ? (waiting ? `${waiting} waiting` : "all out") : "journal";
-  byId("sinks").textContent = sinks.map((sink) => `${sink.name}: ${sink.backlog ? `${sink.backlog} wait` : "up to date"}`).join(" · ") || "no sink is asked for";
+  byId("sinks").textContent = sinks.map((sink) => `${sink.name.split(":")[0]}: ${sink.backlog ? `${sink.backlog} wait` : "up to date"}`).join(" · ") || "no sink is asked for";
+  byId("sinks").title = sinks.map((sink) => sink.name).join("\n");
 }
 
 function showProblems(problems) {
@@ -178,7 +179,7 @@ function draw() {
   const last = shown.points.findIndex((p) => p.wall > shown.until);
   shown.points = shown.points.filter((p, i) => p.wall >= shown.since - shown.gap && (last < 0 || i < last));
   page.shown = shown;
-  byId("spectrogram").dataset.height = Math.round(Math.min(420, Math.max(150, window.innerHeight - 780)));
+  byId("spectrogram").dataset.height = Math.round(Math.min(420, Math.max(150, window.innerHeight - 880)));
   const boxes = [
     charts.spectrogram(byId("spectrogram"), shown, page.rate),
     charts.states(byId("states"), shown, page.palette),

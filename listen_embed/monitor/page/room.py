@@ -66,7 +66,7 @@ class ControlRoom:
             "threshold": self.threshold,
             "fields": FIELDS,
             "ranges_s": RANGES_S,
-            "states": sorted(machine.classifier.labels) if machine else [],
+            "states": machine.states if machine else [],
             "places": dict(drawn.places) if drawn else {},
             "can_teach": bool(machine and machine.examples is not None and self.ring),
             "can_undo": bool(self.teacher and self.teacher.can_undo),

@@ -17,6 +17,8 @@ class JsonLines:
         self.name = f"jsonl:{path if path == '-' else os.path.abspath(path)}"
         self._path = None if path == "-" else Path(path)
         if self._path is not None:
+            if not (folder := self._path.absolute().parent).is_dir():
+                raise InputError(f"--jsonl {path}: there is no folder {folder}; make it first")
             _cut_torn_line(self._path)
 
     def send(self, entries: Sequence[Entry]) -> None:

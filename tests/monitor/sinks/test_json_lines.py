@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from listen_embed.errors import InputError
 from listen_embed.monitor.events import SinkError
 from listen_embed.monitor.sinks.json_lines import JsonLines
 
@@ -28,5 +29,10 @@ def test_json_lines_to_standard_output(capfd: pytest.CaptureFixture[str]) -> Non
 
 
 def test_a_file_that_cannot_be_written_is_tried_again(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    lines = JsonLines(str(tmp_path / "there" / "events"))
+    (tmp_path / "there").rmdir()
     with pytest.raises(SinkError):
-        JsonLines(str(tmp_path / "no" / "events")).send([entry(1)])
+        lines.send([entry(1)])
+    with pytest.raises(InputError, match=r"there is no folder .*/no"):
+        JsonLines(str(tmp_path / "no" / "events"))
