@@ -412,7 +412,7 @@ def test_the_page_of_a_running_monitor_moves_and_remembers(
 ) -> None:
     port = free_port()
     arguments = (
-        *("run", "--head", machine_file, "--from", f"{story}?pace=8", *FAST),
+        *("run", "--head", machine_file, "--from", f"{story}?pace=8&backlog=600", *FAST),
         *("--journal", tmp_path / "j.sqlite", "--page", f"127.0.0.1:{port}", "--name", "lathe 1"),
     )
     process = monitor(*arguments)
