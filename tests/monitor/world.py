@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -30,7 +30,7 @@ from listen_embed.monitor.events import Entry, Event
 from listen_embed.monitor.journal import Journal
 from listen_embed.monitor.pipeline import Ear, Hop, Pipeline, Rhythm
 from listen_embed.monitor.profile import NO_PROFILE
-from listen_embed.monitor.sources import Place, open_source
+from listen_embed.monitor.sources import Item, Notice, Place, Source, open_source
 from listen_embed.monitor.trace import TracePoint
 
 ROOT = Path(__file__).parents[2]
@@ -148,6 +148,24 @@ def listen(source: object, journal: Path, **options: object) -> Pipeline:
     pipeline.run(stop)
     book.close()
     return pipeline
+
+
+def gather(items: Iterable[Item]) -> tuple[np.ndarray, list[str]]:
+    """Return the samples, at their places on the clock, and the notices."""
+    blocks, notices = [], []
+    for item in items:
+        if isinstance(item, Notice):
+            notices.append(item.what)
+        else:
+            blocks.append(item)
+    total = np.zeros(max((block.end for block in blocks), default=0), np.float32)
+    for block in blocks:
+        total[block.first : block.end] = block.samples
+    return total, notices
+
+
+def play(source: Source, place: Place | None = None) -> tuple[np.ndarray, list[str]]:
+    return gather(source.items(place, threading.Event()))
 
 
 def told(journal: Path) -> list[tuple[object, ...]]:
