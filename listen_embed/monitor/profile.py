@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ class Level:
     high_db: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EmbeddingMap:
     """A plane through the embeddings on which the states lie as far apart as can be.
 
@@ -73,7 +74,12 @@ class EmbeddingMap:
 
     def place(self, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return where embeddings (N, D) lie, float64 (N, 2)."""
-        return np.asarray((embeddings - np.array(self.mean)) @ np.array(self.axes).T)
+        mean, axes = self._plane
+        return np.asarray((embeddings - mean) @ axes.T)
+
+    @cached_property
+    def _plane(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return np.array(self.mean), np.array(self.axes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from listen_embed.monitor.block import Block
 from listen_embed.monitor.debounce import Judgement
 from listen_embed.monitor.journal import Journal
-from listen_embed.monitor.pipeline import Hop, Rhythm
+from listen_embed.monitor.pipeline import Hop, Rhythm, track, wall
 from listen_embed.monitor.sources import Notice
 
 from ..world import (
@@ -234,3 +235,29 @@ def test_the_source_is_told_what_it_may_forget(tmp_path: Path) -> None:
     assert kept == sorted(kept)
     assert 8 * RATE < kept[-2] <= 10 * RATE
     assert kept[-1] == 10 * RATE + 1  # ended: nothing more, the end itself included
+
+
+def test_a_clock_that_was_set_dates_later_events_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A computer without a battery-backed clock learns the time in the middle of the sound."""
+    source = Blocks(*cut(sound(("low", 6.0)), 800), Notice("ended"))
+    source.limit_s = 2.0
+    wrong, true = time.time() - 1e8, time.time()
+    waited: list[float] = []
+
+    def now() -> float:
+        waited.append(0.0)
+        return wrong if len(waited) < 30 else true
+
+    monkeypatch.setattr(track.time, "time", now)
+    monkeypatch.setattr(wall.WallAnchor.__init__, "__defaults__", (now, lambda: 0.0))
+    listen(source, tmp_path / "j.sqlite")
+    book = Journal(tmp_path / "j.sqlite")
+    events = [entry.event for entry in book.after(0, 100)]
+    book.close()
+    clock = next(event for event in events if event.kind == "clock")
+    assert clock.data == {"what": "jump", "moved_s": pytest.approx(1e8, abs=1)}
+    at = events.index(clock)
+    assert all(abs(event.wall - wrong) < 60 for event in events[:at])
+    assert all(abs(event.wall - true) < 60 for event in events[at:])
