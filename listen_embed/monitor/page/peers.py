@@ -25,19 +25,17 @@ class Peers:
 
     def __init__(self, urls: Sequence[str]) -> None:
         self._stop = threading.Event()
-        self._found: dict[str, dict[str, Any]] = {}
-        self._threads = [
-            threading.Thread(target=self._ask, args=_parts(url), name="peer", daemon=True)
-            for url in urls
-        ]
-        for thread in self._threads:
-            thread.start()
+        asked = [_parts(url) for url in urls]
+        self._found: dict[str, dict[str, Any]] = {
+            url: {"name": url, "url": url, "problem": "not asked yet"} for url, _ in asked
+        }
+        for parts in asked:
+            threading.Thread(target=self._ask, args=parts, name="peer", daemon=True).start()
 
     def _ask(self, url: str, token: str) -> None:
         import requests
 
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._found[url] = {"name": url, "url": url, "problem": "not asked yet"}
         while not self._stop.wait(0.0):
             try:
                 answer = requests.get(f"{url}/summary", headers=headers, timeout=_TIMEOUT_S)

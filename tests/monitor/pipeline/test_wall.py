@@ -8,7 +8,7 @@ import pytest
 from listen_embed.monitor.pipeline.wall import Move, WallAnchor
 
 START = 1.7e9
-BLOCK_S = 0.1
+BLOCK_S = 0.5
 
 
 class World:
