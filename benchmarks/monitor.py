@@ -326,7 +326,9 @@ def teach(learnt: list[Sound], embedder: Embedder) -> Machine:
     """Return a machine that knows these sounds, learnt as `adapt` learns."""
     kept = [sound.embeddings[::LEARN_EVERY] for sound in learnt]
     names = sorted({sound.recording for sound in learnt})
-    recordings = [np.full(len(rows), names.index(s.recording)) for rows, s in zip(kept, learnt, strict=True)]
+    recordings = [
+        np.full(len(rows), names.index(s.recording)) for rows, s in zip(kept, learnt, strict=True)
+    ]
     stretches = [np.full(len(rows), number) for number, rows in enumerate(kept)]
     labels = [s.label for rows, s in zip(kept, learnt, strict=True) for _ in rows]
     if len(set(labels)) == 1:  # one state: a classifier wants two; the alarm does not ask it
