@@ -5,8 +5,11 @@ BIN := $(VENV)/bin
 # The version that the training tests run with; on Linux it has a build without CUDA.
 TORCH := torch==2.13.0
 
+# What needs nothing but the core, golden vectors first.
+LEAN_TESTS := $(addprefix tests/test_,golden.py framing.py stream.py runtime.py registry.py spec.py)
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test check wheel students benchmarks clean
+.PHONY: help demo test check docs fuzz lean wheel students benchmarks clean
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -38,15 +41,33 @@ check: $(VENV)/.all ## ruff, mypy and the architecture
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(VENV)/.core ## build the API reference into docs/_build/
+	$(BIN)/pip install --quiet --editable ".[docs]"
+	$(BIN)/python -W error::UserWarning -m sphinx -W --keep-going -q docs docs/_build
+
+fuzz: $(VENV)/.all ## fuzz all that reads outside bytes, until stopped: make fuzz RUNS=3000
+	$(BIN)/pip install --quiet --editable ".[fuzz]"
+	$(BIN)/python -m fuzz $(if $(RUNS),--runs $(RUNS))
+
+lean: ## install without numba into .lean/, weigh it, run the core's tests: make lean PYTHON=python3.13
+	rm -rf .lean
+	$(PYTHON) -m venv .lean
+	.lean/bin/pip install --quiet --requirement requirements-lean.txt
+	.lean/bin/pip install --quiet --no-deps --editable .
+	du --summarize --block-size=MB --exclude=pip --exclude='pip-*' --exclude='setuptools*' .lean/lib | tee .lean/size
+	test $$(sed 's/MB.*//' .lean/size) -le 190
+	.lean/bin/pip install --quiet pytest hypothesis
+	.lean/bin/python -m pytest -q $(LEAN_TESTS)
+
 wheel: $(VENV)/.all ## build the wheel into dist/
 	$(BIN)/python -m build --wheel
 
-students: $(VENV)/.all ## train the models of weights/ again (hours): make students RECORDINGS=folder
-	$(BIN)/python -m listen_embed.training.students $(RECORDINGS)
+students: $(VENV)/.all ## train the models of weights/ again (hours): make students RECORDINGS="folder ..." ONLY=name
+	$(BIN)/python recipes/students.py $(RECORDINGS) $(addprefix --only ,$(ONLY))
 
 benchmarks: $(VENV)/.all ## quality and speed tables: make benchmarks DATA=folder
 	$(BIN)/python benchmarks/probe.py $(DATA) $(if $(wildcard training-runs/models),--float training-runs)
 	$(BIN)/python benchmarks/speed.py --readme README.md
 
 clean: ## remove everything that make made
-	rm -rf $(VENV) .demo build dist *.egg-info
+	rm -rf $(VENV) .demo .fuzz .lean docs/_build build dist *.egg-info

@@ -343,7 +343,7 @@ def teach(learnt: list[Sound], embedder: Embedder) -> Machine:
         embedder.spec.front_end.frame_seconds,
         embedder.spec.front_end.sample_rate,
     )
-    return learn(examples, embedder.spec.name, embedder.digest).machine
+    return learn(examples, embedder).machine
 
 
 def scores_of(machine: Machine, sound: Sound) -> list[float]:

@@ -236,7 +236,7 @@ def random_model(folder: Path) -> str:
 
         from listen_embed.training import convert, export
         from listen_embed.training.network import Student, grown
-        from listen_embed.training.students import NANO_FRONT_END
+        from listen_embed.training.starts import NANO_FRONT_END
 
         torch.manual_seed(0)
         student = Student(grown(2.5, 64)).eval()

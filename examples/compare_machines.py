@@ -17,10 +17,10 @@ normal, *others = sys.argv[1:]
 embedder = listen_embed.Embedder("logmel", hop_size=0.05, center=False)
 embedding, _ = embedder.embed_file(normal)
 first, second = np.array_split(embedding, 2)
-anomaly = Anomaly("knn", model=embedder.spec.name, digest=embedder.digest).learn(first)
+anomaly = Anomaly(embedder, kind="knn").learn(first)
 usual = float(np.median(anomaly.score(second)))
 
 print(f"score 1: as far from the first half of {normal} as its own second half")
-for path, embedding, _ in listen_embed.embed_files(others, "logmel", hop_size=0.05, center=False):
-    score = float(np.median(anomaly.score(embedding))) / usual
-    print(f"{path}: score {score:.1f}{'  <- listen to this one' if score > 5 else ''}")
+for result in listen_embed.embed_files(others, "logmel", hop_size=0.05, center=False):
+    score = float(np.median(anomaly.score(result.embedding))) / usual
+    print(f"{result.path}: score {score:.1f}{'  <- listen to this one' if score > 5 else ''}")

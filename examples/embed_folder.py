@@ -9,18 +9,17 @@ from pathlib import Path
 import numpy as np
 
 import listen_embed
-from listen_embed.errors import BatchError
 
 
 def main(folder: str, table: str) -> None:
     sounds = sorted(path for path in Path(folder).rglob("*") if path.is_file())
     names, means = [], []
-    try:
-        for path, embedding, _ in listen_embed.embed_files(sounds, jobs=0, progress=True):
-            names.append(str(path))
-            means.append(embedding.mean(axis=0))
-    except BatchError as error:  # raised at the end: the others are done
-        print(error, file=sys.stderr)
+    for result in listen_embed.embed_files(sounds, jobs=0, progress=True):
+        if result.error:
+            print(result.error, file=sys.stderr)
+            continue
+        names.append(str(result.path))
+        means.append(result.embedding.mean(axis=0))
     np.savez(table, name=names, mean=np.array(means))
     print(f"{len(names)} of {len(sounds)} files -> {table}")
 

@@ -24,7 +24,7 @@ for path in sys.argv[1:]:
     labels.extend([label] * int(is_taught.sum()))
     rest[label] = embedding[timestamps >= TAUGHT_SECONDS + frame]
 
-classifier = Classifier(model=embedder.spec.name, digest=embedder.digest).learn(taught, labels)
+classifier = Classifier(embedder).learn(taught, labels)
 for label, embedding in rest.items():
     answers = classifier.predict(embedding)
     print(f"{label}: {answers.count(label)} of {len(answers)} frames named rightly")

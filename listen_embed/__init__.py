@@ -1,8 +1,9 @@
 """Sound in, embeddings out, on anything from a microcontroller to a cluster.
 
 The public names are loaded when they are first used, so importing the package costs next to
-nothing: `get_embedding`, `Embedder` and `Stream` for sound in memory, `process_file` and
-`embed_files` for files, `registry` for what there is, `heads` for small learners, and the errors.
+nothing: `get_embedding`, `get_clip_embedding`, `Embedder` and `Stream` for sound in memory,
+`process_file` and `embed_files` for files (`to_pandas` and `to_arrow` make one table of them),
+`registry` for what there is, `heads` for small learners, and the errors.
 """
 
 from __future__ import annotations
@@ -13,14 +14,18 @@ from typing import Any
 # name -> module that defines it; __init__.pyi repeats this for editors and type checkers.
 _HOMES = {
     "Embedder": "embedder",
+    "FileResult": "files",
     "FrontEnd": "spec",
     "ListenEmbedError": "errors",
     "ListenEmbedWarning": "errors",
     "ModelSpec": "spec",
     "Stream": "embedder",
     "embed_files": "files",
+    "get_clip_embedding": "embedder",
     "get_embedding": "embedder",
     "process_file": "files",
+    "to_arrow": "tables",
+    "to_pandas": "tables",
 }
 _MODULES = ("errors", "heads", "registry")
 

@@ -7,22 +7,31 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from listen_embed.errors import AudioFileError, InputError
-from listen_embed.kaiser import KaiserBest
+from listen_embed.polyphase import KaiserBest
 from listen_embed.spec import Resampler
 
 if TYPE_CHECKING:
     import soundfile
 
 Samples = NDArray[np.float32]
+# How a two-dimensional array is meant.
+Layout = Literal["channels-last", "channels-first", "batch"]
 
 MIN_RATE, MAX_RATE = 1_000, 768_000
-_FULL_SCALE = {np.dtype(np.int16): 2.0**15, np.dtype(np.int32): 2.0**31}
+# What stands for zero, and full scale above it.
+_INTEGERS = {
+    np.dtype(np.uint8): (128.0, 2.0**7),
+    np.dtype(np.int16): (0.0, 2.0**15),
+    np.dtype(np.int32): (0.0, 2.0**31),
+}
+# More rows than this, and more than columns, are samples; else the shape does not tell.
+_MAX_CHANNELS = 64
 # Far above unscaled 32-bit samples, and far below where a float32 power spectrum overflows.
 _MAX_LEVEL = 1e12
 
@@ -58,14 +67,17 @@ def check_hop(hop_size: Any) -> float:
     return float(hop_size)
 
 
-def to_mono(audio: ArrayLike) -> Samples:
-    """Return samples as mono float32.
+def to_mono(audio: Any, layout: Layout | None = None) -> Samples:
+    """Return one clip's samples as mono float32.
 
     Parameters
     ----------
     audio : array_like, (n,) or (n, channels)
-        float16, float32 or float64, nominally in [-1, 1]; int16 and int32 are divided by full
-        scale. Channels are averaged.
+        An array, a list of numbers, a torch tensor, or a column of numbers of pandas or pyarrow;
+        float16, float32 or float64, nominally in [-1, 1]; uint8 (128 is zero), int16 and int32 are
+        divided by full scale. Channels are averaged.
+    layout : {"channels-last", "channels-first"}, optional
+        Which axis holds the channels; None takes the shape's word for it where that is plain.
 
     Returns
     -------
@@ -74,48 +86,109 @@ def to_mono(audio: ArrayLike) -> Samples:
     Raises
     ------
     InputError
-        Another shape or dtype, channels before samples, NaN, infinity or values beyond 1e12.
+        Another shape or dtype, a shape that can be read in two ways, NaN, infinity or values beyond
+        1e12.
     """
     samples = _as_array(audio)
-    _check_array(samples)
+    _check_dtype(samples)
+    samples = _channels_last(samples, layout)
     with np.errstate(over="ignore"):
         scaled = samples.astype(np.float32)
         mono = scaled if scaled.ndim == 1 else scaled.mean(axis=1)
-    if full_scale := _FULL_SCALE.get(samples.dtype.newbyteorder("=")):
-        mono /= np.float32(full_scale)
+    zero, full_scale = _INTEGERS.get(samples.dtype.newbyteorder("="), (0.0, 0.0))
+    if full_scale:
+        mono = (mono - np.float32(zero)) / np.float32(full_scale)
+    _check_levels(mono)
+    return mono
+
+
+def to_clips(audio: Any, layout: Layout | None = None) -> list[Any] | None:
+    """Return the clips of a batch, each as it was given, or None if `audio` is a single clip.
+
+    A batch is a list, or a column of pandas or pyarrow, whose items are arrays; or an array
+    (clips, samples) that `layout` calls a batch.
+    """
+    if layout not in (None, *get_args(Layout)):
+        raise InputError(f"layout is {layout!r}; allowed are None, {', '.join(get_args(Layout))}")
+    clips = _listed(audio)
+    if clips is not None:
+        return clips
+    if layout != "batch":
+        return None
+    samples = _as_array(audio)
+    if samples.ndim != 2:
+        raise InputError(f"audio has shape {samples.shape}; a batch is (clips, samples)")
+    return list(samples)
+
+
+def _listed(audio: Any) -> list[Any] | None:
+    """Return the items of a list or column if they are arrays, None if they are numbers."""
+    if hasattr(audio, "to_pylist"):  # pyarrow
+        is_nested = hasattr(audio.type, "value_type")
+        return [np.asarray(item.values) for item in audio] if is_nested else None
+    if hasattr(audio, "to_list") and getattr(audio, "dtype", None) == np.object_:  # pandas
+        audio = audio.to_list()
+    if not isinstance(audio, list | tuple) or not audio:
+        return None
+    is_array = [hasattr(item, "__array__") and np.ndim(item) > 0 for item in audio]
+    return list(audio) if all(is_array) else None
+
+
+def _as_array(audio: Any) -> NDArray[Any]:
+    if isinstance(audio, str | bytes | os.PathLike):
+        raise InputError(
+            f"audio is {audio!r}; allowed are arrays of samples: for a sound file use "
+            "Embedder.embed_file, or listen_embed.embed_files for many"
+        )
+    if hasattr(audio, "detach"):  # torch: perhaps with a gradient, perhaps on a GPU
+        audio = audio.detach().cpu()
+    try:
+        return np.asarray(audio)
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"audio is no array ({error}); allowed are (samples,) and (samples, channels), and "
+            "lists of such arrays"
+        ) from error
+
+
+def _check_dtype(samples: NDArray[Any]) -> None:
+    if samples.dtype.newbyteorder("=") not in _INTEGERS and samples.dtype.kind != "f":
+        raise InputError(
+            f"audio has dtype {samples.dtype}; allowed are float16, float32, float64 in [-1, 1], "
+            "uint8, int16 and int32"
+        )
+
+
+def _channels_last(samples: NDArray[Any], layout: Layout | None) -> NDArray[Any]:
+    """Return (n,) or (n, channels)."""
+    if samples.ndim == 1:
+        return samples
+    if samples.ndim != 2 or 0 in samples.shape[1:]:
+        raise InputError(
+            f"audio has shape {samples.shape}; allowed are (samples,) and (samples, channels)"
+        )
+    rows, columns = samples.shape
+    is_long = columns > max(_MAX_CHANNELS, rows)
+    if layout == "channels-first" or (layout is None and is_long and rows == 1):
+        return samples.T  # torchaudio's (1, n) is mono however it is read
+    if layout is None and is_long:
+        raise InputError(
+            f"audio has shape {samples.shape}: is it {rows} clips of {columns} samples, or one "
+            f'clip of {rows} channels? Say layout="batch" for the first, layout="channels-first" '
+            "for the second; (samples, channels) needs no layout"
+        )
+    return samples
+
+
+def _check_levels(mono: Samples) -> None:
+    if not mono.size:
+        return
     is_sound = np.abs(mono) <= _MAX_LEVEL
     if not is_sound.all():
         raise InputError(
             f"audio has NaN, infinity or values beyond {_MAX_LEVEL:g} "
             f"(first at sample {int(np.argmin(is_sound))}); allowed are finite numbers, nominally "
             "in [-1, 1]: replace the others, for example with numpy.nan_to_num"
-        )
-    return mono
-
-
-def _as_array(audio: ArrayLike) -> NDArray[Any]:
-    try:
-        return np.asarray(audio)
-    except ValueError as error:
-        raise InputError(
-            f"audio is no array ({error}); allowed are (samples,) and (samples, channels)"
-        ) from error
-
-
-def _check_array(samples: NDArray[Any]) -> None:
-    if samples.dtype.newbyteorder("=") not in _FULL_SCALE and samples.dtype.kind != "f":
-        raise InputError(
-            f"audio has dtype {samples.dtype}; allowed are float16, float32, float64 in [-1, 1], "
-            "int16 and int32"
-        )
-    if samples.ndim not in (1, 2):
-        raise InputError(
-            f"audio has shape {samples.shape}; allowed are (samples,) and (samples, channels)"
-        )
-    if samples.ndim == 2 and (samples.shape[1] == 0 or samples.shape[1] > max(64, len(samples))):
-        raise InputError(
-            f"audio has shape {samples.shape}; channels come second, (samples, channels): "
-            "transpose it"
         )
 
 
@@ -198,7 +271,9 @@ def read_blocks(
         is_empty = True
         for block in _decoded(file, path, max(1, int(seconds * sr))):
             is_empty = False
-            yield to_mono(block), sr
+            mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
+            _check_levels(mono)
+            yield mono, sr
     if is_empty:
         raise AudioFileError(f"{path}: holds no samples")
 
@@ -207,6 +282,12 @@ def duration(path: str | os.PathLike[str]) -> float:
     """Return a sound file's length in seconds, as its header states it."""
     with _open(path) as file:
         return float(file.frames / file.samplerate)
+
+
+def sample_rate(path: str | os.PathLike[str]) -> int:
+    """Return a sound file's rate in Hz."""
+    with _open(path) as file:
+        return check_rate(file.samplerate)
 
 
 def _open(path: str | os.PathLike[str]) -> soundfile.SoundFile:
@@ -229,6 +310,8 @@ def _why_unreadable(path: Path) -> str:
         return "is a folder; give a sound file, or the folder to the command line"
     if not path.exists():
         return "does not exist"
+    if not path.is_file():
+        return "is no regular file (a pipe or a device); give a sound file, or - for stdin"
     return "" if os.access(path, os.R_OK) else "no permission to read it"
 
 

@@ -6,34 +6,28 @@ the order of the tasks. Left to others: what the work is (`listen_embed.files`, 
 
 from __future__ import annotations
 
-import _thread
 import dataclasses
 import os
-import signal
-import sys
+import re
 import tempfile
-import threading
-import time
-import warnings
-from collections import deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import lru_cache, partial
+from numbers import Integral
+from typing import Any, TypeVar
 
-from listen_embed import registry, store
+from listen_embed import pool, registry, store
 from listen_embed.embedder import DEFAULT_HOP, Embedded, Embedder, PathLike
 from listen_embed.errors import (
     AudioFileError,
     InputError,
     ListenEmbedError,
-    ListenEmbedWarning,
+    taking_warnings,
+    warn,
 )
 from listen_embed.progress import Progress, Unseen
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future, ProcessPoolExecutor
-    from multiprocessing.connection import Connection
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -43,9 +37,8 @@ Work = Callable[[Embedder, Task, Reach], Result]
 # A worker's result, and the texts of the warnings on the way to it.
 _Reply = tuple[Result | ListenEmbedError, list[str]]
 
-# Tasks under way, waiting, or waiting to be taken, for each process: enough to keep it busy.
-_IN_FLIGHT = 2
-_LOOK_SECONDS = 0.2
+# Warnings of one kind that are told one by one.
+_SHOWN_OF_A_KIND = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +56,7 @@ class Options:
     variant: str | None = None
     hop_size: float = DEFAULT_HOP
     center: bool = True
+    frame_size: float | None = None
     threads: int | None = None
     hush: bool = False
 
@@ -83,6 +77,7 @@ class Options:
             variant=self.variant,
             hop_size=self.hop_size,
             center=self.center,
+            frame_size=self.frame_size,
             threads=self.threads,
             progress=progress,
         )
@@ -90,9 +85,9 @@ class Options:
 
 def check_jobs(jobs: Any) -> int:
     """Return a number of processes, 0 being one per core, or raise `InputError`."""
-    if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 0:
+    if isinstance(jobs, bool) or not isinstance(jobs, Integral) or jobs < 0:
         raise InputError(f"jobs is {jobs!r}; allowed are whole numbers, 0 meaning one per core")
-    return jobs or os.cpu_count() or 1
+    return int(jobs) or os.cpu_count() or 1
 
 
 def reaching(pieces: Iterable[Embedded], reach: Reach) -> Iterator[Embedded]:
@@ -126,19 +121,54 @@ def in_order(
         Processes, at least 1. A model is loaded once in each.
     """
     if jobs == 1:
-        results = _here(work, tasks, embedder, progress)
+        replies = _here(work, tasks, embedder, progress)
     else:
-        results = _in_processes(work, tasks, options, jobs)
-    for task, result in results:
+        replies = _in_processes(work, tasks, options, jobs)
+    summary = _Summary()
+    for task, (result, messages) in replies:
+        summary.tell(messages)
         progress.finish_file()
         yield task, result
+    summary.finish()
+
+
+class _Summary:
+    """Warns as often as a reader reads on, and counts the rest."""
+
+    def __init__(self) -> None:
+        self._n_of: Counter[str] = Counter()
+
+    def tell(self, messages: Iterable[str]) -> None:
+        for message in messages:
+            kind = self._kind(message)
+            self._n_of[kind] += 1
+            if self._n_of[kind] <= _SHOWN_OF_A_KIND:
+                warn(message)
+
+    def finish(self) -> None:
+        for kind, n in self._n_of.items():
+            if n > _SHOWN_OF_A_KIND:
+                warn(f"{n - _SHOWN_OF_A_KIND} more files, {n} in all, with this warning: {kind}")
+
+    @staticmethod
+    def _kind(message: str) -> str:
+        """Return a warning's last clause, which names no file."""
+        return re.split(r"[:;] ", message)[-1]
 
 
 def _here(
     work: Work[Task, Result], tasks: Iterable[Task], embedder: Embedder, progress: Progress
-) -> Iterator[tuple[Task, Result | ListenEmbedError]]:
+) -> Iterator[tuple[Task, _Reply[Result]]]:
     for task in tasks:
-        yield task, _attempt(work, embedder, task, progress.reach)
+        yield task, _attempt_with_warnings(work, embedder, task, progress.reach)
+
+
+def _attempt_with_warnings(
+    work: Work[Task, Result], embedder: Embedder, task: Task, reach: Reach
+) -> _Reply[Result]:
+    messages: list[str] = []
+    with taking_warnings(messages.append):
+        return _attempt(work, embedder, task, reach), messages
 
 
 def _attempt(
@@ -156,121 +186,19 @@ def _attempt(
 
 def _in_processes(
     work: Work[Task, Result], tasks: Iterable[Task], options: Options, jobs: int
-) -> Iterator[tuple[Task, Result | ListenEmbedError]]:
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-
-    context = multiprocessing.get_context("spawn")
-    # Closing our end tells the workers to stop, and so does our death.
-    theirs, ours = context.Pipe(duplex=False)
+) -> Iterator[tuple[Task, _Reply[Result]]]:
     options = dataclasses.replace(options, threads=options.threads or 1, hush=True)
-    pool = ProcessPoolExecutor(jobs, context, _begin, (options, theirs))
-    under_way: deque[tuple[Task, Future[_Reply[Result]]]] = deque()
-    with theirs, ours:
-        try:
-            for task in tasks:
-                if len(under_way) >= _IN_FLIGHT * jobs:
-                    yield _taken(*under_way.popleft())
-                under_way.append((task, _submit(pool, work, task)))
-            while under_way:
-                yield _taken(*under_way.popleft())
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            # Workers that were stopped are waited for, too: they tidy up after themselves.
-            pool.shutdown(wait=True, cancel_futures=True)
+    return pool.in_order(partial(_there, work, options), tasks, jobs)
 
 
-def _submit(
-    pool: ProcessPoolExecutor, work: Work[Task, Result], task: Task
-) -> Future[_Reply[Result]]:
-    """Hand over a task; a process started for it is born deaf to Ctrl-C, which is handled here."""
-    if not hasattr(signal, "pthread_sigmask"):
-        return pool.submit(_reply, work, task)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        return pool.submit(_reply, work, task)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def _there(work: Work[Task, Result], options: Options, task: Task) -> _Reply[Result]:
+    return _attempt_with_warnings(work, _worker_embedder(options), task, Unseen().reach)
 
 
-def _taken(task: Task, future: Future[_Reply[Result]]) -> tuple[Task, Result | ListenEmbedError]:
-    from concurrent.futures.process import BrokenProcessPool
-
-    try:
-        result, messages = future.result()
-    except BrokenProcessPool as error:
-        raise ListenEmbedError(
-            f"{task}: a worker process ended abruptly, perhaps for want of memory; "
-            "try again with fewer jobs"
-        ) from error
-    for message in messages:
-        warnings.warn(message, ListenEmbedWarning, stacklevel=3)
-    return task, result
-
-
-class _Worker:
-    """What a worker process keeps between tasks."""
-
-    options: Options
-    embedder: Embedder | None = None
-    is_busy = False
-    is_stopped = False
-
-
-def _begin(options: Options, stop: Connection) -> None:
-    _Worker.options = options
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _leave)
-    threading.Thread(target=_await_stop, args=(stop,), daemon=True).start()
-
-
-def _await_stop(stop: Connection) -> None:
-    """End the task at hand when the other end is closed, and an orphaned process altogether."""
-    import multiprocessing
-
-    stop.poll(None)
-    _Worker.is_stopped = True
-    if hasattr(signal, "pthread_kill"):
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
-    else:
-        _thread.interrupt_main(signal.SIGTERM)
-    parent = multiprocessing.parent_process()
-    while _Worker.is_busy or (parent is not None and parent.is_alive()):
-        time.sleep(_LOOK_SECONDS)
-    os._exit(1)
-
-
-def _leave(number: int, frame: object) -> None:
-    """Unwind, so that unfinished files are removed.
-
-    Between tasks there are none, and an error there would break the queue for the other workers.
-    """
-    if _Worker.is_busy:
-        sys.exit(128 + number)
-    if not _Worker.is_stopped:
-        os._exit(128 + number)
-
-
-def _reply(work: Work[Task, Result], task: Task) -> _Reply[Result]:
-    _Worker.is_busy = True
-    try:
-        # Tasks that were handed over before the stop still come after it.
-        if _Worker.is_stopped:
-            sys.exit()
-        return _attempt_with_warnings(work, task)
-    finally:
-        _Worker.is_busy = False
-
-
-def _attempt_with_warnings(work: Work[Task, Result], task: Task) -> _Reply[Result]:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ListenEmbedWarning)
-        if _Worker.embedder is None:
-            _Worker.embedder = _Worker.options.load()
-        result = _attempt(work, _Worker.embedder, task, Unseen().reach)
-    return result, [str(warning.message) for warning in caught]
+@lru_cache(maxsize=1)
+def _worker_embedder(options: Options) -> Embedder:
+    """Return a worker process's embedder, loaded for its first task."""
+    return options.load()
 
 
 @contextmanager

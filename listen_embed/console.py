@@ -1,4 +1,4 @@
-"""What a person reads on standard error while a command runs."""
+"""What a person reads on standard error while a command runs, of this package or of a room."""
 
 from __future__ import annotations
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
+import copy
 import os
-import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
+from functools import lru_cache
+from numbers import Integral
 from typing import Any, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from listen_embed import audio as audio_
-from listen_embed import registry, store
-from listen_embed.errors import InputError, ListenEmbedWarning
-from listen_embed.framing import Framer, Frames, hop_in_samples
+from listen_embed import registry, self_check, store
+from listen_embed.audio import Layout
+from listen_embed.errors import ConversionError, InputError, warn
+from listen_embed.framing import Framer, Frames, hop_in_samples, start_of
 from listen_embed.frontend import FeatureExtractor, statistics
 from listen_embed.runtime import Network
 from listen_embed.spec import ModelSpec
@@ -24,17 +27,27 @@ Embedding = NDArray[np.float32]
 Timestamps = NDArray[np.float64]
 Embedded = tuple[Embedding, Timestamps]
 PathLike = str | os.PathLike[str]
+Batch = list[NDArray[Any]]
+# Told a block of sound, the same at the model's rate, and whether it is the last.
+Hear = Callable[[audio_.Samples, audio_.Samples, bool], None]
 
 DEFAULT_HOP = 0.1
 _BLOCK_SECONDS = 10.0
 # Samples under the Fourier transform at once: what stays in the cache is several times faster.
 _MAX_WINDOWED = 1 << 18
+# A clip is heard in one pass up to this length, and else in equal pieces of at most this.
+_MAX_PIECE_SECONDS = 30
+# Models that `get_embedding` keeps loaded.
+_MODELS_KEPT = 4
+# Float audio may overshoot, but not so far: such samples are integers that nobody divided.
+_FAR_ABOVE_ONE = 32.0
 
 
 class Embedder:
     """A model, loaded once and used for any number of clips, files and streams.
 
-    Not safe for use by several threads at once: give each its own.
+    Threads may share one (their networks run in turn; a `Stream` belongs to one thread), and it
+    pickles, weights and all, for joblib, multiprocessing and other machines.
 
     Parameters
     ----------
@@ -50,10 +63,14 @@ class Embedder:
     center : bool
         Centre frame ``i`` on its timestamp ``i * hop_size`` (half a frame of zeros goes before the
         clip); False starts it there.
+    frame_size : float, optional
+        Seconds of sound that each embedding sees, 0.1 to 60, for a network that takes any length
+        (``listen-embed models`` says which do); None takes the model's own, mostly one second.
     threads : int, optional
         Threads of the interpreter; None takes two where there are two cores.
-    progress : bool
-        Show a progress bar if the model must be downloaded.
+    progress : bool, optional
+        If the model must be downloaded, None says so on standard error, with a bar on a terminal;
+        True shows the bar anywhere, False is quiet.
 
     Attributes
     ----------
@@ -88,55 +105,171 @@ class Embedder:
         variant: str | None = None,
         hop_size: float = DEFAULT_HOP,
         center: bool = True,
+        frame_size: float | None = None,
         threads: int | None = None,
-        progress: bool = False,
+        progress: bool | None = None,
     ) -> None:
-        self.spec: ModelSpec = registry.find(model_type, emb_dim, variant)
+        published = registry.find(model_type, emb_dim, variant)
         self.hop_size = audio_.check_hop(hop_size)
         self.center = bool(center)
+        self.frame_size = frame_size
+        self.spec: ModelSpec = published if frame_size is None else published.lasting(frame_size)
         n_threads = _check_threads(threads)
         content = store.load(self.spec, progress) if self.spec.has_network else b""
-        self.digest = self.spec.digest(content)
-        self._network = Network(content, n_threads) if self.spec.has_network else None
-        if self._network is not None:
-            _check_fits(self._network, self.spec)
+        self.digest = published.digest(content)
+        self._network = _network_of(self.spec, content, n_threads, frame_size)
+        if published.file is not None and frame_size is None:
+            self_check.run(published.file.parent, self.digest, self._embed_golden)
+
+    def _embed_golden(self, audio: NDArray[Any], sr: int) -> Embedding:
+        return self.stream(sr, hop_size=self_check.HOP, center=True).push(audio, last=True)[0]
 
     def __repr__(self) -> str:
         return f"Embedder({self.spec.name!r}, hop_size={self.hop_size}, center={self.center})"
 
-    def embed(self, audio: ArrayLike, sr: int) -> Embedded:
-        """Embed one clip.
+    @overload
+    def embed(
+        self, audio: Batch, sr: int | Sequence[int], *, layout: Layout | None = ...
+    ) -> tuple[list[Embedding], list[Timestamps]]: ...
+    @overload
+    def embed(self, audio: Any, sr: int, *, layout: Layout | None = ...) -> Embedded: ...
+    def embed(self, audio: Any, sr: Any, *, layout: Layout | None = None) -> Any:
+        """Embed one clip, or many.
 
         Parameters
         ----------
-        audio : array_like, (n,) or (n, channels)
-            float in [-1, 1], int16 or int32; at least one sample. Channels are averaged.
-        sr : int
-            Its sample rate in Hz.
+        audio : array_like (n,) or (n, channels); or a batch
+            A clip is an array, list of numbers or torch tensor: float in [-1, 1], uint8, int16 or
+            int32, at least one sample; channels are averaged. A batch is a list of such arrays, of
+            any lengths, a column of them (pandas, pyarrow), or, with ``layout="batch"``, an array
+            (clips, n).
+        sr : int, or sequence of int
+            Sample rate in Hz; a sequence gives each clip of a batch its own.
+        layout : {"channels-last", "channels-first", "batch"}, optional
+            What a two-dimensional array means, where its shape leaves that open.
 
         Returns
         -------
-        embedding : ndarray, float32 (T, emb_dim)
-        timestamps : ndarray, float64 (T,)
+        embedding : ndarray, float32 (T, emb_dim); or a list of them for a batch
+        timestamps : ndarray, float64 (T,); or a list of them for a batch
             Seconds from the start of the clip.
 
         Warns
         -----
         ListenEmbedWarning
-            The clip is silent, or shorter than one frame (it is padded with zeros).
+            The clip is silent, shorter than one frame (it is padded with zeros), or float far
+            beyond [-1, 1].
 
         Raises
         ------
         InputError
             Audio or rate outside what is allowed above.
         """
-        mono = audio_.to_mono(audio)
-        if not len(mono):
-            raise InputError("audio is empty; at least one sample is needed")
-        stream = self.stream(sr)
-        n_block = max(1, int(_BLOCK_SECONDS * sr))
+        clips = audio_.to_clips(audio, layout)
+        if clips is None:
+            return self._embed_clip_at(audio, sr, layout, self.hop_size, self.center)
+        results = [
+            self._embed_clip_at(clip, rate, None, self.hop_size, self.center)
+            for clip, rate in zip(clips, _rates(sr, len(clips)), strict=True)
+        ]
+        return [embedding for embedding, _ in results], [timestamps for _, timestamps in results]
+
+    def _embed_clip_at(
+        self, audio: Any, sr: int, layout: Layout | None, hop_size: float, center: bool
+    ) -> Embedded:
+        mono = _samples_of(audio, layout)
+        stream = self.stream(sr, hop_size=hop_size, center=center)
+        n_block = max(1, int(_BLOCK_SECONDS * stream.sr))
         blocks = (mono[begin : begin + n_block] for begin in range(0, len(mono), n_block))
         return _joined(_watched(stream, blocks, "audio"), self.spec.emb_dim)
+
+    @overload
+    def embed_clip(
+        self, audio: Batch, sr: int | Sequence[int], *, layout: Layout | None = ...
+    ) -> NDArray[np.float32]: ...
+    @overload
+    def embed_clip(
+        self, audio: Any, sr: int, *, layout: Layout | None = ...
+    ) -> NDArray[np.float32]: ...
+    def embed_clip(self, audio: Any, sr: Any, *, layout: Layout | None = None) -> Any:
+        """Return one vector for a whole clip of any length.
+
+        A model whose card says ``clip = "whole"`` hears the clip in one pass; what is longer than
+        30 s is cut into as few equal pieces as keep to that, and their vectors are averaged. All
+        others give the mean over whole frames, the fewest that cover every sample, spread evenly.
+        A clip shorter than a frame is padded with zeros, as by `embed`. Which way is the better one
+        was measured for every model (docs/BENCHMARKS.md).
+
+        Parameters
+        ----------
+        audio, sr, layout
+            As for `embed`.
+
+        Returns
+        -------
+        ndarray, float32 (emb_dim,), or (clips, emb_dim) for a batch
+
+        Raises
+        ------
+        InputError
+            As `embed`.
+        """
+        clips = audio_.to_clips(audio, layout)
+        if clips is None:
+            return self._vector_of(_samples_of(audio, layout), sr)
+        rates = _rates(sr, len(clips))
+        vectors = [
+            self._vector_of(_samples_of(c, None), r) for c, r in zip(clips, rates, strict=True)
+        ]
+        return np.stack(vectors) if vectors else np.zeros((0, self.spec.emb_dim), np.float32)
+
+    def embed_clip_file(self, path: PathLike) -> Embedding:
+        """Return one vector, float32 (emb_dim,), for a whole sound file; see `embed_clip`.
+
+        The file's samples are held in memory.
+
+        Raises
+        ------
+        AudioFileError
+            The file cannot be read as audio.
+        """
+        blocks = list(audio_.read_blocks(path, _BLOCK_SECONDS))
+        mono = np.concatenate([block for block, _ in blocks])
+        return self._vector_of(mono, blocks[0][1], str(path))
+
+    def _vector_of(self, mono: audio_.Samples, sr: int, what: str = "audio") -> Embedding:
+        front_end = self.spec.front_end
+        converter = audio_.rate_converter(
+            audio_.check_rate(sr), front_end.sample_rate, front_end.resampler
+        )
+        sound = converter.push(mono, last=True)
+        _warn_of(len(mono), _peak(mono), sr, front_end.frame_seconds, what)
+        vector: Embedding = self._frames_of_clip(sound).mean(axis=0)
+        return vector
+
+    def _frames_of_clip(self, sound: audio_.Samples) -> Embedding:
+        """Return float32 (T, emb_dim) of the frames, or pieces, that a clip is averaged over."""
+        frame = self.spec.front_end.frame_samples
+        longest = frame
+        if self.spec.clip == "whole" and self._network is not None:
+            longest = max(frame, int(_MAX_PIECE_SECONDS * self.spec.front_end.sample_rate))
+        n_pieces = max(1, -(-len(sound) // longest))
+        if longest > frame:  # equal pieces, side by side
+            frame = max(frame, len(sound) // n_pieces)
+        sound = np.pad(sound, (0, max(0, frame - len(sound))))
+        hop = Fraction(len(sound) - frame, max(1, n_pieces - 1))
+        starts = [start_of(i, hop) for i in range(n_pieces)]
+        spec, network = self._of_length(frame)
+        frames = Frames(sound, 0, starts, frame)
+        return _embed(frames, FeatureExtractor(spec.front_end), network, spec)
+
+    def _of_length(self, frame_samples: int) -> tuple[ModelSpec, Network | None]:
+        if frame_samples == self.spec.front_end.frame_samples:
+            return self.spec, self._network
+        front_end = replace(self.spec.front_end, frame_samples=frame_samples)
+        assert self._network is not None
+        network = self._network.of_length(front_end.n_steps)
+        return replace(self.spec, front_end=front_end), network
 
     def embed_file(self, path: PathLike) -> Embedded:
         """Embed a sound file; see `embed`. Memory grows with the result only.
@@ -148,12 +281,29 @@ class Embedder:
         """
         return _joined(self.iter_file(path), self.spec.emb_dim)
 
-    def iter_file(self, path: PathLike) -> Iterator[Embedded]:
-        """Yield embeddings and timestamps of a sound file piece by piece, in constant memory."""
+    def iter_file(self, path: PathLike, hear: Hear | None = None) -> Iterator[Embedded]:
+        """Yield embeddings and timestamps of a sound file piece by piece, in constant memory.
+
+        Parameters
+        ----------
+        path : str or path
+            The sound file.
+        hear : callable, optional
+            Called for every block with its samples, what they are at the model's rate, and whether
+            they are the last: for those who draw or record what is embedded.
+        """
         blocks = audio_.read_blocks(path, _BLOCK_SECONDS)
         first, sr = next(blocks)
         stream = self.stream(sr)
+        stream._hear = hear
         yield from _watched(stream, _chain(first, blocks), str(path))
+
+    def at(self, *, hop_size: float | None = None, center: bool | None = None) -> Embedder:
+        """Return this embedder with another hop or centring; they share the loaded network."""
+        other = copy.copy(self)
+        other.hop_size = self.hop_size if hop_size is None else audio_.check_hop(hop_size)
+        other.center = self.center if center is None else bool(center)
+        return other
 
     def embed_features(self, features: NDArray[np.float32]) -> Embedding:
         """Return float32 (T, emb_dim) of network inputs (T, ...) that the front end gave."""
@@ -187,6 +337,7 @@ class Stream:
         self._network = network
         self._framer = Framer(spec.front_end.frame_samples, hop, center)
         self._extractor = FeatureExtractor(spec.front_end)
+        self._hear: Hear | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -204,13 +355,18 @@ class Stream:
         frame = self.spec.front_end.frame_seconds
         return (frame / 2 if self._framer.center else frame) + self._converter.latency
 
-    def push(self, block: ArrayLike, last: bool = False) -> Embedded:
+    def __repr__(self) -> str:
+        hop = float(self._framer.hop / self.spec.front_end.sample_rate)
+        center = self._framer.center
+        return f"Stream({self.spec.name!r}, sr={self.sr}, hop_size={hop:g}, center={center})"
+
+    def push(self, block: Any, last: bool = False) -> Embedded:
         """Add a block and return what it completes, possibly nothing.
 
         Parameters
         ----------
         block : array_like, (n,) or (n, channels), n >= 0
-            float in [-1, 1], int16 or int32.
+            An array, list or torch tensor: float in [-1, 1], uint8, int16 or int32.
         last : bool
             Pad and embed what is left; the stream then needs `reset` before more sound.
 
@@ -227,13 +383,17 @@ class Stream:
         """
         if self._has_ended:
             raise InputError("this stream has had its last block; call reset() to start anew")
-        mono = audio_.to_mono(block)
+        return self._push(audio_.to_mono(block), last)
+
+    def _push(self, mono: audio_.Samples, last: bool = False) -> Embedded:
         resampled = self._converter.push(mono, last)
         self._has_sound = self._has_sound or len(mono) > 0
         self._has_ended = last
         if last and self._has_sound and self._framer.is_empty and not len(resampled):
             # A clip so short that the resampler gives none is one sample of silence, not nothing.
             resampled = np.zeros(1, np.float32)
+        if self._hear is not None:
+            self._hear(mono, resampled, last)
         frames = self._framer.push(resampled, last)
         embedding = _embed(frames, self._extractor, self._network, self.spec)
         return embedding, np.asarray(frames.starts) / self.spec.front_end.sample_rate
@@ -255,22 +415,55 @@ def _apply(network: Network | None, features: NDArray[np.float32]) -> Embedding:
     return statistics(features) if network is None else network(features)
 
 
+@lru_cache(maxsize=_MODELS_KEPT)
+def _loaded(
+    model_type: str | None,
+    emb_dim: int | None,
+    variant: str | None,
+    frame_size: float | None,
+    threads: int | None,
+    progress: bool | None,
+    stamp: tuple[int, ...],
+) -> Embedder:
+    return Embedder(
+        model_type,
+        emb_dim,
+        variant=variant,
+        frame_size=frame_size,
+        threads=threads,
+        progress=progress,
+    )
+
+
+def _kept_embedder(
+    model_type: PathLike | None, emb_dim: int | None, progress: bool | None, **options: Any
+) -> Embedder:
+    """Return an embedder of the last few used, or a new one; a folder that changed is read anew."""
+    spec = registry.find(model_type, emb_dim, options["variant"])
+    facts = spec.file.stat() if spec.file is not None else None
+    stamp = (facts.st_mtime_ns, facts.st_size) if facts else ()
+    name = None if model_type is None else os.path.expanduser(model_type)
+    return _loaded(name, emb_dim, progress=progress, stamp=stamp, **options)
+
+
 @overload
 def get_embedding(
-    audio: list[NDArray[Any]],
-    sr: int | list[int],
+    audio: Batch,
+    sr: int | Sequence[int],
     model_type: PathLike | None = ...,
     emb_dim: int | None = ...,
     *,
     variant: str | None = ...,
     hop_size: float = ...,
     center: bool = ...,
+    frame_size: float | None = ...,
+    layout: Layout | None = ...,
     threads: int | None = ...,
-    progress: bool = ...,
+    progress: bool | None = ...,
 ) -> tuple[list[Embedding], list[Timestamps]]: ...
 @overload
 def get_embedding(
-    audio: ArrayLike,
+    audio: Any,
     sr: int,
     model_type: PathLike | None = ...,
     emb_dim: int | None = ...,
@@ -278,8 +471,10 @@ def get_embedding(
     variant: str | None = ...,
     hop_size: float = ...,
     center: bool = ...,
+    frame_size: float | None = ...,
+    layout: Layout | None = ...,
     threads: int | None = ...,
-    progress: bool = ...,
+    progress: bool | None = ...,
 ) -> Embedded: ...
 def get_embedding(
     audio: Any,
@@ -290,21 +485,28 @@ def get_embedding(
     variant: str | None = None,
     hop_size: float = DEFAULT_HOP,
     center: bool = True,
+    frame_size: float | None = None,
+    layout: Layout | None = None,
     threads: int | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
+    **foreign: Any,
 ) -> Any:
-    """Embed a clip, or a list of clips, with a model chosen by its name.
+    """Embed a clip, or a batch of clips, with a model chosen by its name.
 
-    Loads the model at each call; for more than a few clips make an `Embedder` once.
+    The last few models stay loaded, so a loop costs what an `Embedder` costs.
 
     Parameters
     ----------
-    audio : array_like (n,) or (n, channels), or list of such arrays
-        float in [-1, 1], int16 or int32.
-    sr : int, or list of int
-        Sample rate in Hz; a list gives each clip its own.
-    model_type, emb_dim, variant, hop_size, center, threads, progress
+    audio : array_like (n,) or (n, channels), or a batch of clips
+        float in [-1, 1], uint8, int16 or int32; see `Embedder.embed`.
+    sr : int, or sequence of int
+        Sample rate in Hz; a sequence gives each clip its own.
+    model_type, emb_dim, variant, hop_size, center, frame_size, threads, progress
         As for `Embedder`.
+    layout
+        As for `Embedder.embed`.
+    **foreign
+        Nothing is allowed; arguments of edgel3 and openl3 are answered with the new call.
 
     Returns
     -------
@@ -324,35 +526,95 @@ def get_embedding(
     >>> embedding.shape
     (6, 128)
     """
-    embedder = Embedder(
-        model_type,
-        emb_dim,
-        variant=variant,
-        hop_size=hop_size,
-        center=center,
-        threads=threads,
-        progress=progress,
+    registry.check_foreign(foreign, model_type, emb_dim)
+    embedder = _kept_embedder(
+        model_type, emb_dim, progress, variant=variant, frame_size=frame_size, threads=threads
     )
-    if not _is_list_of_clips(audio):
-        return embedder.embed(audio, sr)
-    rates = sr if isinstance(sr, list | tuple) else [sr] * len(audio)
-    if len(rates) != len(audio):
-        raise InputError(f"{len(audio)} clips but {len(rates)} sample rates; give one or as many")
-    results = [embedder.embed(clip, rate) for clip, rate in zip(audio, rates, strict=True)]
-    return [embedding for embedding, _ in results], [timestamps for _, timestamps in results]
+    return embedder.at(hop_size=hop_size, center=center).embed(audio, sr, layout=layout)
 
 
-def _is_list_of_clips(audio: Any) -> bool:
-    is_list = isinstance(audio, list | tuple) and len(audio) > 0
-    return is_list and all(isinstance(clip, np.ndarray) for clip in audio)
+def get_clip_embedding(
+    audio: Any,
+    sr: Any,
+    model_type: PathLike | None = None,
+    emb_dim: int | None = None,
+    *,
+    variant: str | None = None,
+    layout: Layout | None = None,
+    threads: int | None = None,
+    progress: bool | None = None,
+) -> Embedding:
+    """Return one vector for a whole clip, or one for each clip of a batch.
+
+    Parameters
+    ----------
+    audio, sr, layout
+        As for `Embedder.embed`.
+    model_type, emb_dim, variant, threads, progress
+        As for `Embedder`.
+
+    Returns
+    -------
+    ndarray, float32 (emb_dim,), or (clips, emb_dim) for a batch
+        See `Embedder.embed_clip`.
+
+    Raises
+    ------
+    ListenEmbedError
+        See `Embedder` and `Embedder.embed`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> get_clip_embedding(np.ones(48_000, np.float32), 16_000, "logmel", 128).shape
+    (128,)
+    """
+    embedder = _kept_embedder(
+        model_type, emb_dim, progress, variant=variant, frame_size=None, threads=threads
+    )
+    return embedder.embed_clip(audio, sr, layout=layout)
+
+
+def _rates(sr: Any, n_clips: int) -> list[Any]:
+    """Return a rate for each clip of a batch."""
+    if np.ndim(sr) == 0:
+        return [sr] * n_clips
+    if len(sr) != n_clips:
+        raise InputError(f"{n_clips} clips but {len(sr)} sample rates; give one or as many")
+    return list(sr)
+
+
+def _samples_of(audio: Any, layout: Layout | None) -> audio_.Samples:
+    mono = audio_.to_mono(audio, layout)
+    if not len(mono):
+        raise InputError("audio is empty; at least one sample is needed")
+    return mono
 
 
 def _check_threads(threads: Any) -> int:
     if threads is None:
         return min(2, os.cpu_count() or 1)
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+    if isinstance(threads, bool) or not isinstance(threads, Integral) or threads < 1:
         raise InputError(f"threads is {threads!r}; allowed are None and whole numbers from 1")
-    return threads
+    return int(threads)
+
+
+def _network_of(
+    spec: ModelSpec, content: bytes, threads: int, frame_size: float | None
+) -> Network | None:
+    if not spec.has_network:
+        return None
+    n_steps = None if frame_size is None else spec.front_end.n_steps
+    try:
+        network = Network(content, threads, n_steps)
+    except ConversionError as error:
+        if frame_size is None:
+            raise
+        raise InputError(
+            f"{spec.name} takes frames of one length only; leave frame_size out"
+        ) from error
+    _check_fits(network, spec)
+    return network
 
 
 def _check_fits(network: Network, spec: ModelSpec) -> None:
@@ -376,28 +638,32 @@ def _chain(
 
 def _watched(stream: Stream, blocks: Iterable[audio_.Samples], what: str) -> Iterator[Embedded]:
     """Push all blocks, end the stream, and warn of results that are defined but hardly wanted."""
-    n_samples, is_silent = 0, True
+    n_samples, peak = 0, 0.0
     for block in blocks:
         n_samples += len(block)
-        is_silent = is_silent and not block.any()
-        yield stream.push(block)
-    yield stream.push(np.zeros(0, np.float32), last=True)
-    seconds, frame = n_samples / stream.sr, stream.spec.front_end.frame_seconds
-    if is_silent:
-        _warn(f"{what} is silent: its embedding is that of digital silence")
-    if seconds < frame:
-        _warn(
-            f"{what} lasts {seconds:.3f} s, less than one frame of {frame:.3f} s; zeros fill it up"
+        peak = max(peak, _peak(block))
+        yield stream._push(block)
+    yield stream._push(np.zeros(0, np.float32), last=True)
+    _warn_of(n_samples, peak, stream.sr, stream.spec.front_end.frame_seconds, what)
+
+
+def _peak(samples: audio_.Samples) -> float:
+    return max(float(samples.max()), -float(samples.min())) if len(samples) else 0.0
+
+
+def _warn_of(n_samples: int, peak: float, sr: int, frame: float, what: str) -> None:
+    if peak == 0:
+        warn(f"{what} is silent: its embedding is that of digital silence")
+    if peak > _FAR_ABOVE_ONE:
+        warn(
+            f"{what} reaches {peak:g} where float samples lie in [-1, 1]; are they integers? "
+            "Divide them by full scale (32768 for 16 bits), or hand them over as int16"
         )
-
-
-def _warn(message: str) -> None:
-    """Warn at the line that called this package, however deep inside it is noticed."""
-    level, frame = 2, inspect.currentframe()
-    frame = frame.f_back if frame else None
-    while frame and frame.f_globals.get("__name__", "").startswith("listen_embed."):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, ListenEmbedWarning, stacklevel=level)
+    if n_samples / sr < frame:
+        warn(
+            f"{what} lasts {n_samples / sr:.3f} s, less than one frame of {frame:.3f} s; zeros "
+            "fill it up"
+        )
 
 
 def _joined(pieces: Iterator[Embedded], emb_dim: int) -> Embedded:

@@ -14,7 +14,6 @@
     ├── RuntimeUnavailableError (ImportError)  no TFLite interpreter is installed
     ├── HeadError (ValueError)                 a head used wrongly, or on another model's embeddings
     ├── OutputError (OSError)                  a result cannot be written
-    ├── BatchError                             some of many files failed; the rest is done
     └── MissingExtraError (ImportError)        an optional room whose packages are missing
 
 Each also is the builtin error in brackets, so handlers written for those keep working.
@@ -22,11 +21,16 @@ Each also is the builtin error in brackets, so handlers written for those keep w
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
-from pathlib import Path
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 _MAX_LISTED = 20
+_TAKER: ContextVar[Callable[[str], None] | None] = ContextVar("taker of warnings", default=None)
 
 
 class ListenEmbedError(Exception):
@@ -77,35 +81,40 @@ class OutputError(ListenEmbedError, OSError):
     """A result cannot be written; what stood at its place before is untouched."""
 
 
-class BatchError(ListenEmbedError):
-    """Some of many files failed; raised after the others are done.
-
-    Parameters
-    ----------
-    failures : list of (Path, ListenEmbedError)
-        Each file with its error, in the order given.
-    n_files : int
-        How many files there were.
-    """
-
-    def __init__(self, failures: list[tuple[Path, ListenEmbedError]], n_files: int) -> None:
-        super().__init__(failures, n_files)
-        self.failures = failures
-        self.n_files = n_files
-
-    def __str__(self) -> str:
-        lines = [f"  {blame(path, error)}" for path, error in self.failures[:_MAX_LISTED]]
-        if len(self.failures) > _MAX_LISTED:
-            lines.append(f"  and {len(self.failures) - _MAX_LISTED} more: see .failures")
-        return "\n".join([f"{len(self.failures)} of {self.n_files} files failed:", *lines])
-
-
 class MissingExtraError(ListenEmbedError, ImportError):
     """An optional room is used without the packages of its extra."""
 
 
 class ListenEmbedWarning(UserWarning):
     """The result is defined, but probably not what was wanted (silence, a very short clip)."""
+
+
+def warn(message: str) -> None:
+    """Warn at the line that called this package, however deep inside it is noticed."""
+    if (take := _TAKER.get()) is not None:
+        take(message)
+        return
+    level, frame = 2, inspect.currentframe()
+    frame = frame.f_back if frame else None
+    while frame and frame.f_globals.get("__name__", "").startswith("listen_embed."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, ListenEmbedWarning, stacklevel=level)
+
+
+@contextmanager
+def taking_warnings(take: Callable[[str], None]) -> Iterator[None]:
+    """Hand what `warn` is told inside the block to `take`; other threads keep their way."""
+    token = _TAKER.set(take)
+    try:
+        yield
+    finally:
+        _TAKER.reset(token)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names in a row, the first few of many with the number of the others."""
+    shown = ", ".join(names[:_MAX_LISTED])
+    return shown + (f" and {n} more" if (n := len(names) - _MAX_LISTED) > 0 else "")
 
 
 def blame(name: str | os.PathLike[str], error: Exception) -> str:

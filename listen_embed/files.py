@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ import numpy as np
 from listen_embed import audio, output
 from listen_embed.batch import Options, Reach, check_jobs, in_order, reaching
 from listen_embed.embedder import DEFAULT_HOP, Embedded, Embedder, Embedding, PathLike, Timestamps
-from listen_embed.errors import BatchError, InputError, ListenEmbedError
-from listen_embed.output import Format, Provenance
+from listen_embed.errors import InputError, ListenEmbedError
+from listen_embed.output import Format, Provenance, package_version
 from listen_embed.progress import Bar, Progress, Unseen
 
 
@@ -30,6 +31,7 @@ def process_file(
     variant: str | None = None,
     hop_size: float = DEFAULT_HOP,
     center: bool = True,
+    frame_size: float | None = None,
     threads: int | None = None,
     format: Format = "npz",
 ) -> Path:
@@ -43,7 +45,7 @@ def process_file(
         Folder to write to, made if need be; None writes beside the sound.
     suffix : str, optional
         Goes into the name: ``<stem>_<suffix>.npz``; None and ``""`` leave ``<stem>.npz``.
-    model_type, emb_dim, variant, hop_size, center, threads
+    model_type, emb_dim, variant, hop_size, center, frame_size, threads
         As for `Embedder`.
     format : {"npz", "npy", "csv", "parquet"}
         See `listen_embed.output.save`. An ``.npz`` holds ``embedding`` float32 (T, emb_dim),
@@ -71,6 +73,7 @@ def process_file(
         variant=variant,
         hop_size=hop_size,
         center=center,
+        frame_size=frame_size,
         threads=threads,
     )
     format = output.check_format(format)
@@ -82,6 +85,38 @@ def process_file(
     return target
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class FileResult:
+    """What became of one sound file: its embedding, or the error that was in the way.
+
+    Attributes
+    ----------
+    path : Path
+        The sound file.
+    error : ListenEmbedError or None
+        None if all is well.
+    """
+
+    path: Path
+    error: ListenEmbedError | None = None
+    _embedded: Embedded | None = field(default=None, repr=False)
+
+    @property
+    def embedding(self) -> Embedding:
+        """Return float32 (T, emb_dim); raise the file's `error` if it failed."""
+        return self._given()[0]
+
+    @property
+    def timestamps(self) -> Timestamps:
+        """Return float64 (T,), in seconds; raise the file's `error` if it failed."""
+        return self._given()[1]
+
+    def _given(self) -> Embedded:
+        if self._embedded is None:
+            raise self.error or InputError(f"{self.path}: a result without embedding and error")
+        return self._embedded
+
+
 def embed_files(
     paths: Iterable[PathLike],
     model_type: PathLike | None = None,
@@ -90,21 +125,25 @@ def embed_files(
     variant: str | None = None,
     hop_size: float = DEFAULT_HOP,
     center: bool = True,
+    frame_size: float | None = None,
     threads: int | None = None,
+    clip: bool = False,
     jobs: int = 1,
     progress: bool = False,
-) -> Iterator[tuple[Path, Embedding, Timestamps]]:
-    """Yield the embeddings of many sound files, in their order, the model being loaded once.
+) -> Iterator[FileResult]:
+    """Yield a result for every sound file, in their order, the model being loaded once.
 
-    A file that fails is left out; when all others have been yielded a `BatchError` tells which ones
-    failed and why.
+    A file that fails does not stop the others: its result holds the error.
 
     Parameters
     ----------
     paths : iterable of str or path
         Sound files; taken one by one, as needed.
-    model_type, emb_dim, variant, hop_size, center, threads
+    model_type, emb_dim, variant, hop_size, center, frame_size, threads
         As for `Embedder`; with several processes `threads` is 1 unless given.
+    clip : bool
+        One embedding, (1, emb_dim), for every file as a whole, as `Embedder.embed_clip` makes it,
+        with timestamp 0; `hop_size` and `center` then mean nothing.
     jobs : int
         Processes; 0 takes one per core. With more than one, the calling script must guard its start
         with ``if __name__ == "__main__":``, as Python asks of all that start processes.
@@ -113,15 +152,12 @@ def embed_files(
 
     Yields
     ------
-    path : Path
-    embedding : ndarray, float32 (T, emb_dim)
-    timestamps : ndarray, float64 (T,)
-        Seconds.
+    FileResult
+        ``path``; ``embedding``, float32 (T, emb_dim), and ``timestamps``, float64 (T,) seconds; or
+        ``error``. `to_pandas` and `to_arrow` make one table of all.
 
     Raises
     ------
-    BatchError
-        After the last good file, if any failed; ``.failures`` lists (path, error).
     ListenEmbedError
         At once, for options that `Embedder` refuses.
     """
@@ -133,31 +169,38 @@ def embed_files(
         variant=variant,
         hop_size=hop_size,
         center=center,
+        frame_size=frame_size,
         threads=threads,
     )
     jobs = check_jobs(jobs)
     embedder = options.load()
-    files = map(Path, paths)
-    if not progress:
-        return _embed_files(files, embedder, options, jobs, Unseen())
-    known = list(files)
-    return _embed_files(known, embedder, options, jobs, Bar([seconds_of(path) for path in known]))
+    files: Iterable[Path] = map(Path, paths)
+    bar: Progress = Unseen()
+    if progress:
+        files = list(files)
+        bar = Bar([seconds_of(path) for path in files])
+    work = _embed_clip if clip else _embed_one
+    return _results(in_order(work, files, embedder, options, jobs, bar), bar)
 
 
-def _embed_files(
-    files: Iterable[Path], embedder: Embedder, options: Options, jobs: int, bar: Progress
-) -> Iterator[tuple[Path, Embedding, Timestamps]]:
-    failures: list[tuple[Path, ListenEmbedError]] = []
-    n_files = 0
+def _results(
+    made_of: Iterable[tuple[Path, Embedded | ListenEmbedError]], bar: Progress
+) -> Iterator[FileResult]:
     with bar:
-        for path, result in in_order(_embed_one, files, embedder, options, jobs, bar):
-            n_files += 1
-            if isinstance(result, ListenEmbedError):
-                failures.append((path, result))
+        for path, made in made_of:
+            if isinstance(made, ListenEmbedError):
+                yield FileResult(path=path, error=made)
             else:
-                yield path, *result
-    if failures:
-        raise BatchError(failures, n_files)
+                yield FileResult(path=path, _embedded=made)
+
+
+def clip_of(embedder: Embedder, path: Path) -> Embedded:
+    """Return a whole file's one embedding, (1, emb_dim), and its timestamp, 0."""
+    return embedder.embed_clip_file(path)[None], np.zeros(1)
+
+
+def _embed_clip(embedder: Embedder, path: Path, reach: Reach) -> Embedded:
+    return clip_of(embedder, path)
 
 
 def _embed_one(embedder: Embedder, path: Path, reach: Reach) -> Embedded:
@@ -184,13 +227,3 @@ def provenance_of(embedder: Embedder) -> Provenance:
         version=package_version(),
         emb_dim=embedder.spec.emb_dim,
     )
-
-
-def package_version() -> str:
-    """Return this package's version; ``"0+source"`` where it is not installed."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("listen-embed")
-    except PackageNotFoundError:
-        return "0+source"

@@ -29,12 +29,22 @@ def start_of(index: int, hop: Fraction) -> int:
 
 
 def count_frames(n_samples: int, frame_samples: int, hop: Fraction) -> int:
-    """Return how many frames cover `n_samples`; the tail is padded so that every sample is seen.
+    """Return how many frames cover `n_samples`.
+
+    The tail is padded, so that with hops no longer than frames every sample is seen.
 
     Source: edgel3 and openl3, ``_get_num_windows`` / ``_pad_audio``.
     """
     beyond = max(0, n_samples - frame_samples)
     return 1 + -(-beyond * hop.denominator // hop.numerator)
+
+
+def count_before(n_samples: int, hop: Fraction) -> int:
+    """Return how many frames, one at least, have a timestamp within `n_samples` of sound."""
+    count = max(1, int(n_samples / hop))
+    while start_of(count, hop) < n_samples:
+        count += 1
+    return count
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +127,19 @@ class Framer:
         if self.is_empty:
             return 0
         if last:
-            return count_frames(self._n_received, self.frame_samples, self.hop)
+            return self._count_in_all()
         index = self._next_index
         while start_of(index, self.hop) + self.frame_samples <= self._n_received:
             index += 1
         return index
+
+    def _count_in_all(self) -> int:
+        covering = count_frames(self._n_received, self.frame_samples, self.hop)
+        n_sound = self._n_received - self._n_zeros
+        # Hops longer than frames would lead out of the sound; shorter ones see it to its end.
+        if self.hop > self.frame_samples:
+            return min(covering, count_before(n_sound, self.hop))
+        return covering
 
     def _joined(self, padded_to: int) -> NDArray[np.float32]:
         missing = padded_to - self._n_received

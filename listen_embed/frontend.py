@@ -1,4 +1,6 @@
-"""Frames of samples -> what a network takes, by a :class:`~listen_embed.spec.FrontEnd`; numpy only.
+"""Frames of samples -> what a network takes, by a :class:`~listen_embed.spec.FrontEnd`.
+
+numpy does it all; scipy's Fourier transform is taken where it is installed (extra ``fast``).
 
 A log-mel column depends on its own samples alone, except near the ends of a frame, where padding
 begins. So where the front end does not rescale each frame first and hops are whole columns,
@@ -8,8 +10,11 @@ same, the work a fraction.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import importlib.util
+import math
+from collections.abc import Callable
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -18,13 +23,29 @@ from numpy.typing import NDArray
 from listen_embed.framing import Frames
 from listen_embed.spec import FrontEnd
 
+# The Fourier transform, and what it is fastest in. scipy's in float32 takes half the time, and its
+# rounding is that of float32; numpy's works in float64 whatever it is given.
+rfft: Callable[[NDArray[Any]], NDArray[Any]] = np.fft.rfft
+RFFT_TYPE: type[np.floating[Any]] = np.float64
+if importlib.util.find_spec("scipy") is not None:
+    import scipy.fft
+
+    rfft, RFFT_TYPE = scipy.fft.rfft, np.float32
+
 Array = NDArray[np.float32]
+
+# OpenBLAS uses one thread up to 2 ** 18 multiplications. Source: its interface/gemm.c.
+_COLUMNS_AT_ONCE = 128
+_WEIGHTS_AT_ONCE = (1 << 18) // _COLUMNS_AT_ONCE
+# Under the Fourier transform: what stays in the cache is faster.
+_SAMPLES_AT_ONCE = 1 << 16
 
 
 class FeatureExtractor:
     """Turn frames into network inputs.
 
-    Stateful only for speed: the columns that the next frames may share are kept.
+    Stateful only for speed: the columns that the next frames may share are kept, and the memory
+    under the Fourier transform is used again. So an extractor serves one thread at a time.
 
     Parameters
     ----------
@@ -34,11 +55,13 @@ class FeatureExtractor:
 
     def __init__(self, front_end: FrontEnd) -> None:
         self.front_end = front_end
+        n_rows = max(1, _SAMPLES_AT_ONCE // max(1, front_end.n_fft))
+        self._scratch = np.zeros((n_rows, front_end.n_fft), RFFT_TYPE)
         self.reset()
 
     def reset(self) -> None:
         """Forget the columns of the signal so far."""
-        self._kept: Array = np.zeros((0, self.front_end.n_bands), np.float32)
+        self._kept: Array = np.zeros((self.front_end.n_bands, 0), np.float32)
         self._kept_position = 0
 
     def __call__(self, frames: Frames) -> Array:
@@ -47,10 +70,10 @@ class FeatureExtractor:
         if front_end.features == "waveform":
             return _cut(frames)
         if self._can_share(frames.starts):
-            columns = self._columns_shared(frames)
+            pictures = self._pictures_shared(frames)
         else:
-            columns = self._columns_of_frames(_cut(frames), self._all_steps)
-        return _finish(columns, front_end)
+            pictures = self._columns_of_frames(frames, self._all_steps)
+        return _finish(pictures, front_end)
 
     def _can_share(self, starts: list[int]) -> bool:
         """Whether frames lie whole columns apart, not too far, and none is rescaled on its own."""
@@ -80,70 +103,79 @@ class FeatureExtractor:
         return self._all_steps[inside]
 
     @cached_property
-    def _edge_steps(self) -> NDArray[np.intp]:
-        return np.setdiff1d(self._all_steps, self._inner_steps)
+    def _edges(self) -> list[NDArray[np.intp]]:
+        """The columns before the inner ones, and those behind, as far as there are any."""
+        before, behind = np.split(
+            np.setdiff1d(self._all_steps, self._inner_steps), [int(self._inner_steps[0])]
+        )
+        return [steps for steps in (before, behind) if len(steps)]
 
     @cached_property
     def _inner_offset(self) -> int:
         return int(self._inner_steps[0]) * self.front_end.hop_samples + self._segment_offset
 
-    def _columns_shared(self, frames: Frames) -> Array:
-        """Return (T, n_steps, n_bands), every inner column computed once."""
-        hop = self.front_end.hop_samples
+    def _pictures_shared(self, frames: Frames) -> Array:
+        """Return (T, n_bands, n_steps), every inner column computed once."""
+        hop, n_inner = self.front_end.hop_samples, len(self._inner_steps)
         starts = np.asarray(frames.starts)
         first = int(starts[0]) + self._inner_offset
-        n_run = int(starts[-1] - starts[0]) // hop + len(self._inner_steps)
-        run = self._run_of_columns(frames, first, n_run)
-        columns = np.empty((len(starts), self.front_end.n_steps, run.shape[1]), np.float32)
-        views = sliding_window_view(run, len(self._inner_steps), axis=0)
-        columns[:, self._inner_steps] = views[(starts - starts[0]) // hop].swapaxes(1, 2)
-        if len(self._edge_steps):
-            whole = _cut(frames)
-            columns[:, self._edge_steps] = self._columns_of_frames(whole, self._edge_steps)
-        self._kept = run[-len(self._inner_steps) :].copy()
+        run = self._run_of_columns(frames, first, int(starts[-1] - starts[0]) // hop + n_inner)
+        pictures = np.empty((len(starts), *self.front_end.input_shape), np.float32)
+        inner = slice(int(self._inner_steps[0]), int(self._inner_steps[-1]) + 1)
+        for picture, begin in zip(pictures, (starts - starts[0]) // hop, strict=True):
+            picture[:, inner] = run[:, begin : begin + n_inner]
+        for steps in self._edges:
+            pictures[:, :, steps[0] : steps[-1] + 1] = self._columns_of_frames(frames, steps)
+        self._kept = run[:, -n_inner:].copy()
         self._kept_position = int(starts[-1]) + self._inner_offset
-        return columns
+        return pictures
 
     def _run_of_columns(self, frames: Frames, first: int, n_run: int) -> Array:
-        """Return `n_run` columns from position `first` on, reusing those of the last call."""
+        """Return (n_bands, n_run) from position `first` on, reusing columns of the last call."""
         hop = self.front_end.hop_samples
         skipped, misaligned = divmod(first - self._kept_position, hop)
         usable = skipped >= 0 and not misaligned
-        reused = self._kept[skipped:] if usable else self._kept[:0]
+        reused = self._kept[:, skipped:] if usable else self._kept[:, :0]
         signal = _preemphasised(frames.signal, self.front_end.preemphasis)
-        begin = first + len(reused) * hop - frames.origin
+        begin = first + reused.shape[1] * hop - frames.origin
         segments = sliding_window_view(signal, self.front_end.window_samples)
-        fresh = self._spectrum(segments[begin::hop][: n_run - len(reused)])
-        return np.concatenate([reused, fresh])
+        fresh = self._columns(segments[begin::hop][: n_run - reused.shape[1]])
+        return np.concatenate([reused, fresh], axis=1) if reused.size else fresh
 
-    def _columns_of_frames(self, frames: Array, steps: NDArray[np.intp]) -> Array:
-        """Return (T, len(steps), n_bands) of frames (T, frame_samples), each padded by itself."""
+    def _columns_of_frames(self, frames: Frames, steps: NDArray[np.intp]) -> Array:
+        """Return (T, n_bands, len(steps)), columns in a row of each frame, padded by itself."""
         front_end = self.front_end
-        if front_end.normalise == "rms-std":
-            frames = _normalised(frames)
-        padded = np.pad(
-            _preemphasised(frames, front_end.preemphasis),
-            ((0, 0), (front_end.pad_left, front_end.pad_right)),
-            mode="reflect" if front_end.padding == "reflect" else "constant",
-        )
-        begin = steps * front_end.hop_samples + self._segment_offset + front_end.pad_left
-        segments = sliding_window_view(padded, front_end.window_samples, axis=1)[:, begin]
-        return self._spectrum(segments)
+        begin = int(steps[0]) * front_end.hop_samples + self._segment_offset
+        end = int(steps[-1]) * front_end.hop_samples + self._segment_offset
+        stretch, origin = _padded_stretch(frames, front_end, begin, end + front_end.window_samples)
+        views = sliding_window_view(stretch, front_end.window_samples, axis=1)
+        segments = views[:, begin - origin :: front_end.hop_samples][:, : len(steps)]
+        columns = np.empty((len(segments), front_end.n_bands, len(steps)), np.float32)
+        for column, of_frame in zip(columns, segments, strict=True):
+            column[:] = self._columns(of_frame)
+        return columns
 
-    def _spectrum(self, segments: Array) -> Array:
-        """Return the log band energies of windowless segments (..., window_samples)."""
+    def _columns(self, segments: Array) -> Array:
+        """Return the log band energies (n_bands, n) of windowless segments (n, window_samples)."""
         front_end = self.front_end
-        windowed = segments * window_of(front_end)
-        spectrum = np.fft.rfft(windowed, n=front_end.n_fft, axis=-1)
-        energy = spectrum.real**2 + spectrum.imag**2
+        energy = np.empty((len(segments), front_end.n_fft // 2 + 1), np.float32)
+        window, width = window_of(front_end), front_end.window_samples
+        for begin in range(0, len(segments), len(self._scratch)):
+            some = segments[begin : begin + len(self._scratch)]
+            # Behind the window the rows of the scratch memory stay zero.
+            np.multiply(some, window, out=self._scratch[: len(some), :width])
+            _set_energy(energy[begin : begin + len(some)], rfft(self._scratch[: len(some)]))
         if front_end.power == 1:
-            energy = np.sqrt(energy)
-        bands = energy.astype(np.float32, copy=False)
-        if front_end.n_mels:
-            bands = _mel_bands(bands, front_end)
+            np.sqrt(energy, out=energy)
+        bands = _mel_bands(energy, front_end) if front_end.n_mels else energy.T.copy()
         if front_end.mel_root:
-            bands = np.sqrt(bands)
+            np.sqrt(bands, out=bands)
         return _logarithm(bands, front_end)
+
+
+def _set_energy(energy: Array, spectrum: NDArray[Any]) -> None:
+    np.square(spectrum.real, out=energy, casting="same_kind")
+    energy += np.square(spectrum.imag, dtype=np.float32, casting="same_kind")
 
 
 def statistics(log_mels: Array) -> Array:
@@ -195,56 +227,47 @@ def mel_matrix(front_end: FrontEnd) -> Array:
     return weights.astype(np.float32)
 
 
-@dataclass(frozen=True)
-class _Slopes:
-    """A filter bank by its slopes: between two edges every bin is on one rise and one fall."""
-
-    first_bins: NDArray[np.intp]
-    """First bin of each of the n_mels + 1 gaps between edges."""
-    is_empty: NDArray[np.bool_]
-    end: int
-    rise: Array
-    fall: Array
+def _mel_bands(energy: Array, front_end: FrontEnd) -> Array:
+    """Return the mel bands (n_mels, n) of energies (n, n_bins)."""
+    bands = np.empty((front_end.n_mels, len(energy)), np.float32)
+    for begin in range(0, len(energy), _COLUMNS_AT_ONCE):
+        columns = slice(begin, begin + _COLUMNS_AT_ONCE)
+        for group, bins, weights in _mel_groups(front_end):
+            np.matmul(weights, energy[columns, bins].T, out=bands[group, columns])
+    return bands
 
 
 @lru_cache(maxsize=16)
-def _slopes(front_end: FrontEnd) -> _Slopes:
-    weights = mel_matrix(front_end)
-    n_bins, n_mels = weights.shape
-    gap_of_bin = np.searchsorted(_edges_in_bins(front_end), np.arange(n_bins), side="right") - 1
-    padded = np.pad(weights, ((0, 0), (1, 1)))
-    inside = np.clip(gap_of_bin, 0, n_mels)
-    bins = np.arange(n_bins)
-    is_covered = (gap_of_bin >= 0) & (gap_of_bin <= n_mels)
-    rise = np.where(is_covered, padded[bins, inside + 1], 0).astype(np.float32)
-    fall = np.where(is_covered, padded[bins, inside], 0).astype(np.float32)
-    first = np.searchsorted(gap_of_bin, np.arange(n_mels + 2))
-    end = int(first[-1])
-    return _Slopes(np.minimum(first[:-1], end - 1), np.diff(first) == 0, end, rise, fall)
+def _mel_groups(front_end: FrontEnd) -> list[tuple[slice, slice, Array]]:
+    """Return the filter bank cut into (bands, bins, weights (n bands, n bins)).
 
-
-def _edges_in_bins(front_end: FrontEnd) -> NDArray[np.float64]:
-    """Return the n_mels + 2 edges of the triangles as (fractional) bins."""
-    edges = np.linspace(
-        _to_mel(np.array(front_end.f_min), front_end.mel_scale),
-        _to_mel(np.array(front_end.f_max), front_end.mel_scale),
-        front_end.n_mels + 2,
-    )
-    return _to_hz(edges, front_end.mel_scale) * (front_end.n_fft / front_end.sample_rate)
-
-
-def _mel_bands(spectrum: Array, front_end: FrontEnd) -> Array:
-    """Return ``spectrum @ mel_matrix(front_end)`` (..., n_mels), by the two slopes of each band.
-
-    Each row's sum has the same order whatever rows stand beside it, so a stream equals its clip to
-    the last bit, and no pool of BLAS threads wakes up for a product this small.
+    Neighbouring bands need few bins, so most of the whole product would be with zeros. And groups
+    are so small that OpenBLAS does them at once: for larger ones it wakes a pool of threads, which
+    on a busy machine costs far more than the product.
     """
-    slopes = _slopes(front_end)
-    rising = np.add.reduceat(spectrum * slopes.rise, slopes.first_bins, axis=-1)
-    falling = np.add.reduceat(spectrum * slopes.fall, slopes.first_bins, axis=-1)
-    rising[..., slopes.is_empty] = 0
-    falling[..., slopes.is_empty] = 0
-    return rising[..., :-1] + falling[..., 1:]
+    weights = mel_matrix(front_end).T
+    used = [np.flatnonzero(row) for row in weights]
+    ends = [(bins[0], bins[-1] + 1) if len(bins) else (0, 0) for bins in used]
+    groups, first = [], 0
+    for end in range(1, len(weights) + 1):
+        is_last = end == len(weights)
+        if is_last or (end + 1 - first) * _width(ends[first : end + 1]) > _WEIGHTS_AT_ONCE:
+            low, high = _span(ends[first:end])
+            rows = np.ascontiguousarray(weights[first:end, low:high])
+            groups.append((slice(first, end), slice(low, high), rows))
+            first = end
+    return groups
+
+
+def _span(ends: list[tuple[int, int]]) -> tuple[int, int]:
+    """Return the first bin, and that after the last, of bands that have any."""
+    filled = [(low, high) for low, high in ends if high > low] or [(0, 1)]
+    return min(low for low, _ in filled), max(high for _, high in filled)
+
+
+def _width(ends: list[tuple[int, int]]) -> int:
+    low, high = _span(ends)
+    return high - low
 
 
 def _triangles(bins: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -299,22 +322,59 @@ def _preemphasised(signal: Array, factor: float) -> Array:
     return signal[..., 1:] - np.float32(factor) * signal[..., :-1]
 
 
+def _padded_stretch(frames: Frames, front_end: FrontEnd, begin: int, end: int) -> tuple[Array, int]:
+    """Return each frame's padded signal from `begin` on to at least `end`, and where it begins.
+
+    Positions count from the frame's first sample; those outside the frame are padding.
+    """
+    n = front_end.signal_samples
+    left, right = max(0, -begin), max(0, end - n)
+    mirrors = front_end.padding == "reflect"
+    # What is mirrored must be there.
+    low = max(0, min(begin, n - right - 1 if mirrors else begin))
+    high = min(n, max(end, left + 1 if mirrors else end))
+    inside = _signal_between(frames, front_end, low, high)
+    if mirrors:
+        before = inside[:, left:0:-1]
+        behind = inside[:, -2 : -2 - right : -1]
+    else:
+        before, behind = (np.zeros((len(inside), k), np.float32) for k in (left, right))
+    return np.concatenate([before, inside, behind], axis=1), low - left
+
+
+def _signal_between(frames: Frames, front_end: FrontEnd, low: int, high: int) -> Array:
+    """Return (T, high - low) samples of every frame as the Fourier transform takes them."""
+    if front_end.normalise == "rms-std":
+        whole = _preemphasised(_normalised(_cut(frames)), front_end.preemphasis)
+        return whole[:, low:high]
+    more = 1 if front_end.preemphasis else 0
+    offsets = [start - frames.origin for start in frames.starts]
+    raw = np.stack([frames.signal[o + low : o + high + more] for o in offsets])
+    return _preemphasised(raw, front_end.preemphasis)
+
+
 def _logarithm(bands: Array, front_end: FrontEnd) -> Array:
+    """Take the logarithm in place; decibels are a multiple of the natural one, which is faster."""
     if front_end.log_floor:
-        bands = np.maximum(bands, np.float32(front_end.log_floor))
+        np.maximum(bands, np.float32(front_end.log_floor), out=bands)
     if front_end.log_offset:
-        bands = bands + np.float32(front_end.log_offset)
-    return 10 * np.log10(bands) if front_end.log == "db" else np.log(bands)
+        bands += np.float32(front_end.log_offset)
+    np.log(bands, out=bands)
+    if front_end.log == "db":
+        bands *= np.float32(10 / math.log(10))
+    return bands
 
 
-def _finish(columns: Array, front_end: FrontEnd) -> Array:
-    """Apply what depends on the whole frame, and put bands before time."""
+def _finish(pictures: Array, front_end: FrontEnd) -> Array:
+    """Apply what depends on the whole frame, in place, and the scale that the network takes."""
     if front_end.reference == "frame-max" or front_end.dynamic_range:
-        peak = columns.max(axis=(1, 2), keepdims=True)
+        peak = pictures.max(axis=(1, 2), keepdims=True)
         if front_end.dynamic_range:
-            columns = np.maximum(columns, peak - np.float32(front_end.dynamic_range))
+            np.maximum(pictures, peak - np.float32(front_end.dynamic_range), out=pictures)
         if front_end.reference == "frame-max":
-            columns = columns - peak
-    if front_end.shift or front_end.scale != 1:
-        columns = (columns + np.float32(front_end.shift)) * np.float32(front_end.scale)
-    return np.ascontiguousarray(columns.swapaxes(1, 2))
+            pictures -= peak
+    if front_end.shift:
+        pictures += np.float32(front_end.shift)
+    if front_end.scale != 1:
+        pictures *= np.float32(front_end.scale)
+    return np.ascontiguousarray(pictures)

@@ -1,19 +1,20 @@
 """Embeddings on disk: .npz, .npy, .csv and .parquet, written piece by piece, put in place at once.
 
-Every format takes pieces as they are made, so memory does not grow with the length of the sound. A
-file appears under its name only when it is complete: until then it has a hidden name beside it,
-which any failure removes, and what stood at the name before stays as it was.
+Every format takes pieces as they are made, so memory does not grow with the length of the sound;
+`replacing` lets a file appear only when it is complete.
 """
 
 from __future__ import annotations
 
+import csv
 import importlib.util
+import io
+import itertools
 import os
-import secrets
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +23,13 @@ from typing import IO, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from listen_embed.errors import InputError, ListenEmbedError, MissingExtraError, OutputError
+from listen_embed.atomic import replacing as replacing
+from listen_embed.errors import InputError, MissingExtraError
 
 Format = Literal["npz", "npy", "csv", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 Pieces = Iterable[tuple[NDArray[np.float32], NDArray[np.float64]]]
+TableRows = Iterable[tuple[str, NDArray[np.float32]]]
 
 # Values of a parquet row group: 1 MB, large enough to read fast, small enough to hold.
 _VALUES_IN_GROUP = 1 << 18
@@ -57,6 +60,16 @@ class Provenance:
     def stored(self) -> dict[str, str]:
         """Return what files carry beside the arrays."""
         return {"model": self.model, "digest": self.digest, "version": self.version}
+
+
+def package_version() -> str:
+    """Return this package's version; ``"0+source"`` where it is not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("listen-embed")
+    except PackageNotFoundError:
+        return "0+source"
 
 
 def check_format(format: Any) -> Format:
@@ -99,55 +112,51 @@ def save(pieces: Pieces, target: Path, format: Format, provenance: Provenance) -
 
 def dump(pieces: Pieces, stream: IO[bytes], format: Format, provenance: Provenance) -> None:
     """Write the same bytes as `save` to a stream that cannot seek, such as standard output."""
-    if format == "csv":
-        _write_csv(stream, pieces, provenance)
-        return
-    with tempfile.TemporaryFile() as file:
+    with _seekable(stream, format) as file:
         _WRITERS[format](file, pieces, provenance)
-        file.seek(0)
-        shutil.copyfileobj(file, stream)
 
 
-@contextmanager
-def replacing(target: Path) -> Iterator[IO[bytes]]:
-    """Give a file that takes `target`'s place if the block ends well, and vanishes if it does not.
+def save_table(rows: TableRows, target: Path, format: Format, provenance: Provenance) -> None:
+    """Write one embedding of each of many sounds to one file, replacing it at once at the end.
+
+    Parameters
+    ----------
+    rows : iterable of (str, float32 (D,))
+        Names of the sounds and their vectors, in order.
+    target : Path
+        The file; its folder is made if need be.
+    format : {"npz", "npy", "csv", "parquet"}
+        ``npz``: arrays ``path`` (n,), ``embedding`` (n, D), ``model``, ``digest``, ``version``.
+        ``npy``: the embeddings alone. ``csv``: a row per sound, ``path,embedding_0,...``.
+        ``parquet``: columns ``path`` and ``embedding`` (a list of fixed size).
+    provenance : Provenance
+        What made them.
 
     Raises
     ------
     OutputError
-        It cannot be written. Errors of this package pass through unchanged.
+        The file cannot be written; whatever it was before, it still is.
     """
-    # Through a symbolic link the file behind it is replaced, as by any program that opens it.
-    final = Path(os.path.realpath(target))
-    part = final.with_name(f".listen-embed-{secrets.token_hex(4)}.part")
-    try:
-        _check_replaceable(final, target)
-        final.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "xb") as file:
-            yield file
-        os.replace(part, final)
-    except BaseException as error:
-        _remove(part)
-        if isinstance(error, OSError) and not isinstance(error, ListenEmbedError):
-            raise OutputError(f"{target}: cannot be written ({error.strerror or error})") from error
-        raise
+    with replacing(target) as file:
+        _TABLE_WRITERS[format](file, rows, provenance)
 
 
-def _check_replaceable(final: Path, target: Path) -> None:
-    """Raise for a device or a write-protected file, which a move would replace without a word."""
-    if not final.exists():
+def dump_table(rows: TableRows, stream: IO[bytes], format: Format, provenance: Provenance) -> None:
+    """Write the same bytes as `save_table` to a stream that cannot seek."""
+    with _seekable(stream, format) as file:
+        _TABLE_WRITERS[format](file, rows, provenance)
+
+
+@contextmanager
+def _seekable(stream: IO[bytes], format: Format) -> Iterator[IO[bytes]]:
+    """Give a file that goes into the stream at the end; for csv the stream itself will do."""
+    if format == "csv":
+        yield stream
         return
-    if not final.is_file():
-        raise OutputError(f"{target}: is not a regular file; give a file's name")
-    if not os.access(final, os.W_OK):
-        raise OutputError(f"{target}: is write-protected; give another name")
-
-
-def _remove(part: Path) -> None:
-    try:
-        part.unlink()
-    except OSError:
-        return  # it was never made, or its folder is gone
+    with tempfile.TemporaryFile() as file:
+        yield file
+        file.seek(0)
+        shutil.copyfileobj(file, stream)
 
 
 class _Rows:
@@ -200,9 +209,13 @@ def _write_npz(file: IO[bytes], pieces: Pieces, provenance: Provenance) -> None:
         stamps.finish()
         _store_entry(archive, "embedding", embedding_spool)
         _store_entry(archive, "timestamps", timestamp_spool)
-        for name, text in provenance.stored().items():
-            with archive.open(f"{name}.npy", "w") as entry:
-                np.lib.format.write_array(entry, np.array(text), allow_pickle=False)
+        _store_texts(archive, provenance.stored())
+
+
+def _store_texts(archive: zipfile.ZipFile, texts: Mapping[str, str | list[str]]) -> None:
+    for name, text in texts.items():
+        with archive.open(f"{name}.npy", "w") as entry:
+            np.lib.format.write_array(entry, np.array(text, dtype=np.str_), allow_pickle=False)
 
 
 def _nameless_beside(file: IO[bytes]) -> IO[bytes]:
@@ -257,10 +270,72 @@ def _gathered(
         yield np.concatenate(embeddings), np.concatenate(stamps)
 
 
+def _write_table_npy(file: IO[bytes], rows: TableRows, provenance: Provenance) -> None:
+    _write_npy(file, ((vector[None], np.zeros(1)) for _, vector in rows), provenance)
+
+
+def _write_table_npz(file: IO[bytes], rows: TableRows, provenance: Provenance) -> None:
+    paths: list[str] = []
+    with _nameless_beside(file) as spool, zipfile.ZipFile(file, "w") as archive:
+        embeddings = _Rows(spool, "<f4", (provenance.emb_dim,))
+        for path, vector in rows:
+            paths.append(path)
+            embeddings.append(vector[None])
+        embeddings.finish()
+        _store_entry(archive, "embedding", spool)
+        _store_texts(archive, {"path": paths, **provenance.stored()})
+
+
+def _write_table_csv(file: IO[bytes], rows: TableRows, provenance: Provenance) -> None:
+    names = [f"embedding_{i}" for i in range(provenance.emb_dim)]
+    lines = io.TextIOWrapper(file, "utf-8", "surrogateescape", newline="", write_through=True)
+    try:
+        writer = csv.writer(lines, lineterminator="\n")
+        writer.writerow(["path", *names])
+        for path, vector in rows:
+            writer.writerow([path, *(f"{value:.9g}" for value in vector.tolist())])
+    finally:
+        lines.detach()
+
+
+def _write_table_parquet(file: IO[bytes], rows: TableRows, provenance: Provenance) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    column = pyarrow.list_(pyarrow.float32(), provenance.emb_dim)
+    schema = pyarrow.schema(
+        {"path": pyarrow.string(), "embedding": column}, metadata=provenance.stored()
+    )
+    with pyarrow.parquet.ParquetWriter(file, schema, use_dictionary=False) as writer:
+        for some in _batched(rows, max(1, _VALUES_IN_GROUP // provenance.emb_dim)):
+            paths = pyarrow.array([as_text(path) for path, _ in some], pyarrow.string())
+            flat = pyarrow.array(np.concatenate([vector for _, vector in some]))
+            values = pyarrow.FixedSizeListArray.from_arrays(flat, provenance.emb_dim)
+            writer.write_table(pyarrow.table([paths, values], schema=schema))
+
+
+def as_text(name: str) -> str:
+    """Return a file's name with escapes for bytes that are no text, which UTF-8 cannot hold."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _batched(rows: TableRows, size: int) -> Iterator[list[tuple[str, NDArray[np.float32]]]]:
+    remaining = iter(rows)
+    while some := list(itertools.islice(remaining, size)):
+        yield some
+
+
 _Write = Callable[[IO[bytes], Pieces, Provenance], None]
 _WRITERS: dict[Format, _Write] = {
     "npz": _write_npz,
     "npy": _write_npy,
     "csv": _write_csv,
     "parquet": _write_parquet,
+}
+_WriteTable = Callable[[IO[bytes], TableRows, Provenance], None]
+_TABLE_WRITERS: dict[Format, _WriteTable] = {
+    "npz": _write_table_npz,
+    "npy": _write_table_npy,
+    "csv": _write_table_csv,
+    "parquet": _write_table_parquet,
 }

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from listen_embed import audio, registry
+from listen_embed import registry
+from listen_embed.atomic import replacing
 from listen_embed.errors import MissingExtraError
 from listen_embed.framing import Framer
 from listen_embed.frontend import FeatureExtractor, mel_matrix
-from listen_embed.output import Pieces, replacing
+from listen_embed.output import Pieces
 from listen_embed.spec import FrontEnd, ModelSpec
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ _SIZE_INCHES = (11.0, 7.0)
 _DPI = 130
 # Columns kept of each picture: between this and twice as many, about one per pixel.
 _WIDTH = 900
-_BLOCK_SECONDS = 10.0
 _DYNAMIC_RANGE_DB = 80.0
 _DEVIATIONS = 2.5
 _SECONDS_AS_MINUTES = 180
@@ -120,21 +120,23 @@ class Picture:
 
     Parameters
     ----------
-    source : Path
-        The sound file; `save` reads it a second time.
     spec : ModelSpec
         The model; the log-mel shown has its bands.
     title : str
         Text above the picture.
     """
 
-    def __init__(self, source: Path, spec: ModelSpec, title: str) -> None:
-        self._source = source
+    def __init__(self, spec: ModelSpec, title: str) -> None:
         self._spec = spec
+        self._sound = _Sound(_shown(spec.front_end))
         self._title = title
         self._embedding = Thumbnail(np.mean)
         self._ends: list[float] = []
         self._n_frames = 0
+
+    def hear(self, block: Rows, resampled: Rows, last: bool) -> None:
+        """Take note of the sound itself; for `Embedder.iter_file`, which decodes it anyway."""
+        self._sound.add(block, resampled, last)
 
     def watch(self, pieces: Pieces) -> Iterator[tuple[Rows, NDArray[np.float64]]]:
         """Yield the pieces unchanged, remembering what the picture needs."""
@@ -146,7 +148,7 @@ class Picture:
             yield embedding, timestamps
 
     def save(self, target: Path) -> None:
-        """Draw all that was watched into a .png, .svg or .pdf.
+        """Draw all that was heard and watched into a .png, .svg or .pdf.
 
         Raises
         ------
@@ -155,7 +157,6 @@ class Picture:
         """
         import matplotlib
 
-        sound = _Sound.of(self._source, _shown(self._spec.front_end))
         with (
             replacing(target) as file,
             matplotlib.rc_context(_STYLE),
@@ -163,10 +164,10 @@ class Picture:
         ):
             # A title may hold characters that the font has not; boxes are drawn for them.
             warnings.filterwarnings("ignore", message="Glyph .* missing")
-            figure = self._draw(sound)
+            figure = self._draw()
             figure.savefig(file, format=_suffix(target), dpi=_DPI)
 
-    def _draw(self, sound: _Sound) -> Figure:
+    def _draw(self) -> Figure:
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
@@ -175,11 +176,11 @@ class Picture:
         )
         figure.suptitle(self._title, x=0.012, ha="left", parse_math=False)
         axes[0, 1].set_axis_off()
-        _draw_waveform(axes[0, 0], sound)
-        _draw_log_mel(axes[1, 0], axes[1, 1], sound)
+        _draw_waveform(axes[0, 0], self._sound)
+        _draw_log_mel(axes[1, 0], axes[1, 1], self._sound)
         self._draw_embedding(axes[2, 0], axes[2, 1])
-        axes[2, 0].set_xlim(0, sound.seconds)
-        _label_time(axes[2, 0], sound.seconds)
+        axes[2, 0].set_xlim(0, self._sound.seconds)
+        _label_time(axes[2, 0], self._sound.seconds)
         return figure
 
     def _draw_embedding(self, axes: Axes, bar: Axes) -> None:
@@ -209,67 +210,55 @@ class Picture:
         axes.figure.colorbar(image, cax=bar, label="deviations from the median")
 
 
-@dataclasses.dataclass(frozen=True)
 class _Sound:
-    """What the upper panels show of a sound file."""
-
-    seconds: float
-    sr: int
-    lows: Rows
-    highs: Rows
-    log_mel: Rows
-    log_mel_seconds: float
-    front_end: FrontEnd
-
-    @classmethod
-    def of(cls, source: Path, front_end: FrontEnd) -> _Sound:
-        lows, highs, log_mel = Thumbnail(np.min), Thumbnail(np.max), Thumbnail(np.mean)
-        n_samples, sr = 0, 0
-        columns = _Columns(front_end)
-        for block, sr in audio.read_blocks(source, _BLOCK_SECONDS):
-            n_samples += len(block)
-            lows.add(block[:, None])
-            highs.add(block[:, None])
-            log_mel.add(columns.push(block, sr))
-        log_mel.add(columns.push(np.zeros(0, np.float32), sr, last=True))
-        return cls(
-            seconds=n_samples / sr,
-            sr=sr,
-            lows=lows.rows()[:, 0],
-            highs=highs.rows()[:, 0],
-            log_mel=log_mel.rows(),
-            log_mel_seconds=columns.n_given * front_end.hop_samples / front_end.sample_rate,
-            front_end=front_end,
-        )
-
-
-class _Columns:
-    """Log-mel columns of a sound, one after the other without gap or overlap."""
+    """What the upper panels show: extremes of the waveform, and log-mel columns side by side."""
 
     def __init__(self, front_end: FrontEnd) -> None:
-        self._front_end = front_end
+        self.front_end = front_end
         self._framer = Framer(
             front_end.frame_samples, Fraction(front_end.n_steps * front_end.hop_samples), False
         )
         self._extractor = FeatureExtractor(front_end)
-        self._converter: audio.RateConverter | None = None
-        self.n_given = 0
+        self._lows, self._highs = Thumbnail(np.min), Thumbnail(np.max)
+        self._log_mel = Thumbnail(np.mean)
+        self._n_samples = self._n_columns = 0
 
-    def push(self, block: Rows, sr: int, last: bool = False) -> Rows:
-        """Return float32 (n, n_bands) in decibels."""
-        if self._converter is None:
-            self._converter = audio.rate_converter(sr, self._front_end.sample_rate, "soxr")
-        frames = self._framer.push(self._converter.push(block, last), last)
-        given = [self._decibels(self._extractor(frame)[0].T) for frame in frames.batches(1)]
-        columns = np.concatenate([np.zeros((0, self._front_end.n_bands), np.float32), *given])
-        self.n_given += len(columns)
-        return columns
+    def add(self, block: Rows, resampled: Rows, last: bool) -> None:
+        """Take a block, (n,), and the same at the front end's rate."""
+        self._lows.add(block[:, None])
+        self._highs.add(block[:, None])
+        self._n_samples += len(resampled)
+        frames = self._framer.push(resampled, last)
+        for frame in frames.batches(1):
+            columns = self._decibels(self._extractor(frame)[0].T)
+            self._log_mel.add(columns)
+            self._n_columns += len(columns)
 
     def _decibels(self, columns: Rows) -> Rows:
-        front_end = self._front_end
+        front_end = self.front_end
         is_magnitude = front_end.power == 1 or front_end.mel_root
         scale = (10 / np.log(10) if front_end.log == "ln" else 1.0) * (2 if is_magnitude else 1)
         return columns * np.float32(scale)
+
+    @property
+    def seconds(self) -> float:
+        """Length of the sound."""
+        return self._n_samples / self.front_end.sample_rate
+
+    @property
+    def extremes(self) -> tuple[Rows, Rows]:
+        """Lowest and highest samples, float32 (n,) each."""
+        return self._lows.rows()[:, 0], self._highs.rows()[:, 0]
+
+    @property
+    def log_mel(self) -> Rows:
+        """Columns in decibels, float32 (n, n_bands)."""
+        return self._log_mel.rows()
+
+    @property
+    def log_mel_seconds(self) -> float:
+        """Time that the columns take."""
+        return self._n_columns * self.front_end.hop_samples / self.front_end.sample_rate
 
 
 def _shown(front_end: FrontEnd) -> FrontEnd:
@@ -318,18 +307,19 @@ def _grouped_by_likeness(rows: Rows) -> Rows:
 
 
 def _draw_waveform(axes: Axes, sound: _Sound) -> None:
-    times = np.linspace(0, sound.seconds, len(sound.lows))
-    axes.fill_between(times, sound.lows, sound.highs, color=_BLUE, linewidth=0.6)
-    reach = max(1e-3, float(np.abs([sound.lows.min(), sound.highs.max()]).max()))
+    lows, highs = sound.extremes
+    times = np.linspace(0, sound.seconds, len(lows))
+    axes.fill_between(times, lows, highs, color=_BLUE, linewidth=0.6)
+    reach = max(1e-3, float(np.abs([lows.min(), highs.max()]).max()))
     axes.set_ylim(-1.05 * reach, 1.05 * reach)
     axes.set_ylabel("waveform")
     axes.grid(axis="x", alpha=0.25)
 
 
 def _draw_log_mel(axes: Axes, bar: Axes, sound: _Sound) -> None:
-    peak = float(sound.log_mel.max())
+    log_mel = sound.log_mel
     image = axes.imshow(
-        sound.log_mel.T - peak,
+        log_mel.T - float(log_mel.max()),
         aspect="auto",
         origin="lower",
         interpolation="nearest",

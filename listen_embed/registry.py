@@ -21,8 +21,9 @@ from listen_embed.spec import Download, FrontEnd, ModelSpec
 
 CARD = "model.toml"
 _MAX_CARD_BYTES = 1_000_000
-# edgel3 called its pruned models "sparse".
-_ALIASES = {"sparse": "pruned"}
+_DEFAULT_TYPE = "sea"
+# edgel3 called its pruned models "sparse": that type, and of its variants only edgel3's own.
+_SPARSE, _SPARSE_VARIANTS = "sparse", ("ft-", "kd-")
 
 
 @lru_cache(maxsize=1)
@@ -58,12 +59,57 @@ def find(
     _check_arguments(model_type, emb_dim, variant)
     if model_type is not None and _is_folder(model_type):
         return _from_folder(model_type, emb_dim, variant)
+    if (model_type, emb_dim, variant) == (None, None, None):
+        return _default()
     name = None if model_type is None else os.fspath(model_type)
     named = _Request.parse(name, emb_dim, variant)
     fitting = [spec for spec in models() if named.fits(spec)]
     if not fitting:
         raise ModelNotFoundError(_no_such_model(named))
     return max(fitting, key=lambda spec: spec.default)
+
+
+# What edgel3 and openl3 called things, and how to say it here.
+_FOREIGN = ("retrain_type", "sparsity", "input_repr", "content_type", "embedding_size", "model")
+
+
+def check_foreign(
+    foreign: Mapping[str, Any], model_type: Any = None, emb_dim: int | None = None
+) -> None:
+    """Raise `InputError` with the call that is meant if arguments of edgel3 or openl3 are given."""
+    if not foreign:
+        return
+    unknown = [name for name in foreign if name not in _FOREIGN]
+    if unknown:
+        raise InputError(
+            f"unknown argument {', '.join(unknown)}; allowed are model_type, emb_dim, variant, "
+            "hop_size, center, frame_size, layout, threads, progress"
+        )
+    raise InputError(f"{', '.join(foreign)}: say {_new_call(foreign, model_type, emb_dim)}")
+
+
+def _new_call(old: Mapping[str, Any], model_type: Any, emb_dim: int | None) -> str:
+    if "model" in old:
+        return "embedder = Embedder(...) once, then embedder.embed(audio, sr)"
+    if "retrain_type" in old or "sparsity" in old:
+        variant = f"{old.get('retrain_type', 'ft')}-{old.get('sparsity', 95.45)}"
+        return f'get_embedding(audio, sr, "sparse", variant="{variant}")'
+    size = old.get("embedding_size", emb_dim or 6144)
+    variant = f"l3-{old.get('content_type', 'music')}-{old.get('input_repr', 'mel256')}"
+    return f'get_embedding(audio, sr, "teacher", {size}, variant="{variant}")'
+
+
+def _default() -> ModelSpec:
+    """Return the model that is meant where none is named: the best ranked one in the package."""
+    shipped = [spec for spec in _shipped() if spec.model_type == _DEFAULT_TYPE]
+    if not shipped:
+        raise ModelNotFoundError(
+            "the default model is missing: this installation lacks the package "
+            "listen_embed.weights. Install listen-embed anew (in a checkout: pip install -e .; a "
+            "folder listen_embed/ in the working directory may hide the installed one), or name a "
+            "model"
+        )
+    return max(shipped, key=lambda spec: spec.default)
 
 
 def load_folder(folder: str | os.PathLike[str]) -> ModelSpec:
@@ -98,7 +144,8 @@ class _Request:
     """The three parts of a name, each of which may be open."""
 
     def __init__(self, model_type: str | None, emb_dim: int | None, variant: str | None) -> None:
-        self.model_type = _ALIASES.get(model_type, model_type) if model_type else None
+        self.is_sparse = model_type == _SPARSE
+        self.model_type = "pruned" if self.is_sparse else model_type
         self.emb_dim = emb_dim
         self.variant = variant
 
@@ -134,6 +181,7 @@ class _Request:
             self.model_type in (None, spec.model_type)
             and self.emb_dim in (None, spec.emb_dim)
             and self.variant in (None, spec.variant)
+            and (spec.variant.startswith(_SPARSE_VARIANTS) or not self.is_sparse)
         )
 
     def __str__(self) -> str:
@@ -178,6 +226,11 @@ def _no_such_model(request: _Request) -> str:
     )
     candidates = of_type or sorted({s.model_type for s in models()} | {s.name for s in models()})
     closest = difflib.get_close_matches(wanted.lower(), candidates, n=1, cutoff=0.0)
+    if request.model_type in ("openl3", "l3", "edgel3"):
+        existing += (
+            '. OpenL3 is get_embedding(audio, sr, "teacher", 512, variant="l3-env-mel256"), '
+            'EdgeL3 get_embedding(audio, sr, "sparse", variant="ft-95.45")'
+        )
     return (
         f"no model with {request}. {existing}. Closest: {closest[0]}. "
         "All of them: listen-embed models"

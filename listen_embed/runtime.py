@@ -6,6 +6,8 @@ where LiteRT has no wheel.
 
 from __future__ import annotations
 
+import threading
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from listen_embed.errors import ConversionError, RuntimeUnavailableError
 
 _IDENTIFIER = slice(4, 8)
+_LENGTHS_KEPT = 4  # clips of a set mostly have one length, or a few
 _TYPES = (np.float32, np.int8, np.int16)
 
 
@@ -26,45 +29,93 @@ class Network:
         A .tflite with one input and one output, float32, int8 or int16, batch 1.
     threads : int
         Threads of the interpreter.
+    n_steps : int, optional
+        Columns of the log-mel that it shall take; None leaves the graph's own number. A network
+        that ends in a mean over time takes any.
 
     Raises
     ------
     ConversionError
-        The bytes are not a .tflite that the interpreter accepts.
+        The bytes are not a .tflite that the interpreter accepts, or it does not take `n_steps`.
     RuntimeUnavailableError
         No interpreter is installed.
     """
 
-    def __init__(self, content: bytes, threads: int = 1) -> None:
+    def __init__(self, content: bytes, threads: int = 1, n_steps: int | None = None) -> None:
+        self._made_of = (content, threads, n_steps)
+        self._lock = threading.Lock()  # an interpreter has one set of tensors
+        self._of_lengths: dict[int, Network] = {}
         if content[_IDENTIFIER] != b"TFL3":
             raise ConversionError("not a .tflite: its file identifier is not TFL3")
         try:
             self._interpreter = _interpreter_class()(model_content=content, num_threads=threads)
+            if n_steps is not None:
+                self._resize(n_steps)
             self._interpreter.allocate_tensors()
+            inputs = self._interpreter.get_input_details()
+            outputs = self._interpreter.get_output_details()
         except (ValueError, RuntimeError) as error:
             raise ConversionError(f"the interpreter refuses this .tflite: {error}") from error
-        self._input = _the_only("input", self._interpreter.get_input_details())
-        self._output = _the_only("output", self._interpreter.get_output_details())
+        self._input = _the_only("input", inputs)
+        self._output = _the_only("output", outputs)
 
-    @property
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Network, self._made_of
+
+    def of_length(self, n_steps: int) -> Network:
+        """Return this network for log-mels of `n_steps` columns; the last few are kept."""
+        if n_steps == self.input_shape[2]:
+            return self
+        with self._lock:
+            network = self._of_lengths.pop(n_steps, None)
+        if network is None:
+            network = Network(*self._made_of[:2], n_steps)
+        with self._lock:
+            self._of_lengths[n_steps] = network
+            while len(self._of_lengths) > _LENGTHS_KEPT:
+                self._of_lengths.pop(next(iter(self._of_lengths)))
+        return network
+
+    def _resize(self, n_steps: int) -> None:
+        """Let the picture (1, n_bands, n_steps, 1), or without the last 1, have other columns."""
+        given = _the_only("input", self._interpreter.get_input_details())
+        shape = [int(n) for n in given["shape"]]
+        if len(shape) < 3:
+            raise ConversionError(f"a network that takes {shape} takes no other length")
+        if shape[2] != n_steps:
+            shape[2] = n_steps
+            self._interpreter.resize_tensor_input(given["index"], shape)
+
+    @cached_property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of the input tensor, batch included."""
         return tuple(int(n) for n in self._input["shape"])
 
-    @property
+    @cached_property
     def output_size(self) -> int:
         """Values that one run gives."""
         return int(np.prod(self._output["shape"]))
 
     def __call__(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return float32 (T, D) of inputs (T, ...), one run per row."""
+        """Return float32 (T, D) of inputs (T, ...), one run per row; threads take turns."""
         shaped = _quantised(inputs, self._input).reshape(len(inputs), *self.input_shape)
         outputs = np.empty((len(inputs), self.output_size), self._output["dtype"])
         for row, value in enumerate(shaped):
-            self._interpreter.set_tensor(self._input["index"], value)
-            self._interpreter.invoke()
-            outputs[row] = self._interpreter.get_tensor(self._output["index"]).ravel()
+            outputs[row] = self._run(value)
         return _dequantised(outputs, self._output)
+
+    def _run(self, value: NDArray[Any]) -> NDArray[Any]:
+        """Return what one run gives, flat."""
+        try:
+            with self._lock:
+                self._interpreter.set_tensor(self._input["index"], value)
+                self._interpreter.invoke()
+                given = self._interpreter.get_tensor(self._output["index"]).ravel()
+        except (ValueError, RuntimeError) as error:  # some operators look at tensors only now
+            raise ConversionError(f"the interpreter cannot run this .tflite: {error}") from error
+        if len(given) != self.output_size:
+            raise ConversionError(f"this .tflite gives {len(given)} values, not the stated size")
+        return np.asarray(given)
 
 
 def _the_only(what: str, tensors: list[dict[str, Any]]) -> dict[str, Any]:

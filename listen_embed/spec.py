@@ -10,6 +10,8 @@ import dataclasses
 import hashlib
 import json
 import math
+import numbers
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +22,11 @@ from listen_embed.errors import InputError
 Resampler = Literal["soxr", "kaiser_best"]
 Padding = Literal["none", "end", "same", "reflect"]
 
+# Of a frame's windows, and of the mel filters: 64 MB each. The largest published has 0.5 million.
+_MAX_VALUES = 1 << 24
+_SHA256 = re.compile("([0-9a-f]{64})?")
+# Reading a published file whose size is not known stops here.
+_MAX_DOWNLOAD_BYTES = 64_000_000
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "features": ("log-mel", "waveform"),
     "resampler": get_args(Resampler),
@@ -131,7 +138,8 @@ class FrontEnd:
         self._require("f_max", self.f_min < self.f_max or not self.n_mels)
         self._require("dynamic_range", self.dynamic_range >= 0)
         self._require("log_floor", self.log_floor >= 0 and self.log_floor + self.log_offset > 0)
-        self._require("n_steps", self.n_steps >= 1)
+        self._require("n_steps", 1 <= self.n_steps <= _MAX_VALUES // self.n_fft)
+        self._require("n_mels", self.n_mels <= _MAX_VALUES // self.n_fft)
 
     def _check_type(self, name: str, wanted: str) -> None:
         value = getattr(self, name)
@@ -199,6 +207,10 @@ class FrontEnd:
             return (self.frame_samples,)
         return (self.n_bands, self.n_steps)
 
+    def lasting(self, seconds: float) -> FrontEnd:
+        """Return this front end for frames of another length, in seconds."""
+        return dataclasses.replace(self, frame_samples=max(1, round(seconds * self.sample_rate)))
+
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> FrontEnd:
         """Build from a TOML table; an unknown key is an error, not a surprise."""
@@ -222,7 +234,7 @@ class Download:
     sha256, git_blob : str
         One of them is set. A git blob id is ``sha1(b"blob <size>\0" + content)``, hexadecimal.
     size_bytes : int
-        Upper bound on the file's size; reading stops there.
+        The file's size, or an upper bound where that is not known; reading stops there.
     converter : str
         A name that ``listen_embed.upstream.convert`` knows.
     """
@@ -231,7 +243,7 @@ class Download:
     converter: str
     sha256: str = ""
     git_blob: str = ""
-    size_bytes: int = 64_000_000
+    size_bytes: int = _MAX_DOWNLOAD_BYTES
 
     def __post_init__(self) -> None:
         if not self.urls or bool(self.sha256) == bool(self.git_blob):
@@ -243,12 +255,17 @@ class Download:
         return self.urls[0].rsplit("/", 1)[-1]
 
     @property
+    def is_size_known(self) -> bool:
+        """Whether `size_bytes` is the file's size and not only a bound."""
+        return self.size_bytes != _MAX_DOWNLOAD_BYTES
+
+    @property
     def digest(self) -> str:
         """The promised digest, with the name of its algorithm."""
         return f"sha256:{self.sha256}" if self.sha256 else f"git-blob:{self.git_blob}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ModelSpec:
     """One model: its name, its front end, its network's file, and facts about it.
 
@@ -269,10 +286,15 @@ class ModelSpec:
         Rank among models of its type that fit a request: the highest wins, 0 must be asked for.
     file : Path or None
         The .tflite, where it is on this disk already (in the wheel, or a model folder).
+    sha256 : str
+        Digest of `file`, hexadecimal, which it is checked against; empty where it is not stated.
     download : Download or None
         Where a published file comes from.
     size_bytes, macs : int
         Size of the .tflite and multiply-accumulates of one frame; 0 without a network.
+    clip : {"mean", "whole"}
+        How `Embedder.embed_clip` makes one vector of a clip: the mean over its frames, or one pass
+        over all of it, which needs a network that takes any length.
     """
 
     model_type: str
@@ -283,13 +305,22 @@ class ModelSpec:
     source: str = ""
     default: int = 0
     file: Path | None = None
+    sha256: str = ""
     download: Download | None = field(default=None, repr=False)
     size_bytes: int = 0
     macs: int = 0
+    clip: Literal["mean", "whole"] = "mean"
 
     def __post_init__(self) -> None:
+        if self.clip not in ("mean", "whole"):
+            raise InputError(f'clip is {self.clip!r}; allowed are "mean" and "whole"')
         if not isinstance(self.emb_dim, int) or self.emb_dim < 1:
             raise InputError(f"emb_dim is {self.emb_dim!r}; allowed are whole numbers from 1")
+        if not isinstance(self.sha256, str) or not _SHA256.fullmatch(self.sha256):
+            raise InputError(f"sha256 is {self.sha256!r}; allowed are 64 hexadecimal digits")
+
+    def __repr__(self) -> str:
+        return f"ModelSpec({self.name!r}, {self.front_end.sample_rate} Hz, {self.licence})"
 
     @property
     def name(self) -> str:
@@ -305,6 +336,28 @@ class ModelSpec:
     def macs_per_second(self) -> float:
         """Multiply-accumulates per second of audio when frames do not overlap."""
         return self.macs / self.front_end.frame_seconds
+
+    def lasting(self, frame_size: float) -> ModelSpec:
+        """Return this model with frames of another length, 0.1 to 60 seconds.
+
+        Raises
+        ------
+        InputError
+            A length out of range, or a waveform model, whose length is fixed.
+        """
+        is_number = isinstance(frame_size, numbers.Real) and not isinstance(frame_size, bool)
+        if not is_number or not 0.1 <= frame_size <= 60:
+            raise InputError(
+                f"frame_size is {frame_size!r}; allowed are None and 0.1 to 60 seconds"
+            )
+        if self.front_end.features == "waveform":
+            raise InputError(f"{self.name} takes frames of one length only; leave frame_size out")
+        front_end = self.front_end.lasting(float(frame_size))
+        return dataclasses.replace(
+            self,
+            front_end=front_end,
+            macs=round(self.macs * front_end.frame_seconds / self.front_end.frame_seconds),
+        )
 
     def digest(self, network: bytes = b"") -> str:
         """Return the sha256 of the front end and of the network's bytes, hexadecimal.

@@ -15,10 +15,12 @@ cache, by a move; a failure of any kind leaves the cache as it was.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,15 +40,16 @@ _CHUNK_BYTES = 1 << 16
 State = Literal["built in", "on disk", "cached", "to download"]
 
 
-def load(spec: ModelSpec, progress: bool = False) -> bytes:
+def load(spec: ModelSpec, progress: bool | None = None) -> bytes:
     """Return the bytes of a model's .tflite, fetching it first if need be.
 
     Parameters
     ----------
     spec : ModelSpec
         A model with a network.
-    progress : bool
-        Show a progress bar while downloading.
+    progress : bool, optional
+        Of a download: None says so in a line on standard error, with a bar if that is a terminal;
+        True shows the bar anywhere, False is quiet.
 
     Raises
     ------
@@ -55,10 +58,23 @@ def load(spec: ModelSpec, progress: bool = False) -> bytes:
     ConversionError
         The published file is verified but has not the layout expected.
     """
-    return _read(fetch(spec, progress))
+    content = _read(fetch(spec, progress))
+    _check_stated(spec, content)
+    return content
 
 
-def fetch(spec: ModelSpec, progress: bool = False) -> Path:
+def _check_stated(spec: ModelSpec, content: bytes) -> None:
+    """Raise for a .tflite that is not the one that its folder's card states."""
+    found = hashlib.sha256(content).hexdigest()
+    if spec.sha256 not in ("", found):
+        raise VerificationError(
+            f"{spec.file}: not the file that its model.toml states (sha256 {found[:12]}…, stated "
+            f"{spec.sha256[:12]}…): damaged, or exchanged. Copy the folder again; if another file "
+            f'is meant, state it: sha256 = "{found}"'
+        )
+
+
+def fetch(spec: ModelSpec, progress: bool | None = None) -> Path:
     """Return the path of a model's .tflite, downloading and converting it first if need be."""
     if spec.file is not None:
         return spec.file
@@ -113,7 +129,7 @@ def _is_intact(target: Path) -> bool:
 
 def _read(path: Path) -> bytes:
     try:
-        with open(path, "rb") as file:
+        with _opened(path) as file:
             content = file.read(MAX_TFLITE_BYTES + 1)
     except OSError as error:
         raise CacheError(f"{path}: cannot be read ({error.strerror})") from error
@@ -122,7 +138,16 @@ def _read(path: Path) -> bytes:
     return content
 
 
-def _fetch_into(target: Path, spec: ModelSpec, download: Download, progress: bool) -> None:
+def _opened(path: Path | str) -> IO[bytes]:
+    """Open a file to read; a named pipe would be waited on for ever."""
+    if Path(path).is_fifo():
+        raise OSError(errno.EINVAL, "it is a named pipe, not a file")
+    return open(path, "rb")
+
+
+def _fetch_into(target: Path, spec: ModelSpec, download: Download, progress: bool | None) -> None:
+    if progress is not False:
+        print(f"listen-embed: fetching {spec.name} ({download.urls[0]})", file=sys.stderr)
     with _workspace(target.parent) as folder:
         published = folder / download.file_name
         obtain(download, published, progress)
@@ -165,7 +190,7 @@ def _publish(content: bytes, target: Path, folder: Path) -> None:
         raise CacheError(f"{target}: cannot be written ({error.strerror})") from error
 
 
-def obtain(download: Download, target: Path, progress: bool = False) -> None:
+def obtain(download: Download, target: Path, progress: bool | None = None) -> None:
     """Write a published file to `target`, verified, from the first address that has it.
 
     Raises
@@ -220,19 +245,15 @@ class _BoundedFile:
             raise DownloadError("more bytes arrive than the published file has; stopped")
         return self._file.write(chunk)
 
-    def flush(self) -> None:
-        """Do as files do: pooch asks for it after every chunk."""
-        self._file.flush()
 
-
-def _copy(address: str, target: Path, limit: int, progress: bool) -> None:
+def _copy(address: str, target: Path, limit: int, progress: bool | None) -> None:
     with open(target, "wb") as file:
         sink = _BoundedFile(file, limit)
         if _is_url(address):
             _download(address, sink, progress)
             return
         try:
-            with open(address, "rb") as source:
+            with _opened(address) as source:
                 shutil.copyfileobj(source, sink, _CHUNK_BYTES)
         except DownloadError:
             raise
@@ -240,26 +261,22 @@ def _copy(address: str, target: Path, limit: int, progress: bool) -> None:
             raise DownloadError(f"cannot be read ({error.strerror})") from error
 
 
-def _download(address: str, sink: _BoundedFile, progress: bool) -> None:
-    import pooch
+def _download(address: str, sink: _BoundedFile, progress: bool | None) -> None:
     import requests
+    from tqdm import tqdm
 
-    responses: list[requests.Response] = []
-    fetcher = pooch.HTTPDownloader(
-        progressbar=progress,
-        chunk_size=_CHUNK_BYTES,
-        timeout=_TIMEOUT_SECONDS,
-        hooks={"response": lambda response, **_: responses.append(response)},
-    )
+    shows_bar = sys.stderr.isatty() if progress is None else progress
     try:
-        fetcher(address, sink, None)
+        with requests.get(address, stream=True, timeout=_TIMEOUT_SECONDS) as response:
+            response.raise_for_status()
+            size = int(response.headers.get("content-length", 0)) or None
+            with tqdm(total=size, unit="B", unit_scale=True, disable=not shows_bar) as bar:
+                for chunk in response.iter_content(_CHUNK_BYTES):
+                    bar.update(sink.write(chunk))
     except DownloadError:
         raise
     except (OSError, ValueError) as error:  # requests' errors are OSErrors
         raise DownloadError(f"download failed ({error})") from error
-    finally:
-        for response in responses:
-            response.close()
 
 
 def _verify(path: Path, download: Download) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,29 @@ def run(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[s
 
 
 def start(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
-    return subprocess.Popen([*COMMAND, *map(str, arguments)], text=True, **options)
+    with heeding_ctrl_c():
+        return subprocess.Popen([*COMMAND, *map(str, arguments)], text=True, **options)
+
+
+def finished(program: subprocess.Popen[str]) -> tuple[str, str]:
+    """Return what a program says until its end, which is near; it does not outlive the test."""
+    try:
+        return program.communicate(timeout=60)
+    finally:
+        program.kill()
+
+
+@contextmanager
+def heeding_ctrl_c() -> Iterator[None]:
+    """Let programs started here be interrupted.
+
+    A suite that a background shell started ignores SIGINT, and what it starts would inherit that.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
 
 
 def peak_memory_mb(*arguments: str | Path) -> float:

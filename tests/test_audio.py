@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
+import pyarrow
 import pytest
 import resampy
 import soundfile
 import soxr
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from listen_embed import audio
+from listen_embed import audio, polyphase
 from listen_embed.errors import AudioFileError, InputError
 from listen_embed.spec import Resampler
 
@@ -65,6 +68,50 @@ def test_channels_are_averaged(rng: np.random.Generator) -> None:
     assert audio.to_mono(np.zeros((1, 64))).shape == (1,)  # one sample of 64 channels
 
 
+def test_a_layout_decides_what_the_shape_leaves_open(rng: np.random.Generator) -> None:
+    signal = rng.standard_normal((2, 48_000)).astype(np.float32)
+    np.testing.assert_allclose(audio.to_mono(signal, "channels-first"), signal.mean(axis=0))
+    assert audio.to_mono(signal, "channels-last").shape == (2,)
+    np.testing.assert_array_equal(audio.to_mono(signal[:1]), signal[0])  # torchaudio's mono
+    with pytest.raises(InputError, match=r"layout is 'rows'.*channels-last"):
+        audio.to_clips(signal, "rows")  # type: ignore[arg-type]
+
+
+def test_eight_bits_are_centred_on_128() -> None:
+    given = np.array([0, 128, 255], np.uint8)
+    np.testing.assert_allclose(audio.to_mono(given), [-1, 0, 127 / 128])
+
+
+def test_torch_tensors_are_arrays(rng: np.random.Generator) -> None:
+    signal = rng.standard_normal((1, 9000)).astype(np.float32)
+    tensor = torch.from_numpy(signal).requires_grad_()
+    np.testing.assert_array_equal(audio.to_mono(tensor), signal[0])
+    assert audio.to_clips(tensor) is None
+
+
+def test_batches_are_told_from_clips(rng: np.random.Generator) -> None:
+    clips = [rng.standard_normal(n).astype(np.float32) for n in (5, 9)]
+    columns: list[Any] = [
+        clips,
+        tuple(clips),
+        [torch.from_numpy(clip) for clip in clips],
+        pandas.Series(clips),
+        pyarrow.array(clips),
+        pyarrow.chunked_array([[clips[0]], [clips[1]]]),
+    ]
+    for column in columns:
+        found = audio.to_clips(column)
+        assert found is not None
+        for clip, wanted in zip(found, clips, strict=True):
+            np.testing.assert_array_equal(audio.to_mono(clip), wanted)
+    for numbers in ([0.5, 1.0], pandas.Series([0.5, 1.0]), pyarrow.array([0.5, 1.0])):
+        assert audio.to_clips(numbers) is None
+        np.testing.assert_array_equal(audio.to_mono(numbers), [0.5, 1.0])
+    assert len(audio.to_clips(np.zeros((3, 8)), "batch") or []) == 3
+    with pytest.raises(InputError, match="a batch is"):
+        audio.to_clips(np.zeros(8), "batch")
+
+
 def test_the_callers_array_is_left_alone() -> None:
     for signal in (np.full(9, 1000, np.int16), np.full((9, 2), 0.5, np.float32)):
         before = signal.copy()
@@ -90,14 +137,13 @@ def test_an_empty_block_is_an_empty_block() -> None:
         (np.zeros(4, bool), "dtype bool"),
         (np.array([None, 1.0]), "dtype object"),
         (np.zeros(4, complex), "dtype complex128"),
-        (np.zeros(4, np.uint8), "dtype uint8"),
         (np.zeros(4, np.int64), "dtype int64"),
-        ("a.wav", "dtype <U5"),
+        ("a.wav", "embed_file"),
         (None, "dtype object"),
         (np.float32(0), r"shape \(\)"),
         (np.zeros((2, 2, 2)), r"shape \(2, 2, 2\)"),
-        (np.zeros((2, 48000)), "transpose"),
-        (np.zeros((5, 0)), "transpose"),
+        (np.zeros((2, 48000)), "2 clips of 48000 samples, or one clip of 2 channels"),
+        (np.zeros((5, 0)), r"shape \(5, 0\)"),
         ([[0.1, 0.2], [0.3]], "inhomogeneous"),
         (np.array([0, 0, np.nan]), r"NaN, infinity .* sample 2"),
         (np.array([[0, 0], [0, -np.inf]], np.float32), r"NaN, infinity .* sample 1"),
@@ -109,7 +155,7 @@ def test_an_empty_block_is_an_empty_block() -> None:
 def test_what_is_no_audio_is_refused(given_audio: Any, said: str) -> None:
     with pytest.raises(InputError, match=said) as caught:
         audio.to_mono(given_audio)
-    assert "allowed are" in str(caught.value) or "transpose it" in str(caught.value)
+    assert "allowed are" in str(caught.value) or 'layout="channels-first"' in str(caught.value)
 
 
 @pytest.mark.parametrize("sr", [1000, 44100, 768000, 16000.0, np.int32(8000), np.float32(8000)])
@@ -163,6 +209,13 @@ def test_soxr_in_blocks_is_soxr_at_once(
     at_once = soxr.resample(signal, sr_in, sr_out, quality="HQ")
     in_blocks = push_all(audio.rate_converter(sr_in, sr_out, "soxr"), signal, size)
     np.testing.assert_array_equal(in_blocks, at_once)
+
+
+def test_the_filter_is_resampys_table() -> None:
+    stored, entries, _ = resampy.filters.load_filter("kaiser_best")
+    computed, per_crossing = polyphase._table()
+    assert per_crossing == entries
+    np.testing.assert_allclose(computed, stored, rtol=0, atol=1e-15)
 
 
 @pytest.mark.parametrize(("sr_in", "sr_out"), RATES)
@@ -283,6 +336,7 @@ def test_files_become_mono_blocks(
         assert signal.shape == (50_000,)
         np.testing.assert_allclose(signal, noise.mean(axis=1), atol=tolerance + 1e-7)
     assert audio.duration(path) == pytest.approx(50_000 / 44100)
+    assert audio.sample_rate(path) == 44100
 
 
 def test_blocks_have_the_length_asked_for(tmp_path: Path, noise: NDArray[np.float32]) -> None:
@@ -409,6 +463,8 @@ def test_a_folder_and_nothing_are_refused(tmp_path: Path) -> None:
         read_all(tmp_path / "no.wav")
     with pytest.raises(AudioFileError, match="does not exist"):
         audio.duration(tmp_path / "no.wav")
+    with pytest.raises(AudioFileError, match="does not exist"):
+        audio.sample_rate(tmp_path / "no.wav")
 
 
 def test_a_file_without_permission_is_refused(

@@ -9,7 +9,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from listen_embed import batch
 from listen_embed.batch import Options, check_jobs, in_order, reaching
@@ -51,7 +53,8 @@ def terminate_oneself(embedder: Embedder, path: Path, reach: batch.Reach) -> Non
 
 
 def threads_of(embedder: Embedder, path: Path, reach: batch.Reach) -> int | None:
-    return batch._Worker.options.threads
+    assert embedder._network is not None
+    return embedder._network._made_of[1]
 
 
 def run(
@@ -100,8 +103,8 @@ def test_few_tasks_are_taken_ahead(sounds: list[Path]) -> None:
 
 
 def test_one_thread_for_each_of_several_processes(sounds: list[Path]) -> None:
-    assert run(threads_of, sounds[:1], 2)[0][1] == 1
-    chosen = Options(model_type="logmel", threads=3)
+    assert run(threads_of, sounds[:1], 2, Options())[0][1] == 1
+    chosen = Options(threads=3)
     assert run(threads_of, sounds[:1], 2, chosen)[0][1] == 3
 
 
@@ -110,6 +113,20 @@ def test_warnings_arrive(tmp_path: Path, jobs: int) -> None:
     short = write_sound(tmp_path / "short.wav", seconds=0.3)
     with pytest.warns(ListenEmbedWarning, match="short.wav lasts 0.300 s"):
         run(count_frames, [short], jobs)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_many_warnings_are_summed_up(sounds: list[Path], tmp_path: Path, jobs: int) -> None:
+    silent = tmp_path / "silent.wav"
+    soundfile.write(silent, np.zeros(32_000), 16_000)
+    short = [write_sound(tmp_path / f"short {i}.wav", seconds=0.3) for i in range(9)]
+    with pytest.warns(ListenEmbedWarning) as caught:
+        run(count_frames, [*short, sounds[0], silent], jobs)
+    messages = [str(warning.message) for warning in caught]
+    assert len([m for m in messages if "lasts 0.300 s" in m]) == 5
+    assert len([m for m in messages if "silent.wav is silent" in m]) == 1
+    assert messages[-1] == "4 more files, 9 in all, with this warning: zeros fill it up"
+    assert {warning.filename for warning in caught} == {__file__}
 
 
 def test_a_process_that_dies_is_told(sounds: list[Path]) -> None:
@@ -149,6 +166,7 @@ def test_a_worker_that_is_terminated_tidies_up(tmp_path: Path) -> None:
 def test_jobs_are_checked() -> None:
     assert check_jobs(3) == 3
     assert check_jobs(0) == os.cpu_count()
+    assert type(check_jobs(np.int64(3))) is int
     for wrong in (-1, 1.5, "2", True, None):
         with pytest.raises(InputError, match="allowed are whole numbers"):
             check_jobs(wrong)

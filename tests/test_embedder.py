@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
+import shutil
 import tracemalloc
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from listen_embed import Embedder, get_embedding, registry
+from listen_embed import Embedder, frontend, get_clip_embedding, get_embedding, registry, store
 from listen_embed.embedder import Stream
 from listen_embed.errors import (
     AudioFileError,
@@ -29,6 +32,7 @@ from listen_embed.spec import ModelSpec
 from listen_embed.upstream.graph import GraphBuilder
 
 from . import oracles
+from .program import write_sound
 from .test_registry import CARD, write_card
 from .web import Web
 
@@ -74,9 +78,12 @@ def test_frames_and_times_are_those_of_upstream(
 
 @pytest.mark.parametrize("sr", RATES)
 def test_the_embedding_is_the_statistics_of_the_oracles_log_mel(
-    sr: int, rng: np.random.Generator, light: Embedder
+    sr: int, rng: np.random.Generator, light: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The whole way once more in float64, but for the resampler."""
+    # Bands that resampling left 90 dB below the others show the rounding of a float32 transform.
+    monkeypatch.setattr(frontend, "rfft", np.fft.rfft)
+    monkeypatch.setattr(frontend, "RFFT_TYPE", np.float64)
     signal = noise(rng, 2.5, sr)
     resampled = soxr.resample(signal, sr, 16000, quality="HQ") if sr != 16000 else signal
     frames = oracles.upstream_frames(resampled.astype(np.float64), 16000, 1600, True)
@@ -347,6 +354,122 @@ def test_features_given_already_are_embedded_too(rng: np.random.Generator, light
     )
 
 
+# ---- clips -----------------------------------------------------------------------------------
+
+
+def test_a_clip_is_the_mean_of_whole_frames_spread_evenly(
+    rng: np.random.Generator, light: Embedder
+) -> None:
+    signal = noise(rng, 2.6, 16000)
+    starts = [0, 12_800, 25_600]  # the last ends with the clip
+    frames = [light.at(center=False).embed(signal[s : s + 16_000], 16000)[0][0] for s in starts]
+    np.testing.assert_allclose(light.embed_clip(signal, 16000), np.mean(frames, axis=0), atol=1e-4)
+
+
+def test_a_clip_may_be_heard_in_one_pass(rng: np.random.Generator) -> None:
+    embedder = Embedder("sea/64/general")
+    embedder.spec = dataclasses.replace(embedder.spec, clip="whole")
+    sr = embedder.spec.front_end.sample_rate
+    signal = noise(rng, 3.3, sr)
+    whole = Embedder("sea/64/general", frame_size=3.3, hop_size=10, center=False)
+    (expected,) = whole.embed(signal, sr)[0]
+    np.testing.assert_array_equal(embedder.embed_clip(signal, sr), expected)
+    # 75 s are three pieces of 25 s
+    long = np.resize(signal, 75 * sr)
+    pieces = [embedder.embed_clip(part, sr) for part in np.split(long, 3)]
+    np.testing.assert_allclose(embedder.embed_clip(long, sr), np.mean(pieces, axis=0), atol=1e-6)
+
+
+def test_clips_of_a_batch_have_a_row_each(rng: np.random.Generator, light: Embedder) -> None:
+    clips = [noise(rng, seconds, 16000) for seconds in (0.4, 1.0, 2.2)]
+    with pytest.warns(ListenEmbedWarning, match="less than one frame"):
+        rows = light.embed_clip(clips, 16000)
+    assert rows.shape == (3, 128)
+    np.testing.assert_array_equal(rows[1], light.embed_clip(clips[1], 16000))
+    np.testing.assert_array_equal(
+        get_clip_embedding(clips[2], 16000, "logmel", 128), light.embed_clip(clips[2], 16000)
+    )
+
+
+def test_other_frame_sizes_are_for_networks_that_take_them(rng: np.random.Generator) -> None:
+    sound = noise(rng, 3, 16000)
+    longer = Embedder("sea/32/nano", frame_size=2.0, hop_size=0.5, center=False)
+    _, timestamps = longer.embed(sound, 16000)
+    assert timestamps.tolist() == [0, 0.5, 1]
+    assert longer.digest == Embedder("sea/32/nano").digest
+    assert get_embedding(sound, 16000, "sea/32/nano", frame_size=2.0)[0].shape[1] == 32
+    with pytest.raises(InputError, match="one length only"):
+        Embedder("listen/64/workshop", frame_size=2.0)
+    with pytest.raises(InputError, match=r"frame_size is 0.*0\.1 to 60"):
+        Embedder("sea/32/nano", frame_size=0)
+
+
+# ---- sharing ---------------------------------------------------------------------------------
+
+
+def test_threads_share_an_embedder(rng: np.random.Generator) -> None:
+    embedder = Embedder("sea/32/nano", hop_size=0.25)
+    sounds = [noise(rng, 1.5, 16000) for _ in range(4)]
+    expected = [embedder.embed(sound, 16000)[0] for sound in sounds]
+    with ThreadPoolExecutor(4) as pool:
+        found = pool.map(lambda i: (i % 4, embedder.embed(sounds[i % 4], 16000)[0]), range(200))
+        for i, embedding in found:
+            np.testing.assert_array_equal(embedding, expected[i])
+
+
+@pytest.mark.parametrize("model", ["logmel", "sea/32/nano"])
+def test_an_embedder_pickles(model: str, rng: np.random.Generator) -> None:
+    embedder = Embedder(model, hop_size=0.3, center=False, frame_size=1.2)
+    copied = pickle.loads(pickle.dumps(embedder))
+    assert repr(copied) == repr(embedder)
+    assert copied.digest == embedder.digest
+    sound = noise(rng, 2, 16000)
+    for found, expected in zip(
+        copied.embed(sound, 16000), embedder.embed(sound, 16000), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_the_facade_keeps_models_loaded(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = noise(rng, 1, 16000)
+    get_embedding(sound, 16000, "sea/32/nano")
+
+    def refuse(*_: Any) -> bytes:
+        raise AssertionError("loaded again")
+
+    monkeypatch.setattr(store, "load", refuse)
+    embedding, timestamps = get_embedding(sound, 16000, "sea/32/nano", hop_size=0.5)
+    assert timestamps.tolist() == [0, 0.5]
+    assert embedding.shape == (2, 32)
+
+
+def test_a_folder_that_changed_is_loaded_again(tmp_path: Path, rng: np.random.Generator) -> None:
+    sound = noise(rng, 1, 16000)
+    folder = tmp_path / "model"
+    shutil.copytree(registry.find("sea/32/nano").file.parent, folder)  # type: ignore[union-attr]
+    before = get_embedding(sound, 16000, folder)[0]
+    shutil.rmtree(folder)
+    shutil.copytree(registry.find("sea/64/general").file.parent, folder)  # type: ignore[union-attr]
+    assert before.shape[1] == 32
+    assert get_embedding(sound, 16000, folder)[0].shape[1] == 64
+
+
+def test_a_hop_beyond_the_sound_gives_one_frame(light: Embedder) -> None:
+    for center in (True, False):
+        sound = np.full(16_000, 0.1, np.float32)
+        timestamps = light.at(hop_size=10, center=center).embed(sound, 16000)[1]
+        assert timestamps.tolist() == [0]
+    sound = np.full(40_000, 0.1, np.float32)
+    assert light.at(hop_size=2).embed(sound, 16000)[1].tolist() == [0, 2]
+
+
+def test_integers_in_floats_are_noticed(light: Embedder) -> None:
+    with pytest.warns(ListenEmbedWarning, match=r"reaches 20000 .* int16"):
+        light.embed(np.full(16_000, 20_000.0), 16000)
+
+
 def test_no_such_model() -> None:
     with pytest.raises(ModelNotFoundError, match=r"sea/64/sonyc-ust.*listen-embed models"):
         get_embedding(np.ones(16000), 16000, "sea", 65)
@@ -414,3 +537,31 @@ def test_edgel3_users_find_their_call(mirror: Web, rng: np.random.Generator) -> 
         )
     assert emb.shape == (11, 64)
     np.testing.assert_allclose(ts, 0.1 * np.arange(11))
+
+
+# ---- files -----------------------------------------------------------------------------------
+
+
+def test_a_whole_file_has_one_vector(tmp_path: Path) -> None:
+    embedder = Embedder("logmel")
+    path = write_sound(tmp_path / "a.wav", 12.3)
+    samples, sr = soundfile.read(path, dtype="float32")
+    np.testing.assert_array_equal(embedder.embed_clip_file(path), embedder.embed_clip(samples, sr))
+    short = write_sound(tmp_path / "short.wav", 0.2)
+    with pytest.warns(ListenEmbedWarning, match=r"short\.wav lasts 0\.200 s"):
+        embedder.embed_clip_file(short)
+
+
+def test_who_listens_hears_what_is_embedded(tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "a.wav", 12.3, sr=48_000)
+    heard: list[tuple[np.ndarray, np.ndarray, bool]] = []
+    embedder = Embedder("logmel")
+    n_frames = sum(
+        len(timestamps)
+        for _, timestamps in embedder.iter_file(path, lambda *given: heard.append(given))
+    )
+    assert n_frames == len(embedder.embed_file(path)[1])
+    blocks, resampled, last = zip(*heard, strict=True)
+    np.testing.assert_array_equal(np.concatenate(blocks), soundfile.read(path, dtype="float32")[0])
+    assert abs(len(np.concatenate(resampled)) - 12.3 * 16_000) <= 1
+    assert last == (False, False, True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 import warnings
 from collections.abc import Iterator
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +16,12 @@ import listen_embed
 from listen_embed import Embedder, files
 from listen_embed.errors import (
     AudioFileError,
-    BatchError,
     InputError,
-    ListenEmbedError,
     ListenEmbedWarning,
     ModelNotFoundError,
     OutputError,
 )
+from listen_embed.output import package_version
 from listen_embed.progress import Bar
 
 from .program import names_in, write_sound
@@ -49,7 +48,7 @@ def test_process_file_writes_beside_the_sound(tmp_path: Path) -> None:
         np.testing.assert_array_equal(made["timestamps"], timestamps)
         assert str(made["model"]) == embedder.spec.name
         assert str(made["digest"]) == embedder.digest
-        assert str(made["version"]) == files.package_version()
+        assert str(made["version"]) == package_version()
 
 
 @pytest.mark.parametrize(
@@ -128,39 +127,53 @@ def test_embed_files_equals_embed_file(sounds: list[Path], jobs: int) -> None:
     results = listen_embed.embed_files(
         map(str, sounds), "logmel", 128, hop_size=0.25, center=False, jobs=jobs
     )
-    for source, (path, embedding, timestamps) in zip(sounds, results, strict=True):
-        assert path == source
+    for source, result in zip(sounds, results, strict=True):
+        assert (result.path, result.error) == (source, None)
         expected = embedder.embed_file(source)
-        np.testing.assert_array_equal(embedding, expected[0])
-        np.testing.assert_array_equal(timestamps, expected[1])
-        assert (embedding.dtype, timestamps.dtype) == (np.float32, np.float64)
+        np.testing.assert_array_equal(result.embedding, expected[0])
+        np.testing.assert_array_equal(result.timestamps, expected[1])
+        assert (result.embedding.dtype, result.timestamps.dtype) == (np.float32, np.float64)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_bad_files_are_reported_after_the_good_ones(sounds: list[Path], jobs: int) -> None:
+def test_a_bad_file_is_a_result_among_the_others(sounds: list[Path], jobs: int) -> None:
     sounds[0].write_text("not audio")
     sounds[2].unlink()
-    good = []
-    with pytest.raises(BatchError) as caught:
-        for path, _, _ in listen_embed.embed_files(sounds, jobs=jobs):
-            good.append(path)
-    assert good == [sounds[1], sounds[3]]
-    assert [path for path, _ in caught.value.failures] == [sounds[0], sounds[2]]
-    assert all(isinstance(error, AudioFileError) for _, error in caught.value.failures)
-    assert isinstance(caught.value, ListenEmbedError)
-    first, *lines = str(caught.value).split("\n")
-    assert first == "2 of 4 files failed:"
-    assert lines[0].startswith(f"  {sounds[0]}: not readable as audio")
-    assert lines[1] == f"  {sounds[2]}: does not exist"
+    results = list(listen_embed.embed_files(sounds, "logmel", jobs=jobs))
+    assert [result.path for result in results] == sounds
+    assert [result.error is None for result in results] == [False, True, False, True]
+    for bad, why in ((results[0], "not readable as audio"), (results[2], "does not exist")):
+        assert isinstance(bad.error, AudioFileError)
+        assert str(bad.error).startswith(f"{bad.path}: {why}")
+        for name in ("embedding", "timestamps"):
+            with pytest.raises(AudioFileError, match=why):
+                getattr(bad, name)
 
 
-def test_a_long_list_of_failures_is_cut(tmp_path: Path) -> None:
-    with pytest.raises(BatchError) as caught:
-        list(listen_embed.embed_files(tmp_path / f"{i}.wav" for i in range(30)))
-    assert len(caught.value.failures) == 30
-    lines = str(caught.value).split("\n")
-    assert len(lines) == 22
-    assert lines[-1] == "  and 10 more: see .failures"
+def test_a_result_is_short_to_read_and_stays_as_it_is(sounds: list[Path]) -> None:
+    (result,) = listen_embed.embed_files(sounds[:1], "logmel")
+    assert repr(result) == f"FileResult(path={sounds[0]!r}, error=None)"
+    with pytest.raises(AttributeError):
+        result.path = sounds[1]  # type: ignore[misc]
+    again = pickle.loads(pickle.dumps(result))
+    np.testing.assert_array_equal(again.embedding, result.embedding)
+
+
+def test_frames_of_another_length(sounds: list[Path]) -> None:
+    options = {"hop_size": 0.5, "frame_size": 2.0}
+    (result,) = listen_embed.embed_files(sounds[2:3], "pruned", 384, **options)  # type: ignore[arg-type]
+    expected, _ = Embedder("pruned", 384, **options).embed_file(sounds[2])  # type: ignore[arg-type]
+    np.testing.assert_allclose(result.embedding, expected, atol=1e-5)
+    with pytest.raises(InputError, match="frame_size"):
+        listen_embed.embed_files(sounds, frame_size=0.01)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_one_embedding_for_a_whole_file(sounds: list[Path], jobs: int) -> None:
+    embedder = Embedder("logmel")
+    for result in listen_embed.embed_files(sounds, "logmel", clip=True, jobs=jobs):
+        np.testing.assert_array_equal(result.embedding, embedder.embed_clip_file(result.path)[None])
+        assert result.timestamps.tolist() == [0.0]
 
 
 def test_embed_files_of_nothing_is_nothing() -> None:
@@ -230,7 +243,7 @@ def test_options_have_one_name_and_one_default_everywhere() -> None:
     embedder = options_of(Embedder)
     for function in (listen_embed.process_file, listen_embed.embed_files):
         options = options_of(function)
-        for name in ("model_type", "emb_dim", "variant", "hop_size", "center", "threads"):
+        for name in set(embedder) - {"progress"}:
             assert options[name] == embedder[name], name
 
 
@@ -239,15 +252,3 @@ def test_the_length_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "bad.wav").write_text("not audio")
     assert files.seconds_of(tmp_path / "bad.wav") == 0.0
     assert files.seconds_of(tmp_path / "none.wav") == 0.0
-
-
-def test_the_version_is_the_installed_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(name: str) -> str:
-        raise PackageNotFoundError(name)
-
-    try:
-        assert files.package_version() == version("listen-embed")
-    except PackageNotFoundError:
-        assert files.package_version() == "0+source"
-    monkeypatch.setattr("importlib.metadata.version", fail)
-    assert files.package_version() == "0+source"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -166,67 +166,9 @@ def test_a_full_disk_is_told_with_the_files_name(tmp_path: Path, pieces: Pieces)
         output.save(breaking(pieces, full), tmp_path / "a.npy", "npy", MADE_BY)
 
 
-def test_the_file_appears_only_when_it_is_complete(tmp_path: Path) -> None:
-    with output.replacing(tmp_path / "a") as file:
-        file.write(b"new")
-        assert not (tmp_path / "a").exists()
-        assert len(list(names_in(tmp_path))) == 1
-    assert list(names_in(tmp_path)) == ["a"]
-    assert (tmp_path / "a").read_bytes() == b"new"
-
-
-def test_a_new_file_has_the_usual_permissions(tmp_path: Path) -> None:
-    with output.replacing(tmp_path / "a") as file:
-        file.write(b"new")
-    (tmp_path / "b").write_bytes(b"usual")
-    assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
-
-
 def test_folders_are_made(tmp_path: Path, pieces: Pieces) -> None:
     output.save(pieces, tmp_path / "x" / "y" / "a.npy", "npy", MADE_BY)
     assert list(names_in(tmp_path)) == ["x", "x/y", "x/y/a.npy"]
-
-
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
-    (tmp_path / "real").write_bytes(b"old")
-    (tmp_path / "link").symlink_to("real")
-    with output.replacing(tmp_path / "link") as file:
-        file.write(b"new")
-    assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "real").read_bytes() == b"new"
-
-
-@pytest.mark.parametrize("length", [200, 255])
-def test_names_as_long_as_the_disk_allows(tmp_path: Path, length: int) -> None:
-    name = "n" * length
-    with output.replacing(tmp_path / name) as file:
-        file.write(b"new")
-    assert list(names_in(tmp_path)) == [name]
-
-
-def test_what_cannot_be_replaced_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "folder.npy").mkdir()
-    (tmp_path / "file").touch()
-    os.mkfifo(tmp_path / "pipe")
-    for target, why in (
-        (tmp_path / "folder.npy", "not a regular file"),
-        (tmp_path / "pipe", "not a regular file"),
-        (tmp_path / "file" / "a.npy", "cannot be written"),
-        (Path("/proc/a.npy"), "cannot be written"),
-    ):
-        with pytest.raises(OutputError, match=why), output.replacing(target):
-            pytest.fail("the block must not run")
-    assert list(names_in(tmp_path)) == ["file", "folder.npy", "pipe"]
-
-
-def test_a_write_protected_file_is_not_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "a").write_bytes(b"old")
-    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
-    with pytest.raises(OutputError, match="write-protected"), output.replacing(tmp_path / "a"):
-        pytest.fail("the block must not run")
-    assert (tmp_path / "a").read_bytes() == b"old"
 
 
 def test_formats_are_checked() -> None:
@@ -259,3 +201,15 @@ def test_memory_does_not_grow_with_the_result(tmp_path: Path, format: output.For
         tracemalloc.stop()
     assert 600 * 32 * 256 * 4 > 19e6
     assert peak < 5e6
+
+
+def test_the_version_is_the_installed_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    try:
+        assert output.package_version() == version("listen-embed")
+    except PackageNotFoundError:
+        assert output.package_version() == "0+source"
+    monkeypatch.setattr("importlib.metadata.version", fail)
+    assert output.package_version() == "0+source"

@@ -22,8 +22,8 @@ from .program import SR, names_in, write_long_sound, write_sound
 
 def draw(source: Path, target: Path, embedder: Embedder | None = None, title: str = "x") -> Path:
     embedder = embedder or Embedder("logmel", 128)
-    picture = Picture(source, embedder.spec, title)
-    for _ in picture.watch(embedder.iter_file(source)):
+    picture = Picture(embedder.spec, title)
+    for _ in picture.watch(embedder.iter_file(source, picture.hear)):
         pass
     picture.save(target)
     return target

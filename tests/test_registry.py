@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,11 @@ def test_every_promised_model_is_there_once() -> None:
         (("teacher", 512), "teacher/512/l3-env-mel256"),
         (("teacher", 6144), "teacher/6144/l3-env-mel256"),
         (("l3-music-linear", 6144), "teacher/6144/l3-music-linear"),
-        (("pruned",), "pruned/512/ft-95.45"),
+        (("pruned",), "pruned/384/mn04"),
         (("sparse",), "pruned/512/ft-95.45"),
         (("sparse/512/kd-87.0",), "pruned/512/kd-87.0"),
         (("sparse", None, "ft-53.5"), "pruned/512/ft-53.5"),
-        (("listen",), "listen/64/cnc"),
+        (("listen",), "listen/64/workshop"),
         (("logmel",), "logmel/128/16k"),
         (("logmel", 256), "logmel/256/48k"),
         ((None, None, "cnc"), "listen/64/cnc"),
@@ -65,6 +66,33 @@ def test_every_promised_model_is_there_once() -> None:
 )
 def test_a_request_means_one_model(request_: tuple[Any, ...], name: str) -> None:
     assert registry.find(*request_).name == name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"retrain_type": "kd", "sparsity": 87.0}, '"sparse", variant="kd-87.0"'),
+        ({"input_repr": "linear", "content_type": "env"}, '6144, variant="l3-env-linear"'),
+        ({"embedding_size": 512}, '"teacher", 512, variant="l3-music-mel256"'),
+        ({"model": object()}, "Embedder"),
+        ({"colour": 1}, "unknown argument colour"),
+    ],
+)
+def test_arguments_of_edgel3_and_openl3_are_answered(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
+        registry.check_foreign(arguments)
+    registry.check_foreign({})
+
+
+def test_openl3_is_no_type_but_there_is_an_answer() -> None:
+    with pytest.raises(ModelNotFoundError, match=re.escape('"teacher", 512')):
+        registry.find("openl3")
+
+
+def test_without_the_weights_the_default_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_shipped", tuple)
+    with pytest.raises(ModelNotFoundError, match=r"lacks the package listen_embed\.weights"):
+        registry.find()
 
 
 @pytest.mark.parametrize("name", sorted(PROMISED))
@@ -218,6 +246,8 @@ def test_a_folder_without_a_card_is_no_model(
         ("emb_dim = 12", 'emb_dim = "12"'),
         ("emb_dim = 12", "emb_dim = 0"),
         ("emb_dim = 12", "width = 12"),
+        ("macs = 1000", 'sha256 = "beef"'),
+        ("macs = 1000", "sha256 = 7"),
         ("[model]", "[[model]]"),
         ("[model]", "[modell]"),
         ("[front_end]", "[frontend]"),

@@ -88,6 +88,21 @@ def test_a_table_gives_a_front_end_and_back() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "beside"),
+    [
+        ("n_mels", 256, {"n_fft": 1 << 16, "frame_samples": 80_000, "hop_samples": 8_000}),
+        ("frame_samples", 512 + 32_767, {"n_fft": 512, "window_samples": 512, "hop_samples": 1}),
+    ],
+)
+def test_what_would_fill_the_memory_is_refused(
+    name: str, value: int, beside: dict[str, int]
+) -> None:
+    assert FrontEnd.from_dict(LOG_MEL | beside | {name: value})
+    with pytest.raises(InputError, match=r"n_(mels|steps)=\d+ is out of range"):
+        FrontEnd.from_dict(LOG_MEL | beside | {name: value + 1})
+
+
+@pytest.mark.parametrize(
     "wrong",
     [
         {"sample_rate": 0},

@@ -486,6 +486,20 @@ def test_a_damaged_cache_is_noticed_and_fetched_anew(
     assert len(contents(cache)) == 2
 
 
+def test_a_named_pipe_is_not_waited_on(
+    published: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "mirror").mkdir()
+    os.mkfifo(tmp_path / "mirror" / NAME)
+    monkeypatch.setenv("LISTEN_EMBED_MIRROR", str(tmp_path / "mirror"))
+    monkeypatch.setenv("LISTEN_EMBED_OFFLINE", "1")
+    assert_refused(spec_of(published, nowhere()), DownloadError, cache, "named pipe")
+    os.mkfifo(tmp_path / "model.tflite")
+    spec = dataclasses.replace(registry.find("sea"), file=tmp_path / "model.tflite")
+    with pytest.raises(CacheError, match=r"model\.tflite: cannot be read .*named pipe"):
+        store.load(spec)
+
+
 def test_a_huge_file_in_the_cache_is_not_read(
     web: Web, published: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

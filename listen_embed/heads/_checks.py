@@ -13,6 +13,7 @@ from listen_embed.errors import HeadError
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
+Label = str | int
 
 UNKNOWN = "unknown"
 MAX_SEED = 2**63 - 1
@@ -41,14 +42,23 @@ def as_row(embedding: ArrayLike, emb_dim: int | None) -> Floats:
     return _as_finite(row, emb_dim)
 
 
-def _as_numbers(values: ArrayLike) -> NDArray[Any]:
+def _as_numbers(values: Any) -> NDArray[Any]:
     try:
-        array = np.asarray(values)
-    except ValueError as error:
+        array = np.asarray(_detached(values))
+        if array.dtype == object and array.ndim == 1 and array.size:  # a table's column
+            array = np.stack([np.asarray(_detached(row)) for row in array])
+    except (ValueError, TypeError) as error:
         raise HeadError(f"embeddings are no rectangular array: {error}") from error
     if array.dtype.kind not in "fiu":
         raise HeadError(f"embeddings have the dtype {array.dtype}; allowed are real numbers.")
     return array
+
+
+def _detached(values: Any) -> Any:
+    """Return torch tensors without their graph and on the CPU, all else as it is."""
+    if isinstance(values, list | tuple):
+        return [_detached(value) for value in values]
+    return values.detach().cpu() if hasattr(values, "detach") else values
 
 
 def _as_finite(array: NDArray[Any], emb_dim: int | None) -> Floats:
@@ -67,30 +77,34 @@ def _as_finite(array: NDArray[Any], emb_dim: int | None) -> Floats:
     return numbers
 
 
-def encode_labels(labels: Sequence[str], n_rows: int) -> tuple[tuple[str, ...], Codes]:
-    """Return the sorted distinct labels and each row's position among them."""
-    _require_length("labels", labels, n_rows)
-    for label in labels:
-        if not isinstance(label, str) or not label or "\0" in label or label == UNKNOWN:
-            raise HeadError(
-                f"{label!r} is given as a label; allowed is any text but an empty one, one with "
-                f"a NUL, and {UNKNOWN!r}, which is what predict answers on its own."
-            )
-    names = sorted({str(label) for label in labels})
-    if len(names) < 2:
-        raise HeadError(
-            f"the labels are {names}; a classifier needs at least two different ones. "
-            "To know one kind of sound from all others, use Anomaly."
-        )
-    position = {name: code for code, name in enumerate(names)}
-    return tuple(names), np.array([position[label] for label in labels], dtype=np.intp)
+def as_labels(labels: Any, n_rows: int | None = None) -> list[Label]:
+    """Return labels as str or int, all of one kind; `n_rows` is how many to insist on."""
+    if n_rows is not None:
+        require_length("labels", labels, n_rows)
+    found = [as_label(label) for label in labels]
+    if len({type(label) for label in found}) > 1:
+        raise HeadError("labels are texts and whole numbers; allowed are the ones or the others.")
+    return found
+
+
+def as_label(label: Any) -> Label:
+    """Return a label as str or int."""
+    plain = label.tolist() if hasattr(label, "tolist") else label  # of numpy, torch
+    if isinstance(plain, int) and not isinstance(plain, bool) and -(2**63) <= plain < 2**63:
+        return plain
+    if isinstance(plain, str) and plain and "\0" not in plain and plain != UNKNOWN:
+        return str(plain)
+    raise HeadError(
+        f"{label!r} is given as a label; allowed are whole numbers, and any text but an empty one, "
+        f"one with a NUL, and {UNKNOWN!r}, which is what predict answers on its own."
+    )
 
 
 def encode_groups(groups: Sequence[Hashable] | None, n_rows: int) -> Codes:
     """Return each row's group as a number from 0; without groups every row is its own."""
     if groups is None:
         return np.arange(n_rows)
-    _require_length("groups", groups, n_rows)
+    require_length("groups", groups, n_rows)
     seen: dict[Hashable, int] = {}
     try:
         return np.array([seen.setdefault(group, len(seen)) for group in groups], dtype=np.intp)
@@ -98,7 +112,8 @@ def encode_groups(groups: Sequence[Hashable] | None, n_rows: int) -> Codes:
         raise HeadError(f"groups hold {error}; allowed are names or numbers.") from error
 
 
-def _require_length(name: str, values: Sequence[Any], n_rows: int) -> None:
+def require_length(name: str, values: Any, n_rows: int) -> None:
+    """Raise unless there is one value per embedding."""
     if isinstance(values, str) or not hasattr(values, "__len__") or len(values) != n_rows:
         given = repr(values) if isinstance(values, str) else f"{_length(values)} values"
         raise HeadError(f"{name} is {given}; allowed is a sequence of {n_rows}, one per embedding.")
@@ -127,10 +142,3 @@ def as_choice(name: str, value: str, allowed: Sequence[str]) -> str:
     if value not in allowed:
         raise HeadError(f"{name} is {value!r}; allowed are {', '.join(map(repr, allowed))}.")
     return value
-
-
-def as_identity(name: str, value: str) -> str:
-    """Return a model's name or digest, which may be empty for not stated."""
-    if not isinstance(value, str) or "\0" in value:
-        raise HeadError(f"{name} is {value!r}; allowed is text, as the embedder states it.")
-    return str(value)

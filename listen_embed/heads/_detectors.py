@@ -13,6 +13,7 @@ from listen_embed.heads._checks import Codes, Floats
 from listen_embed.heads._covariance import Moments
 from listen_embed.heads._held_out import thinned
 from listen_embed.heads._prototype import squared_distances
+from listen_embed.heads._reservoir import slot
 from listen_embed.heads._storage import MAX_BYTES, Fields, Record
 
 _CHUNK = 4_000_000  # numbers held at a time
@@ -89,11 +90,7 @@ class Mahalanobis:
 
 
 class Neighbors:
-    """Mean distance to the nearest of a bounded memory, each embedding as likely to be in it.
-
-    Source: Vitter, "Random sampling with a reservoir", 1985, algorithm R. Every draw depends on
-    the seed and the embedding's number alone, so one by one and all at once keep the same.
-    """
+    """Mean distance to the nearest of a bounded memory, each embedding as likely to be in it."""
 
     def __init__(self, emb_dim: int, n_neighbors: int, capacity: int, seed: int) -> None:
         if 4 * capacity * emb_dim > MAX_BYTES // 2:
@@ -130,9 +127,8 @@ class Neighbors:
         """Learn rows from scratch; return held-out scores of up to 1000 that are remembered."""
         kept = np.arange(min(len(x), len(self._memory)))
         for number in range(len(kept), len(x)):
-            slot = self._slot(number)
-            if slot < len(kept):
-                kept[slot] = number
+            if (place := self._place(number)) is not None:
+                kept[place] = number
         self._memory[: len(kept)] = x[kept]
         self._count = len(x)
         return self._held_out_scores(fold[kept])
@@ -146,16 +142,13 @@ class Neighbors:
             scores[out] = _nearest(memory[rows[out]], memory[fold != number], self._n_neighbors)
         return scores
 
-    def _slot(self, number: int) -> int:
-        if number < len(self._memory):
-            return number
-        return int(np.random.default_rng([self._seed, number]).integers(number + 1))
+    def _place(self, number: int) -> int | None:
+        return slot(number, len(self._memory), self._seed)
 
     def learn_one(self, x: Floats) -> None:
         """Learn one embedding more."""
-        slot = self._slot(self._count)
-        if slot < len(self._memory):
-            self._memory[slot] = x
+        if (place := self._place(self._count)) is not None:
+            self._memory[place] = x
         self._count += 1
 
     def score(self, x: Floats) -> Floats:

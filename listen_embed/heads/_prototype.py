@@ -1,4 +1,4 @@
-"""Class means and the distance to them: what both kinds of classifier stand on."""
+"""Class means and the distance to them: what the classifier stands on."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import math
 import os
 import secrets
 import zipfile
@@ -20,12 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from listen_embed import npz
 from listen_embed.errors import HeadError
-from listen_embed.heads._checks import Floats
+from listen_embed.heads._checks import Codes, Floats, Label, as_labels
+from listen_embed.heads._identity import Embeds, Identity
 
-FORMAT = 1
+FORMAT = 2
 MAX_BYTES = 256 * 2**20
-_MAX_ARRAYS = 64
 _OVERHEAD = 2**20  # more than a zip of so many arrays adds
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment of a zip: equal heads make equal files
 
@@ -34,25 +34,10 @@ Fields = Mapping[str, Field]
 PathLike = str | os.PathLike[str]
 
 
-def check_model(kept: tuple[str, str], model: str | None, digest: str | None) -> None:
-    """Raise HeadError where a model's name or digest differs from the kept one; None fits all."""
-    if model in (None, kept[0]) and digest in (None, kept[1]):
-        return
-    raise HeadError(
-        f"the head was taught with embeddings of {_describe(*kept)}, but is asked to work on those "
-        f"of {_describe(model or kept[0], digest or '')}. Embeddings of different models do not "
-        "compare: use the head's own model, or teach a new head."
-    )
-
-
-def _describe(model: str, digest: str) -> str:
-    name = f"model {model!r}" if model else "a model whose name was not stated"
-    return f"{name} (digest {digest[:12]})" if digest else name
-
-
-def write(path: PathLike, model: str, digest: str, heads: Mapping[str, Fields]) -> None:
+def write(path: PathLike, identity: Identity, heads: Mapping[str, Fields]) -> None:
     """Write heads as one .npz; a file that was there stays whole until the new one is complete."""
-    arrays = {"format": np.array(FORMAT), "model": np.array(model), "digest": np.array(digest)}
+    facts: Fields = {"format": FORMAT, **identity._asdict()}
+    arrays = {name: np.asarray(value) for name, value in facts.items()}
     for head, fields in heads.items():
         arrays |= {f"{head}/{name}": np.asarray(value) for name, value in fields.items()}
     size = sum(array.nbytes for array in arrays.values())
@@ -86,14 +71,16 @@ def _write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 @contextlib.contextmanager
-def reading(path: PathLike, model: str | None, digest: str | None) -> Iterator[Record]:
-    """Give a file's record, once its model is the asked one; whatever goes wrong is a HeadError."""
+def reading(path: PathLike, embedder: Embeds | None) -> Iterator[Record]:
+    """Give a file's record, once it is of the embedder's model; all that goes wrong: HeadError."""
+    asked = Identity.of(embedder)
     with _refusing(path):
-        record = Record(_read_arrays(Path(path)))
+        record = Record(npz.read(Path(path), MAX_BYTES))
         if record.whole("format", 0, 2**31) != FORMAT:
             raise ValueError(f"its format is {record.whole('format', 0, 2**31)}, not {FORMAT}")
-        kept = record.text("model"), record.text("digest")
-    check_model(kept, model, digest)
+        kept = record.identity()
+    if embedder is not None:
+        kept.require(asked)
     with _refusing(path):
         yield record
 
@@ -104,33 +91,7 @@ def _refusing(path: PathLike) -> Iterator[None]:
         yield
     except Exception as error:  # hostile bytes trip parsers in ways that no list would cover
         message = f"{path} is no head file that can be used: {error or type(error).__name__}. "
-        raise HeadError(message + "Save the head again with this version.") from error
-
-
-def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    if not path.is_file():
-        raise FileNotFoundError("there is no such file")
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"it has {path.stat().st_size} bytes, allowed are {MAX_BYTES}")
-    with zipfile.ZipFile(path) as archive:
-        infos = archive.infolist()
-        if len(infos) > _MAX_ARRAYS or sum(info.file_size for info in infos) > MAX_BYTES:
-            raise ValueError("its arrays are too many or too large")
-        if any(info.compress_type != zipfile.ZIP_STORED for info in infos):
-            raise ValueError("its arrays are compressed")
-        return {info.filename.removesuffix(".npy"): _parse(archive.read(info)) for info in infos}
-
-
-def _parse(data: bytes) -> NDArray[Any]:
-    """Return the array in an .npy; its header is held against the bytes before it is believed."""
-    stream = io.BytesIO(data)
-    if np.lib.format.read_magic(stream) != (1, 0):
-        raise ValueError("an array has an unknown version")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    if dtype.kind not in "fiU" or math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
-        raise ValueError(f"an array of {dtype} and shape {shape} is not what it should be")
-    flat = np.frombuffer(data, dtype, offset=stream.tell())
-    return flat.reshape(shape, order="F" if fortran else "C")
+        raise HeadError(message + "Teach and save it again with this version.") from error
 
 
 class Record:
@@ -145,17 +106,21 @@ class Record:
         found = {k.removeprefix(start): v for k, v in self._arrays.items() if k.startswith(start)}
         return Record(found) if found else None
 
-    def identity(self) -> dict[str, str]:
-        """Return the file's model and digest."""
-        return {"model": self.text("model"), "digest": self.text("digest")}
+    def identity(self) -> Identity:
+        """Return whose embeddings the heads of the file were taught with."""
+        return Identity(self.text("model"), self.text("digest"))
 
     def text(self, name: str) -> str:
         """Return a text."""
         return str(self._get(name, "U", ()))
 
-    def texts(self, name: str) -> tuple[str, ...]:
-        """Return a list of texts."""
-        return tuple(map(str, self._get(name, "U", (None,))))
+    def labels(self, name: str) -> tuple[Label, ...]:
+        """Return two or more different labels, sorted."""
+        kind = "i" if self._kind(name) == "i" else "U"
+        labels = as_labels(self._get(name, kind, (None,)))
+        if len(labels) < 2 or labels != sorted(set(labels)):
+            raise ValueError(f"its {name} are not what learning leaves")
+        return tuple(labels)
 
     def whole(self, name: str, low: int, high: int) -> int:
         """Return a whole number from `low` to `high`."""
@@ -178,6 +143,13 @@ class Record:
             raise ValueError(f"its {name} holds NaN or infinity")
         return values
 
+    def wholes(self, name: str, n: int | None, low: int, high: int) -> Codes:
+        """Return `n` whole numbers from `low` to `high`; None stands for any length."""
+        values = self._get(name, "i", (n,))
+        if ((values < low) | (values > high)).any():
+            raise ValueError(f"its {name} are not all from {low} to {high}")
+        return values.astype(np.intp)
+
     def positive(self, name: str, *shape: int | None) -> Floats:
         """Return finite numbers above 0."""
         values = self.floats(name, *shape)
@@ -192,13 +164,16 @@ class Record:
             raise ValueError(f"its {name} are no list of up to {most} scores")
         return values
 
-    def _get(self, name: str, kind: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
+    def _kind(self, name: str) -> str:
         if name not in self._arrays:
             raise ValueError(f"it has no {name}")
-        array = self._arrays[name]
+        return self._arrays[name].dtype.kind
+
+    def _get(self, name: str, kind: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
+        is_of_kind, array = self._kind(name) == kind, self._arrays[name]
         fits = len(array.shape) == len(shape) and all(
             wanted in (None, given) for wanted, given in zip(shape, array.shape, strict=True)
         )
-        if array.dtype.kind != kind or not fits:
+        if not (is_of_kind and fits):
             raise ValueError(f"its {name} is {array.dtype} of shape {array.shape}")
         return array

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Literal, Self
 
 import numpy as np
@@ -11,10 +10,12 @@ from numpy.typing import ArrayLike
 
 from listen_embed.errors import HeadError
 from listen_embed.heads import _checks, _storage
+from listen_embed.heads._base import Head, nothing_learned
 from listen_embed.heads._checks import Codes, Floats
 from listen_embed.heads._covariance import Moments
 from listen_embed.heads._detectors import Detector, Mahalanobis, Neighbors
 from listen_embed.heads._held_out import MAX_SCORES, ScoreTable, deal, deal_blocks, thinned
+from listen_embed.heads._identity import Embeds
 
 KINDS = ("mahalanobis", "knn")
 
@@ -23,18 +24,19 @@ _MAX_CAPACITY = 100_000
 _MAX_COUNT = 2**53
 
 
-class Anomaly:
+class Anomaly(Head):
     """Score how unlike normal sound an embedding is; high = anomalous, 0 or more.
 
     Parameters
     ----------
+    embedder : Embedder, optional
+        Whose embeddings it learns from: anything with ``.spec.name`` and ``.digest``. Both are
+        saved, and another model, or other weights, are refused at `load`. None: embeddings from
+        elsewhere.
     kind : {"mahalanobis", "knn"}
         ``"mahalanobis"``: distance from the mean, in standard deviations of the covariance, shrunk
         by Ledoit and Wolf. Right for one steady state, and cheap to learn on.
         ``"knn"``: mean distance to the nearest embeddings in a memory. Right for several states.
-    model, digest : str
-        Name and digest of the embedder's model, ``embedder.spec.name`` and ``embedder.digest``.
-        They are saved, and another model's are refused at `load`.
     n_neighbors : int
         knn only: how many nearest embeddings, from 1 to `min_count`.
     capacity : int
@@ -75,25 +77,25 @@ class Anomaly:
     --------
     >>> import numpy as np
     >>> normal = np.random.default_rng(0).normal(size=(200, 4))
-    >>> head = Anomaly("mahalanobis").learn(normal)
+    >>> head = Anomaly(kind="mahalanobis").learn(normal)
     >>> head.probability(np.array([[0.0, 0, 0, 0], [9, 9, 9, 9]])) > 0.999
     array([False,  True])
     """
 
+    _NAME = "anomaly"
+
     def __init__(
         self,
-        kind: Literal["mahalanobis", "knn"] = "mahalanobis",
+        embedder: Embeds | None = None,
         *,
-        model: str = "",
-        digest: str = "",
+        kind: Literal["mahalanobis", "knn"] = "mahalanobis",
         n_neighbors: int = 5,
         capacity: int = 1000,
         min_count: int = 20,
         seed: int = 0,
     ) -> None:
+        super().__init__(embedder)
         self._kind = _checks.as_choice("kind", kind, KINDS)
-        self._model = _checks.as_identity("model", model)
-        self._digest = _checks.as_identity("digest", digest)
         self._min_count = _checks.as_whole("min_count", min_count, 5, _MAX_CAPACITY)
         self._n_neighbors = _checks.as_whole("n_neighbors", n_neighbors, 1, self._min_count)
         self._capacity = _checks.as_whole("capacity", capacity, self._min_count, _MAX_CAPACITY)
@@ -106,7 +108,7 @@ class Anomaly:
     def __repr__(self) -> str:
         """Return the kind, the model, and how much was learned."""
         return (
-            f"Anomaly({self._kind!r}, model={self._model!r}; "
+            f"Anomaly(kind={self._kind!r}, model={self.model!r}; "
             f"{self._count} embeddings, emb_dim={self.emb_dim})"
         )
 
@@ -114,16 +116,6 @@ class Anomaly:
     def kind(self) -> str:
         """``"mahalanobis"`` or ``"knn"``."""
         return self._kind
-
-    @property
-    def model(self) -> str:
-        """Name of the model whose embeddings it learns from, empty if not stated."""
-        return self._model
-
-    @property
-    def digest(self) -> str:
-        """Digest of that model, empty if not stated."""
-        return self._digest
 
     @property
     def count(self) -> int:
@@ -141,7 +133,8 @@ class Anomaly:
         Parameters
         ----------
         embeddings : array_like, (N, D)
-            Finite, N at least `min_count`.
+            Finite, N at least `min_count`: arrays, lists, torch tensors, or a table's column of
+            embeddings.
         groups : sequence of hashable, optional
             N names or numbers that say which recording each embedding is of; a recording stays
             together when some are held out. None: the embeddings are in the order of time, and are
@@ -276,51 +269,9 @@ class Anomaly:
             self._table = ScoreTable.fit(self._held_out)
         return self._table.share_below(scores)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Save as .npz, in the format of `listen_embed.heads.save`.
-
-        Raises
-        ------
-        HeadError
-            If nothing was learned, or the file cannot be written.
-        """
-        _storage.write(path, self._model, self._digest, {"anomaly": self._fields()})
-
-    @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike[str],
-        *,
-        model: str | None = None,
-        digest: str | None = None,
-    ) -> Self:
-        """Return the anomaly head in an .npz, ready to score and to learn on.
-
-        Parameters
-        ----------
-        path : str or path
-            What `save` wrote.
-        model, digest : str, optional
-            The model whose embeddings it shall work on; None does not check.
-
-        Raises
-        ------
-        HeadError
-            If it was taught with another model, or the file is missing, damaged, or has none.
-        """
-        with _storage.reading(path, model, digest) as record:
-            head = record.head("anomaly")
-            if head is None:
-                raise ValueError("it holds no anomaly head")
-            return cls._restored(head, record.identity())
-
-    def check_model(self, model: str | None = None, digest: str | None = None) -> None:
-        """Raise HeadError unless it was taught with this model; None does not check."""
-        _storage.check_model((self._model, self._digest), model, digest)
-
     def _learned(self) -> Detector:
         if self._detector is None:
-            raise HeadError("this head has learned nothing yet; call learn or learn_one first.")
+            raise nothing_learned()
         return self._detector
 
     def _fields(self) -> _storage.Fields:
@@ -337,15 +288,14 @@ class Anomaly:
         }
 
     @classmethod
-    def _restored(cls, record: _storage.Record, identity: Mapping[str, str]) -> Self:
+    def _restored(cls, record: _storage.Record) -> Self:
         kind = _checks.as_choice("kind", record.text("kind"), KINDS)
         head = cls(
-            "knn" if kind == "knn" else "mahalanobis",
+            kind="knn" if kind == "knn" else "mahalanobis",
             n_neighbors=record.whole("n_neighbors", 1, _MAX_CAPACITY),
             capacity=record.whole("capacity", 1, _MAX_CAPACITY),
             min_count=record.whole("min_count", 1, _MAX_CAPACITY),
             seed=record.whole("seed", 0, _checks.MAX_SEED),
-            **identity,
         )
         head._count = count = record.whole("count", 1, _MAX_COUNT)
         head._held_out = record.scores("held_out", MAX_SCORES)

@@ -2,82 +2,49 @@
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, Self
+from collections.abc import Hashable, Sequence
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from listen_embed.errors import HeadError, ListenEmbedWarning
-from listen_embed.heads import _checks, _logistic, _storage
-from listen_embed.heads._checks import UNKNOWN, Floats
-from listen_embed.heads._held_out import MAX_SCORES, ScoreTable, deal, thinned
-from listen_embed.heads._prototype import (
-    MIN_HELD_OUT,
-    Data,
-    HeldOut,
-    choose_temperature,
-    inflation,
-    novelty,
-    shared_metric,
-    softmax,
-    squared_distances,
-)
+from listen_embed.heads import _checks, _storage
+from listen_embed.heads._base import Head, nothing_learned
+from listen_embed.heads._checks import UNKNOWN, Floats, Label
+from listen_embed.heads._examples import Examples
+from listen_embed.heads._identity import Embeds
+from listen_embed.heads._learned import Learned
+from listen_embed.heads._prototype import MIN_HELD_OUT
 
-KINDS = ("prototype", "logistic")
-
-_GROUPS_TO_SEARCH = 3  # from so many that can be held out, per class on average, c is searched for
-_SEARCH_FOLDS = 5
-_SEARCH_ROWS = 1000
+_MAX_CAPACITY = 100_000
 
 
-@dataclass(frozen=True)
-class _Learned:
-    """All that a classifier keeps of its clips."""
+class Classifier(Head):
+    """Tell taught sounds apart by their embeddings: the class with the nearest mean wins.
 
-    labels: tuple[str, ...]
-    center: Floats  # (D,)
-    scale: Floats  # (D,)
-    metric: Floats  # (D, D), whitens the spread that classes share
-    prototypes: Floats  # (K, D), whitened
-    inflated: Floats  # (K,), see _prototype.inflation
-    temperature: float
-    held_out: Floats  # novelty of held-out embeddings; none where nothing could be held out
-    weights: Floats | None = None  # (D, K), logistic only, as the next
-    intercepts: Floats | None = None  # (K,)
-
-
-class Classifier:
-    """Tell taught sounds apart by their embeddings.
+    Distances are measured in the covariance that the classes share, shrunk by Ledoit and Wolf: with
+    many clips this is linear discriminant analysis, with few it becomes the plain distance, so it
+    needs no setting.
 
     Parameters
     ----------
-    kind : {"prototype", "logistic"}
-        ``"prototype"``: the class with the nearest mean wins. Distances are measured in the
-        covariance that the classes share, shrunk by Ledoit and Wolf: with many clips this is linear
-        discriminant analysis, with few it becomes the plain distance, so it needs no setting.
-        ``"logistic"``: multinomial logistic regression with a ridge. On nine pairs of sound set and
-        embedding neither was the better one throughout, from 1 clip a class to 18; the prototypes
-        learn faster.
-    model, digest : str
-        Name and digest of the embedder's model, ``embedder.spec.name`` and ``embedder.digest``.
-        They are saved, and another model's are refused at `load`.
+    embedder : Embedder, optional
+        Whose embeddings it learns from: anything with ``.spec.name`` and ``.digest``. Both are
+        saved, and another model, or other weights, are refused at `load`. None: embeddings from
+        elsewhere.
     reject : float
         Share of known sound that `predict` may call ``"unknown"``, in [0, 0.5]; 0, the default,
         never says so. The threshold comes from the novelty of held-out clips. It needs at least
         five that can be held out, so classes of two clips up; with less, `learn` warns and nothing
         is called unknown.
-    c : float, optional
-        Logistic only: inverse strength of the ridge, as C in scikit-learn. None, the default,
-        chooses among 0.001, 0.01, 0.1, 1 and 10 by cross-validated log loss where on average three
-        clips a class can be held out, and takes 1 where not.
-    balanced : bool
-        Logistic only: let every class weigh the same, however many clips it has.
+    capacity : int
+        Embeddings of each label that are remembered and learned from, from 2. Beyond that each one
+        taught has the same chance to be among them, so memory stays constant however long it
+        learns.
     seed : int
-        Draws the folds of the cross-validation.
+        Draws the folds of the cross-validation, and what is remembered.
 
     Raises
     ------
@@ -89,10 +56,10 @@ class Classifier:
     Features are centred and divided by their standard deviation, or by the average one where that
     is larger: a nearly constant feature of an embedding is noise, and is not blown up.
 
-    Probabilities of ``"prototype"`` are a softmax of negative squared distances; its temperature
-    makes held-out clips likely (with Platt's smoothed targets, so that clean clips do not make it
-    overconfident). With one clip a class nothing can be held out: the metric is the plain distance,
-    the temperature a tenth of the mean squared distance between prototypes.
+    Probabilities are a softmax of negative squared distances; its temperature makes held-out clips
+    likely (with Platt's smoothed targets, so that clean clips do not make it overconfident). With
+    one clip a class nothing can be held out: the metric is the plain distance, the temperature a
+    tenth of the mean squared distance between prototypes.
 
     Sources: Snell, Swersky and Zemel, "Prototypical networks for few-shot learning", 2017
     (prototypes). Friedman, "Regularized discriminant analysis", 1989 (shared shrunk covariance).
@@ -102,71 +69,55 @@ class Classifier:
     Examples
     --------
     >>> import numpy as np
-    >>> classifier = Classifier("prototype").learn(np.eye(3), ["saw", "drill", "off"])
+    >>> classifier = Classifier().learn(np.eye(3), ["saw", "drill", "off"])
     >>> classifier.predict(np.array([[0.1, 0.9, 0.2]]))
     ['drill']
     """
 
+    _NAME = "classifier"
+
     def __init__(
         self,
-        kind: Literal["prototype", "logistic"] = "prototype",
+        embedder: Embeds | None = None,
         *,
-        model: str = "",
-        digest: str = "",
         reject: float = 0.0,
-        c: float | None = None,
-        balanced: bool = False,
+        capacity: int = 1000,
         seed: int = 0,
     ) -> None:
-        self._kind = _checks.as_choice("kind", kind, KINDS)
-        self._model = _checks.as_identity("model", model)
-        self._digest = _checks.as_identity("digest", digest)
+        super().__init__(embedder)
         self._reject = _checks.as_number("reject", reject, 0.0, 0.5)
-        self._c = None if c is None else _checks.as_number("c", c, 1e-9, 1e9)
-        self._balanced = bool(balanced)
+        self._capacity = _checks.as_whole("capacity", capacity, 2, _MAX_CAPACITY)
         self._seed = _checks.as_whole("seed", seed, 0, _checks.MAX_SEED)
-        self._learned: _Learned | None = None
-        self._threshold = np.inf
+        self._examples = Examples(self._capacity, self._seed)
+        self._learned: Learned | None = None  # None: to be learned from the examples when needed
 
     def __repr__(self) -> str:
-        """Return the kind, the model, and what was learned."""
-        size = f"{len(self.labels)} labels, emb_dim={self.emb_dim}" if self._learned else "untaught"
-        return f"Classifier({self._kind!r}, model={self._model!r}; {size})"
+        """Return the model and what was learned."""
+        size = f"{len(self.labels)} labels, emb_dim={self.emb_dim}" if self.labels else "untaught"
+        return f"Classifier(model={self.model!r}; {size})"
 
     @property
-    def kind(self) -> str:
-        """``"prototype"`` or ``"logistic"``."""
-        return self._kind
-
-    @property
-    def model(self) -> str:
-        """Name of the model whose embeddings it learns from, empty if not stated."""
-        return self._model
-
-    @property
-    def digest(self) -> str:
-        """Digest of that model, empty if not stated."""
-        return self._digest
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The labels learned, sorted: the columns of `predict_proba`."""
-        return self._learned.labels if self._learned else ()
+    def labels(self) -> tuple[Label, ...]:
+        """The labels taught, sorted: the columns of `predict_proba`."""
+        return self._examples.labels
 
     @property
     def emb_dim(self) -> int | None:
-        """Dimensions of the embeddings learned from; None before `learn`."""
-        return len(self._learned.center) if self._learned else None
+        """Dimensions of the embeddings learned from; None before the first."""
+        return self._examples.emb_dim
 
     @property
     def threshold(self) -> float:
-        """The novelty above which `predict` says ``"unknown"``; infinite if it never does."""
-        return self._threshold
+        """The novelty above which `predict` says ``"unknown"``; infinite if it never does.
+
+        Raises HeadError if nothing was learned.
+        """
+        return self._known().threshold(self._reject)
 
     def learn(
         self,
         embeddings: ArrayLike,
-        labels: Sequence[str],
+        labels: Sequence[Label],
         groups: Sequence[Hashable] | None = None,
     ) -> Self:
         """Forget what was learned before, and learn from labelled embeddings.
@@ -174,9 +125,9 @@ class Classifier:
         Parameters
         ----------
         embeddings : array_like, (N, D)
-            Finite.
-        labels : sequence of str
-            N texts, at least two different ones, not ``"unknown"``.
+            Finite: arrays, lists, torch tensors, or a table's column of embeddings.
+        labels : sequence of str or of int
+            N texts or N whole numbers, at least two different ones, not ``"unknown"``.
         groups : sequence of hashable, optional
             N names or numbers that say which embeddings belong together, as the frames of one clip
             do; they stay together when some are held out. None: each stands alone.
@@ -197,19 +148,46 @@ class Classifier:
             If `reject` is asked for, but too little can be held out to set the threshold.
         """
         x = _checks.as_rows(embeddings, None)
-        names, codes = _checks.encode_labels(labels, len(x))
-        data = Data.prepare(x, codes, _checks.encode_groups(groups, len(x)), len(names))
-        learned = _learn_prototypes(data, names, self._seed)
-        if self._kind == "logistic":
-            learned = _learn_regression(learned, data, self._c, self._balanced, self._seed)
-        self._take(learned)
-        if self._reject > 0 and np.isinf(self._threshold):
-            warnings.warn(
-                f"reject={self._reject:g} has no effect: only {len(learned.held_out)} embeddings "
-                f"could be held out, {MIN_HELD_OUT} are needed. Give two or more clips a class.",
-                ListenEmbedWarning,
-                stacklevel=2,
-            )
+        names = _checks.as_labels(labels, len(x))
+        together = [None] * len(x) if groups is None else groups
+        _checks.require_length("groups", together, len(x))
+        examples = Examples(self._capacity, self._seed)
+        for row, label, group in zip(x, names, together, strict=True):
+            examples.add(row, label, group)
+        learned = self._learned_from(examples)
+        self._examples, self._learned = examples, learned
+        self._warn_without_threshold(learned)
+        return self
+
+    def learn_one(self, embedding: ArrayLike, label: Label, group: Hashable | None = None) -> Self:
+        """Learn from one more labelled embedding, of a label known or new.
+
+        Answers are those of `learn` on all embeddings together; the first one asked for after
+        learning takes as long as `learn`. They need two different labels.
+
+        Parameters
+        ----------
+        embedding : array_like, (D,)
+            Finite.
+        label : str or int
+            A text or a whole number as the labels before, not ``"unknown"``.
+        group : hashable, optional
+            As in `learn`: equal groups are held out together. They are not continued over `save`
+            and `load`.
+
+        Returns
+        -------
+        Classifier
+            Itself.
+
+        Raises
+        ------
+        HeadError
+            If it is not as above, or of another width than those before.
+        """
+        row = _checks.as_row(embedding, self.emb_dim)
+        self._examples.add(row, _checks.as_label(label), group)
+        self._learned = None
         return self
 
     def predict_proba(self, embeddings: ArrayLike) -> Floats:
@@ -230,13 +208,10 @@ class Classifier:
         HeadError
             If nothing was learned, or the embeddings do not fit.
         """
-        learned, z = self._scaled(embeddings)
-        if learned.weights is not None and learned.intercepts is not None:
-            return softmax(z @ learned.weights + learned.intercepts)
-        distances = squared_distances(z @ learned.metric, learned.prototypes)
-        return softmax(distances / (-2.0 * learned.temperature))
+        learned = self._known()
+        return learned.probabilities(_checks.as_rows(embeddings, self.emb_dim))
 
-    def predict(self, embeddings: ArrayLike) -> list[str]:
+    def predict(self, embeddings: ArrayLike) -> list[Label]:
         """Return the most likely label of each embedding, or ``"unknown"`` where all are too far.
 
         Parameters
@@ -244,24 +219,42 @@ class Classifier:
         embeddings : array_like, (N, D)
             Finite.
 
+        Returns
+        -------
+        list of str or int
+            N labels, as they were given.
+
         Raises
         ------
         HeadError
             If nothing was learned, or the embeddings do not fit.
         """
-        best = self.predict_proba(embeddings).argmax(axis=1)
-        names = [self.labels[code] for code in best]
-        if np.isinf(self._threshold):
-            return names
-        known = self.novelty(embeddings) <= self._threshold
-        return [name if ok else UNKNOWN for name, ok in zip(names, known, strict=True)]
+        learned, labels = self._known(), self.labels
+        x = _checks.as_rows(embeddings, self.emb_dim)
+        best = [labels[code] for code in learned.probabilities(x).argmax(axis=1)]
+        threshold = learned.threshold(self._reject)
+        if np.isinf(threshold):
+            return best
+        known = learned.novelty(x) <= threshold
+        return [label if ok else UNKNOWN for label, ok in zip(best, known, strict=True)]
+
+    def predict_one(self, embedding: ArrayLike) -> Label:
+        """Return what `predict` says of one embedding (D,).
+
+        Raises
+        ------
+        HeadError
+            If nothing was learned, or the embedding does not fit.
+        """
+        self._known()
+        return self.predict(_checks.as_row(embedding, self.emb_dim)[None])[0]
 
     def novelty(self, embeddings: ArrayLike) -> Floats:
         """Return how far each embedding is from all that was taught, high = novel.
 
         The distance to the nearest class mean, in standard deviations of the covariance that the
-        classes share; the same for both kinds. A mean of n clips is itself uncertain: squared
-        distances from it are divided by 1 + 1/n.
+        classes share. A mean of n clips is itself uncertain: squared distances from it are divided
+        by 1 + 1/n.
 
         Parameters
         ----------
@@ -278,163 +271,51 @@ class Classifier:
         HeadError
             If nothing was learned, or the embeddings do not fit.
         """
-        learned, z = self._scaled(embeddings)
-        distances = squared_distances(z @ learned.metric, learned.prototypes)
-        return novelty(distances, learned.inflated)
+        learned = self._known()
+        return learned.novelty(_checks.as_rows(embeddings, self.emb_dim))
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Save as .npz, in the format of `listen_embed.heads.save`.
-
-        Raises
-        ------
-        HeadError
-            If nothing was learned, or the file cannot be written.
-        """
-        _storage.write(path, self._model, self._digest, {"classifier": self._fields()})
-
-    @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike[str],
-        *,
-        model: str | None = None,
-        digest: str | None = None,
-    ) -> Self:
-        """Return the classifier in an .npz.
-
-        Parameters
-        ----------
-        path : str or path
-            What `save` wrote.
-        model, digest : str, optional
-            The model whose embeddings it shall work on; None does not check.
-
-        Raises
-        ------
-        HeadError
-            If it was taught with another model, or the file is missing, damaged, or has none.
-        """
-        with _storage.reading(path, model, digest) as record:
-            head = record.head("classifier")
-            if head is None:
-                raise ValueError("it holds no classifier")
-            return cls._restored(head, record.identity())
-
-    def check_model(self, model: str | None = None, digest: str | None = None) -> None:
-        """Raise HeadError unless it was taught with this model; None does not check."""
-        _storage.check_model((self._model, self._digest), model, digest)
-
-    def _scaled(self, embeddings: ArrayLike) -> tuple[_Learned, Floats]:
+    def _known(self) -> Learned:
+        if not self.labels:
+            raise nothing_learned()
         if self._learned is None:
-            raise HeadError("this classifier has learned nothing yet; call learn first.")
-        x = _checks.as_rows(embeddings, self.emb_dim)
-        return self._learned, (x - self._learned.center) / self._learned.scale
+            self._learned = self._learned_from(self._examples)
+        return self._learned
 
-    def _take(self, learned: _Learned) -> None:
-        self._learned, self._threshold = learned, np.inf
-        if self._reject > 0 and len(learned.held_out) >= MIN_HELD_OUT:
-            self._threshold = ScoreTable.fit(learned.held_out).score_at(1.0 - self._reject)
+    def _learned_from(self, examples: Examples) -> Learned:
+        if len(examples.labels) < 2:
+            raise HeadError(
+                f"the labels are {list(examples.labels)}; a classifier needs at least two "
+                "different ones. To know one kind of sound from all others, use Anomaly."
+            )
+        return Learned.of(*examples.arrays(), self._seed)
+
+    def _warn_without_threshold(self, learned: Learned) -> None:
+        if self._reject > 0 and np.isinf(learned.threshold(self._reject)):
+            warnings.warn(
+                f"reject={self._reject:g} has no effect: only {len(learned.held_out)} embeddings "
+                f"could be held out, {MIN_HELD_OUT} are needed. Give two or more clips a class.",
+                ListenEmbedWarning,
+                stacklevel=3,
+            )
 
     def _fields(self) -> _storage.Fields:
-        if self._learned is None:
-            raise HeadError("this classifier has learned nothing yet; call learn before save.")
-        learned = self._learned
-        fields: dict[str, _storage.Field] = {
-            "kind": self._kind,
+        return {
+            **self._known().fields(),
+            **self._examples.fields(),
             "reject": self._reject,
-            "asked_c": self._c or 0.0,
-            "balanced": int(self._balanced),
+            "capacity": self._capacity,
             "seed": self._seed,
-            "labels": np.array(learned.labels),
-            "center": learned.center,
-            "scale": learned.scale,
-            "metric": learned.metric,
-            "prototypes": learned.prototypes,
-            "inflated": learned.inflated,
-            "temperature": learned.temperature,
-            "held_out": learned.held_out,
         }
-        if learned.weights is not None and learned.intercepts is not None:
-            fields |= {"weights": learned.weights, "intercepts": learned.intercepts}
-        return fields
 
     @classmethod
-    def _restored(cls, record: _storage.Record, identity: Mapping[str, str]) -> Self:
-        kind = _checks.as_choice("kind", record.text("kind"), KINDS)
+    def _restored(cls, record: _storage.Record) -> Self:
         classifier = cls(
-            "logistic" if kind == "logistic" else "prototype",
             reject=record.number("reject", 0.0, 0.5),
-            c=record.number("asked_c", 0.0, np.inf) or None,
-            balanced=bool(record.whole("balanced", 0, 1)),
+            capacity=record.whole("capacity", 2, _MAX_CAPACITY),
             seed=record.whole("seed", 0, _checks.MAX_SEED),
-            **identity,
         )
-        classifier._take(_learned_from(record, kind))
+        examples = Examples.restored(record, classifier._capacity, classifier._seed)
+        width = examples.emb_dim or 0
+        classifier._examples = examples
+        classifier._learned = Learned.restored(record, len(examples.labels), width)
         return classifier
-
-
-def _learn_prototypes(data: Data, names: tuple[str, ...], seed: int) -> _Learned:
-    gram, width = data.z.T @ data.z, data.z.shape[1]
-    metric, means = shared_metric(data.z, data.codes, data.n_classes, gram, width)
-    metric = np.eye(width) if metric is None else metric
-    held_out = HeldOut.of(data, seed)
-    return _Learned(
-        labels=names,
-        center=data.center,
-        scale=data.scale,
-        metric=metric,
-        prototypes=means @ metric,
-        inflated=inflation(data.codes, data.groups, data.n_classes),
-        temperature=choose_temperature(held_out, means @ metric),
-        held_out=thinned(np.sort(held_out.novelty)),
-    )
-
-
-def _learn_regression(
-    learned: _Learned, data: Data, c: float | None, balanced: bool, seed: int
-) -> _Learned:
-    x = np.column_stack([data.z @ data.axes, np.ones(len(data.z))])
-    counts = np.bincount(data.codes)
-    row_weights = len(x) / (len(counts) * counts[data.codes]) if balanced else np.ones(len(x))
-    energy = np.append(data.energy, len(x))
-    problem = _logistic.Problem(x, data.codes, data.n_classes, row_weights, energy)
-    theta = _logistic.fit(problem, _search(problem, data, seed) if c is None else c)
-    return replace(learned, weights=data.axes @ theta[:-1], intercepts=theta[-1])
-
-
-def _search(problem: _logistic.Problem, data: Data, seed: int) -> float:
-    """Return c by cross-validation on some thousand rows, or the default for too few groups."""
-    order = np.argsort(data.codes, kind="stable")
-    first = np.searchsorted(data.codes[order], data.codes[order])
-    stride = -(-len(order) // _SEARCH_ROWS)
-    rank = np.arange(len(order)) - first  # within the class
-    keep = np.sort(order[rank % stride == 0])
-    groups = np.unique(data.groups[keep], return_inverse=True)[1]
-    fold = deal(data.codes[keep], groups, _SEARCH_FOLDS, seed)
-    if len(np.unique(groups[fold >= 0])) < _GROUPS_TO_SEARCH * data.n_classes:
-        return _logistic.DEFAULT_C
-    return _logistic.choose_c(problem.subset(keep), fold)
-
-
-def _learned_from(record: _storage.Record, kind: str) -> _Learned:
-    center = record.floats("center", None)
-    labels, width = record.texts("labels"), len(center)
-    if labels != _checks.encode_labels(labels, len(labels))[0] or width == 0:
-        raise ValueError("its labels are not what learn leaves")
-    learned = _Learned(
-        labels=labels,
-        center=center,
-        scale=record.positive("scale", width),
-        metric=record.floats("metric", width, width),
-        prototypes=record.floats("prototypes", len(labels), width),
-        inflated=record.positive("inflated", len(labels)),
-        temperature=float(record.positive("temperature")),
-        held_out=record.scores("held_out", MAX_SCORES),
-    )
-    if kind == "prototype":
-        return learned
-    return replace(
-        learned,
-        weights=record.floats("weights", width, len(labels)),
-        intercepts=record.floats("intercepts", len(labels)),
-    )

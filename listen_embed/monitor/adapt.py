@@ -63,7 +63,7 @@ def adapt(folder: Path, embedder: Embedder, *, reject: float = 0.0) -> Adapted:
     examples, bad = embed_clips(clips, embedder)
     if len(set(examples.labels)) < 2:
         raise InputError(f"{folder}: fewer than two labels have clips that can be read: {bad[0]}")
-    adapted = learn(examples, embedder.spec.name, embedder.digest, reject=reject)
+    adapted = learn(examples, embedder, reject=reject)
     said = tuple(f"left out: {error}" for error in bad) + adapted.warnings
     n_clips = len(clips) - len(bad)
     return Adapted(adapted.machine, adapted.confusion, n_clips, len(examples), said)
@@ -71,13 +71,12 @@ def adapt(folder: Path, embedder: Embedder, *, reject: float = 0.0) -> Adapted:
 
 def learn(
     examples: Examples,
-    model: str,
-    digest: str,
+    embedder: Embedder,
     *,
     reject: float = 0.0,
     drawn: EmbeddingMap | None = None,
 ) -> Adapted:
-    """Learn a machine from embeddings of a model; `drawn` is a map whose plane shall stay."""
+    """Learn a machine from embeddings of an embedder; `drawn` is a map whose plane shall stay."""
     every = np.ones(len(examples), bool)
     tail = calibrate(examples)
     profile = Profile(
@@ -87,12 +86,10 @@ def learn(
         levels=_levels(examples),
         embedding_map=_draw(examples, drawn),
     )
-    classifier = Classifier(reject=reject, model=model, digest=digest)
-    # A machine has several states: nearness to any of them is normal.
-    anomaly = Anomaly("knn", model=model, digest=digest)
     machine = Machine(
-        _teach_classifier(examples, every, classifier),
-        _teach_anomaly(examples, every, anomaly),
+        _teach_classifier(examples, every, Classifier(embedder, reject=reject)),
+        # A machine has several states: nearness to any of them is normal.
+        _teach_anomaly(examples, every, Anomaly(embedder, kind="knn")),
         profile,
         examples,
     )
@@ -143,7 +140,7 @@ def calibrate(examples: Examples) -> Tail | None:
     for held, learnt in _held_out(examples.unit_folds()):
         if learnt.sum() < _MIN_ROWS or len(np.unique(units[learnt])) < 2:
             return None
-        head = _teach_anomaly(examples, learnt, Anomaly("knn"))
+        head = _teach_anomaly(examples, learnt, Anomaly(kind="knn"))
         scores = head.score(examples.embeddings)
         for unit in np.unique(units[held]):
             rows = scores[units == unit]

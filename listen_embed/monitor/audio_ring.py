@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from listen_embed.atomic import replacing
 from listen_embed.errors import InputError, OutputError
 from listen_embed.monitor.block import Block
 from listen_embed.monitor.events import Entry
-from listen_embed.output import replacing
 
 _log = logging.getLogger(__name__)
 _FULL = 32767.0

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from listen_embed.atomic import replacing
 from listen_embed.errors import InputError
 from listen_embed.monitor.block import Block
 from listen_embed.monitor.machine import UNKNOWN
 from listen_embed.monitor.sources import Source
-from listen_embed.output import replacing
 
 _CAN_WAIT = float("inf")
 

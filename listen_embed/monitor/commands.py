@@ -149,9 +149,9 @@ def _collect(args: argparse.Namespace) -> int:
 
 
 def _adapt(args: argparse.Namespace) -> int:
+    from listen_embed.atomic import replacing
     from listen_embed.embedder import Embedder
     from listen_embed.monitor.adapt import adapt
-    from listen_embed.output import replacing
 
     embedder = Embedder(args.model, hop_size=args.hop, center=False)
     begun = time.perf_counter()

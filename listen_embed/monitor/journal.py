@@ -11,20 +11,25 @@ since the last checkpoint is heard once more) adds nothing, because its id is ma
 from __future__ import annotations
 
 import json
+import numbers
 import os
 import sqlite3
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
+from math import inf
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, TypeVar, get_type_hints
 
 from listen_embed.errors import ListenEmbedError
-from listen_embed.monitor.events import Entry, Event
+from listen_embed.monitor.events import Entry, Event, Value
 from listen_embed.monitor.trace import KEPT_S, STEPS_S, TracePoint, merged
+
+_Record = TypeVar("_Record")
 
 _VERSION = "2"
 _TABLES = """
@@ -106,7 +111,7 @@ class Journal:
     def __init__(self, path: str | os.PathLike[str], *, durable: bool = True) -> None:
         self.path = os.fspath(path)
         check_folder(self.path)
-        with self._explained():
+        with self._legible():
             self._db = sqlite3.connect(self.path, timeout=30.0, isolation_level=None)
             try:
                 self._db.execute("PRAGMA journal_mode=WAL")
@@ -140,11 +145,24 @@ class Journal:
             raise JournalError(f"{self.path}: another program's database; give another --journal")
 
     def check(self) -> None:
-        """Raise `DamagedJournalError` unless every page of the file is sound."""
+        """Raise `DamagedJournalError` unless pages are sound and what going on needs is legible."""
         with self._explained():
             said = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if said != "ok":
             raise DamagedJournalError(f"journal {self.path}: {said}")
+        self._read_what_going_on_needs()
+
+    def _read_what_going_on_needs(self) -> None:
+        with self._explained():
+            sources = self._db.execute("SELECT source FROM checkpoints").fetchall()
+            sinks = self._db.execute("SELECT sink FROM cursors").fetchall()
+        self.last_number()
+        for (source,) in sources:
+            self.checkpoint(source)
+        for (sink,) in sinks:
+            self.cursor(sink)
+        for fine_s, coarse_s in pairwise(STEPS_S):
+            self._points(fine_s, self._newest(coarse_s), inf)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -155,6 +173,17 @@ class Journal:
             kind = DamagedJournalError if code in _DAMAGED else JournalError
             raise kind(
                 f"journal {self.path}: {error}; check the disk, or give another --journal"
+            ) from error
+
+    @contextmanager
+    def _legible(self) -> Iterator[None]:
+        """Explain what the disk says, and also what cannot have been written by a monitor."""
+        try:
+            with self._explained():
+                yield
+        except (TypeError, ValueError, ArithmeticError) as error:
+            raise DamagedJournalError(
+                f"journal {self.path}: damaged ({error}); move it away, or give another --journal"
             ) from error
 
     @contextmanager
@@ -226,31 +255,36 @@ class Journal:
 
     def _newest(self, step_s: int) -> float:
         query = "SELECT MAX(wall) FROM timeline WHERE step_s = ?"
-        return float(self._db.execute(query, (step_s,)).fetchone()[0] or 0.0)
+        with self._legible():
+            return float(self._db.execute(query, (step_s,)).fetchone()[0] or 0.0)
 
     def _points(self, step_s: int, since: float, until: float) -> list[TracePoint]:
         query = (
             f"SELECT {_POINT} FROM timeline WHERE step_s = ? AND wall >= ? AND wall < ? "
             "ORDER BY wall"
         )
-        rows = self._db.execute(query, (step_s, since, until))
-        return [TracePoint(w, s, v, bool(a), *rest) for w, s, v, a, *rest in rows]
+        with self._legible():
+            rows = self._db.execute(query, (step_s, since, until))
+            return [_checked(TracePoint(w, s, v, bool(a), *rest)) for w, s, v, a, *rest in rows]
 
     def last_number(self) -> int:
         """Return the newest event's number, 0 where there is none."""
-        newest = self._db.execute("SELECT MAX(number) FROM events").fetchone()[0] or 0
-        return max(int(newest), int(self.remembered("pruned") or 0))
+        with self._legible():
+            newest = self._db.execute("SELECT MAX(number) FROM events").fetchone()[0] or 0
+            return max(int(newest), int(self.remembered("pruned") or 0))
 
     def after(self, number: int, limit: int) -> list[Entry]:
         """Return up to `limit` entries behind `number`, in order."""
         query = f"SELECT {_COLUMNS} FROM events WHERE number > ? ORDER BY number LIMIT ?"
-        with self._explained():
+        with self._legible():
             return [self._entry(row) for row in self._db.execute(query, (number, limit))]
 
     def _entry(self, row: Sequence[Any]) -> Entry:
         number, source, clock, sample, rate, wall, kind, data = row
-        event = Event(source, clock, sample, rate, wall, kind, json.loads(data))
-        return Entry(number, self.run, event)
+        event = _checked(Event(source, clock, sample, rate, wall, kind, json.loads(data)))
+        entry = _checked(Entry(number, self.run, event))
+        entry.json()  # raises where it could not be sent
+        return entry
 
     def events(
         self, since: float, until: float, limit: int, without: Sequence[str] = ()
@@ -261,25 +295,25 @@ class Journal:
             f"SELECT {_COLUMNS} FROM events WHERE wall >= ? AND wall < ? AND kind NOT IN ({marks}) "
             "ORDER BY number DESC LIMIT ?"
         )
-        with self._explained():
+        with self._legible():
             rows = self._db.execute(query, (since, until, *without, limit)).fetchall()
-        return [self._entry(row) for row in rows[::-1]]
+            return [self._entry(row) for row in rows[::-1]]
 
     def trace(self, since: float, until: float, step_s: int = 1) -> list[TracePoint]:
         """Return the points of one of `STEPS_S` between two moments, in order.
 
         What is not rolled up to a longer step yet is added in the shorter one.
         """
-        with self._explained():
+        with self._legible():
             points = self._points(step_s, since, until)
             for finer_s in reversed(STEPS_S[: STEPS_S.index(step_s)]):
                 rest = points[-1].wall + 1e-6 if points else since
                 points += self._points(finer_s, rest, until)
-        return list(merged(points, step_s)) if step_s > STEPS_S[0] else points
+            return list(merged(points, step_s)) if step_s > STEPS_S[0] else points
 
     def register(self, sink: str) -> int:
         """Make a sink known and return its cursor; a new one starts behind what is there."""
-        with self._explained(), self._transaction():
+        with self._legible(), self._transaction():
             self._db.execute(
                 "INSERT OR IGNORE INTO cursors VALUES (?, ?)", (sink, self.last_number())
             )
@@ -287,9 +321,9 @@ class Journal:
 
     def cursor(self, sink: str) -> int:
         """Return the number of the last event that a sink has delivered."""
-        with self._explained():
+        with self._legible():
             row = self._db.execute("SELECT number FROM cursors WHERE sink = ?", (sink,)).fetchone()
-        return int(row[0]) if row else 0
+            return int(row[0]) if row else 0
 
     def advance(self, sink: str, number: int) -> None:
         """Note that a sink has delivered everything up to `number`."""
@@ -299,9 +333,9 @@ class Journal:
     def checkpoint(self, source: str) -> Checkpoint | None:
         """Return where listening to a source stands."""
         query = "SELECT body FROM checkpoints WHERE source = ?"
-        with self._explained():
+        with self._legible():
             row = self._db.execute(query, (source,)).fetchone()
-        return Checkpoint(**json.loads(row[0])) if row else None
+            return _checked(Checkpoint(**json.loads(row[0]))) if row else None
 
     def remembered(self, key: str) -> str | None:
         """Return a value kept by `remember`."""
@@ -360,12 +394,20 @@ def open_checked(path: str | os.PathLike[str]) -> tuple[Journal, Path | None]:
         It cannot be opened for another reason: a human must look.
     """
     try:
-        journal = Journal(path)
-        journal.check()
-        return journal, None
+        return _open_sound(path), None
     except DamagedJournalError:
         aside = _set_aside(Path(path))
         return Journal(path), aside
+
+
+def _open_sound(path: str | os.PathLike[str]) -> Journal:
+    journal = Journal(path)
+    try:
+        journal.check()
+    except BaseException:
+        journal.close()
+        raise
+    return journal
 
 
 def _set_aside(path: Path) -> Path:
@@ -375,6 +417,26 @@ def _set_aside(path: Path) -> Path:
         if part.exists():
             part.replace(aside.with_name(aside.name + suffix))
     return aside
+
+
+def _checked(record: _Record) -> _Record:
+    """Return a record from the file, or raise where a field is of another type than it states."""
+    for name, kind in _KINDS[type(record)]:
+        if not isinstance(getattr(record, name), kind):
+            raise TypeError(f"{name} is {getattr(record, name)!r:.80}")
+    return record
+
+
+def _kinds(record: type[Any]) -> list[tuple[str, Any]]:
+    """Return what a record's fields can be told by; what none of the few kinds fits is left out."""
+    kinds = {float: numbers.Real, Mapping[str, Value]: dict, dict[str, Any]: dict}
+    hints = {name: kinds.get(hint, hint) for name, hint in get_type_hints(record).items()}
+    return [(name, kind) for name, kind in hints.items() if isinstance(kind, type | UnionType)]
+
+
+_KINDS: dict[Any, list[tuple[str, Any]]] = {
+    record: _kinds(record) for record in (Event, Entry, Checkpoint, TracePoint)
+}
 
 
 @contextmanager

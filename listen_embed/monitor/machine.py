@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from listen_embed import heads
+from listen_embed.atomic import replacing
 from listen_embed.errors import HeadError
 from listen_embed.heads import Anomaly, Classifier
 from listen_embed.monitor.debounce import Judgement
 from listen_embed.monitor.examples import Examples
 from listen_embed.monitor.profile import NO_PROFILE, Profile
-from listen_embed.output import replacing
 
 UNKNOWN = "unknown"
 # Beyond this the tail fitted to normal sound says nothing any more.
@@ -65,7 +65,7 @@ class Machine:
     def states(self) -> list[str]:
         """The labels, sorted; those taught later follow, so that each keeps its place."""
         taught = self.examples.labels if self.examples else []
-        return list(dict.fromkeys([*taught, *sorted(self.classifier.labels)]))
+        return list(dict.fromkeys([*taught, *map(str, self.classifier.labels)]))
 
     @property
     def threshold(self) -> float:
@@ -96,7 +96,7 @@ class Machine:
         limit = self.classifier.threshold
         if math.isfinite(limit) and self.classifier.novelty(row)[0] > limit:
             return UNKNOWN, float(1.0 - shares[best])
-        return self.classifier.labels[best], float(shares[best])
+        return str(self.classifier.labels[best]), float(shares[best])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the machine as one .npz, which `listen_embed.heads.load` reads, too."""

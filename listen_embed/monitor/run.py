@@ -175,7 +175,7 @@ def _introduce(
     sinks: Sequence[str],
 ) -> None:
     say(f"source:  {source.name}")
-    states = ", ".join(machine.classifier.labels)
+    states = ", ".join(machine.states)
     say(f"machine: {config.head}, {machine.model}, states {states}")
     tail = machine.profile.tail
     often = ""
@@ -206,7 +206,7 @@ def _open_page(
 
     def learnt(new: Machine) -> None:
         pipeline.replace_machine(new)
-        states = ", ".join(new.classifier.labels)
+        states = ", ".join(new.states)
         pipeline.remark_soon("machine", {"what": "learnt", "states": states})
 
     teacher = Teacher(

@@ -92,9 +92,8 @@ class Teacher:
                 )
             self._embedder = self._embedder or self._make_embedder(known.hop_s)
             examples = known + embed_sounds([(label, samples, rate)], self._embedder)
-            now = self.machine
-            drawn = now.profile.embedding_map
-            machine = learn(examples, now.model, now.digest, drawn=drawn).machine
+            drawn = self.machine.profile.embedding_map
+            machine = learn(examples, self._embedder, drawn=drawn).machine
             self._before = [*self._before, self.machine][-_MAX_UNDO:]
             self._take(machine)
             return Lesson(label, seconds, time.perf_counter() - begun, len(examples))

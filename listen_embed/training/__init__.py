@@ -3,8 +3,9 @@
 `specialize.specialize` runs the stages in order; each stage is a module that can be used alone:
 `corpus` (decode once) -> `sampling` (choose crops) -> `shards` (augmented crops with teacher
 embeddings) -> `reduction` (fewer dimensions) -> `network`, `pruning` (what learns) -> `distill` ->
-`quantize`, `convert` (int8 .tflite) -> `export` (a model folder) -> `report` (pictures). `students`
-holds the recipes of the shipped models.
+`quantize`, `convert` (int8 .tflite) -> `export` (a model folder) -> `report`, `verdict` (pictures,
+and whether it paid). `train` tells that story for a plan and its material; the plans of the shipped
+models stand in the checkout's ``recipes/``.
 """
 
 from listen_embed.errors import require_extra

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import re
 from dataclasses import fields
@@ -23,12 +24,14 @@ def register(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "specialize",
         help="make a small model of your own recordings",
-        description="Make a small model of your own recordings. Ctrl-C and the same command again "
-        "go on where it stopped.",
+        description="Make a small model of your own recordings, and tell whether it paid. What it "
+        "works on lies in OUT.work, up to a gigabyte with the defaults: Ctrl-C and the same "
+        "command again go on where it stopped, and when the model is made the folder is deleted.",
     )
     parser.add_argument("recordings", nargs="+", type=Path, help="sound files, or folders of them")
     parser.add_argument("--out", required=True, type=Path, help="the model folder to write")
     _add_what(parser)
+    _add_verdict(parser)
     _add_how(parser)
     parser.set_defaults(run=run)
 
@@ -45,11 +48,23 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         metavar="SIZE", help="largest int8 .tflite, such as 64kB (the default) or 200kB",
     )  # fmt: skip
     group.add_argument(
-        "--student", choices=("grown", "pruned"), default=_DEFAULTS.student,
-        help="from scratch, or mn04 with as many channels as the budget allows",
+        "--student", choices=("auto", "widened", "grown", "pruned"), default=_DEFAULTS.student,
+        help="sea/32/nano with more channels, from scratch, or mn04 with fewer channels",
     )  # fmt: skip
     group.add_argument("--front-end", default="", metavar="MODEL", help="whose log-mels it takes")
     group.add_argument("--licence", default=_DEFAULTS.licence, help="for the model card")
+
+
+def _add_verdict(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the verdict")
+    group.add_argument(
+        "--labels", default=_DEFAULTS.labels, metavar="FILE",
+        help="CSV with the columns path and label (default: the names of the folders)",
+    )  # fmt: skip
+    group.add_argument(
+        "--test", action="append", metavar="PATH",
+        help="recordings to judge by that are not learnt from; several times for several",
+    )  # fmt: skip
 
 
 def _add_how(parser: argparse.ArgumentParser) -> None:
@@ -66,6 +81,9 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--shard-size", type=int, default=_DEFAULTS.shard_size, help="crops in a shard"
     )
+    group.add_argument(
+        "--passes", type=int, default=_DEFAULTS.passes, help="how often each shard is gone through"
+    )
     group.add_argument("--no-augment", dest="augment", action="store_false")
     group.add_argument("--loss", choices=("mse", "cosine", "mse+cosine"), default=_DEFAULTS.loss)
     group.add_argument(
@@ -79,6 +97,7 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=int, default=0)
     group.add_argument("--workers", type=int, default=1, help="processes that prepare crops")
     group.add_argument("--threads", type=int, default=1, help="threads of the training")
+    group.add_argument("--keep", action="store_true", help="keep OUT.work when the model is made")
     group.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
@@ -86,9 +105,12 @@ def run(args: argparse.Namespace) -> int:
     """Make the model; return the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     args.teachers = tuple(args.teachers or _DEFAULTS.teachers)
+    args.test = tuple(args.test or ())
     names = [field.name for field in fields(specialize.Options)]
     options = specialize.Options(**{name: getattr(args, name) for name in names})
     folder = specialize.specialize(args.recordings, args.out, options, progress=not args.quiet)
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    print(report["verdict"]["sentence"])
     print(f"{folder}: model card README.md, picture report.png; use it with --model {folder}")
     return 0
 

@@ -12,6 +12,7 @@ import contextlib
 import copy
 import io
 import logging
+import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from listen_embed.training import ranges
+from listen_embed.training import int8_ranges
 from listen_embed.training.inspect_model import Graph, read_graph
 from listen_embed.upstream.graph import pack, schema
 
@@ -113,13 +114,15 @@ def _narrowed(
         found = extremes[graph.tensors[i].name]
         low, high = torch.from_numpy(found["min"]).min(), torch.from_numpy(found["max"]).max()
         ends[i] = low.clamp(bottom, 0), high.clamp(0, top)
-    errors = {i: torch.zeros(len(ranges.SHARES)) for i in needed}
+    errors = {i: torch.zeros(len(int8_ranges.SHARES)) for i in needed}
     for read in _runs(float_model, features):
         for i, (low, high) in ends.items():
-            errors[i] += ranges.rounding_errors(torch.from_numpy(read(i)), low, high, needed[i])
+            errors[i] += int8_ranges.rounding_errors(
+                torch.from_numpy(read(i)), low, high, needed[i]
+            )
     narrowed = dict(extremes)
     for i, (low, high) in ends.items():
-        name, share = graph.tensors[i].name, ranges.SHARES[int(errors[i].argmin())]
+        name, share = graph.tensors[i].name, int8_ranges.SHARES[int(errors[i].argmin())]
         shape = extremes[name]["min"].shape
         low_high = (np.full(shape, share * float(end), np.float32) for end in (low, high))
         narrowed[name] = {**extremes[name], **dict(zip(("min", "max"), low_high, strict=True))}
@@ -131,11 +134,10 @@ def _activations(graph: Graph) -> list[int]:
     return [i for i, t in enumerate(graph.tensors) if t.type == "FLOAT32" and not t.is_constant]
 
 
-def _needed(graph: Graph, tensor: int) -> ranges.Range:
-    """Return outside which values a tensor's only reader makes no difference."""
+def _needed(graph: Graph, tensor: int) -> int8_ranges.Range:
+    """Return outside which values of a tensor its readers make no difference."""
     readers = {operator.name for operator in graph.operators if tensor in operator.inputs}
-    only_reader = readers.pop() if len(readers) == 1 else ""
-    return ranges.NEEDED.get(only_reader, ranges.EVERYTHING)
+    return int8_ranges.NEEDED.get(frozenset(readers), int8_ranges.EVERYTHING)
 
 
 def _runs(
@@ -240,9 +242,24 @@ def _quiet() -> Iterator[None]:
         with (
             contextlib.redirect_stdout(io.StringIO()),
             contextlib.redirect_stderr(io.StringIO()),
+            _native_quiet(),
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(level)
+
+
+@contextlib.contextmanager
+def _native_quiet() -> Iterator[None]:
+    """Silence what native code writes to the process's standard error, past Python's own."""
+    stderr = 2
+    kept = os.dup(stderr)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), stderr)
+            yield
+    finally:
+        os.dup2(kept, stderr)
+        os.close(kept)

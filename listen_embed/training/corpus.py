@@ -16,16 +16,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from listen_embed import audio
 from listen_embed.errors import InputError, ListenEmbedError
+from listen_embed.finder import AUDIO_SUFFIXES, sounds_in
+from listen_embed.spec import Resampler
+from listen_embed.training import timetable
 
 _LOG = logging.getLogger(__name__)
 
-SUFFIXES = frozenset(
-    {".wav", ".flac", ".ogg", ".oga", ".mp3", ".aiff", ".aif", ".opus", ".w64", ".caf"}
-)
 # Below this a second is called silent, in dB of full scale.
 SILENCE_DB = -60.0
 
@@ -86,16 +85,21 @@ def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     for path in given:
         if not path.exists():
             raise InputError(f"{path} does not exist; give recordings or folders of recordings")
-        inside = path.rglob("*") if path.is_dir() else [path]
-        found.update(file for file in inside if file.suffix.lower() in SUFFIXES or file == path)
+        found.update([sound.path for sound in sounds_in(path)] if path.is_dir() else [path])
     files = sorted(file for file in found if file.is_file())
     if not files:
-        names = ", ".join(map(str, given))
-        raise InputError(f"no sound files in {names}; known are {', '.join(sorted(SUFFIXES))}")
+        names, known = ", ".join(map(str, given)), ", ".join(sorted(AUDIO_SUFFIXES))
+        raise InputError(f"no sound files in {names}; known are {known}")
     return files
 
 
-def build(recordings: list[Path], folder: Path, sr: int, progress: bool = True) -> Corpus:
+def build(
+    recordings: list[Path],
+    folder: Path,
+    sr: int,
+    progress: timetable.Shown = True,
+    resampler: Resampler = "soxr",
+) -> Corpus:
     """Decode recordings into `folder`, or open what an earlier call with the same ones left there.
 
     Parameters
@@ -106,8 +110,10 @@ def build(recordings: list[Path], folder: Path, sr: int, progress: bool = True) 
         Receives ``audio.i16`` and ``index.npz``.
     sr : int
         Rate of the decoded audio in Hz.
-    progress : bool
-        Show a progress bar.
+    progress : bool or Timetable
+        Whether to show a progress bar.
+    resampler : {"soxr", "kaiser_best"}
+        That of the front end which will hear the sounds at this rate.
 
     Raises
     ------
@@ -115,11 +121,11 @@ def build(recordings: list[Path], folder: Path, sr: int, progress: bool = True) 
         Nothing is left: all files are broken or silent.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    fingerprint = _fingerprint(recordings, sr)
+    fingerprint = _fingerprint(recordings, sr, resampler)
     if _is_built(folder, fingerprint):
         return open_corpus(folder)
     decoded = folder / ".audio.i16"
-    index = _decode_all(recordings, decoded, sr, progress)
+    index = _decode_all(recordings, decoded, sr, progress, resampler)
     if not len(index["starts"]):
         raise InputError(
             f"none of {len(recordings)} recordings has a second above {SILENCE_DB:.0f} dB of full "
@@ -143,9 +149,10 @@ def open_corpus(folder: Path) -> Corpus:
         return Corpus(samples, int(index["sr"]), **{name: index[name] for name in names})
 
 
-def _fingerprint(recordings: list[Path], sr: int) -> str:
+def _fingerprint(recordings: list[Path], sr: int, resampler: Resampler) -> str:
     facts = [f"{path}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in recordings]
-    return hashlib.sha256("\n".join([str(sr), *facts]).encode()).hexdigest()
+    decoded = str(sr) if resampler == "soxr" else f"{sr} {resampler}"
+    return hashlib.sha256("\n".join([decoded, *facts]).encode()).hexdigest()
 
 
 def _is_built(folder: Path, fingerprint: str) -> bool:
@@ -157,15 +164,21 @@ def _is_built(folder: Path, fingerprint: str) -> bool:
 
 
 def _decode_all(
-    recordings: list[Path], target: Path, sr: int, progress: bool
+    recordings: list[Path],
+    target: Path,
+    sr: int,
+    progress: timetable.Shown,
+    resampler: Resampler,
 ) -> dict[str, NDArray[np.generic]]:
     starts: list[int] = []
     loudness: list[float] = []
     recording: list[int] = []
     bounds, seen = [0], set[bytes]()
-    with open(target, "wb") as file:
-        for path in tqdm(recordings, "decoding", unit="file", disable=not progress):
-            for seconds in _runs_of_sound(path, sr, seen):
+    timetable.begin(progress, "decoding")
+    bar = timetable.bar(progress, "decoding", total=len(recordings), unit="file")
+    with open(target, "wb") as file, bar:
+        for path in recordings:
+            for seconds in _runs_of_sound(path, sr, seen, resampler):
                 first = bounds[-1]
                 for offset in range(0, max(1, len(seconds) - sr // 2), sr):
                     starts.append(first + offset)
@@ -173,6 +186,7 @@ def _decode_all(
                     recording.append(len(bounds) - 1)
                 file.write((seconds * 32767).astype("<i2").tobytes())
                 bounds.append(first + len(seconds))
+            bar.update()
     return {
         "starts": np.array(starts, np.int64),
         "loudness_db": np.array(loudness, np.float32),
@@ -181,19 +195,21 @@ def _decode_all(
     }
 
 
-def _runs_of_sound(path: Path, sr: int, seen: set[bytes]) -> Iterator[NDArray[np.float32]]:
+def _runs_of_sound(
+    path: Path, sr: int, seen: set[bytes], resampler: Resampler
+) -> Iterator[NDArray[np.float32]]:
     """Yield stretches of a recording between silences and repeats, at most ten seconds each."""
     try:
-        for block in _resampled(path, sr):
+        for block in _resampled(path, sr, resampler):
             yield from _without_silence(block, sr, seen)
     except ListenEmbedError as error:
         _LOG.warning("left out: %s", error)
 
 
-def _resampled(path: Path, sr: int) -> Iterator[NDArray[np.float32]]:
+def _resampled(path: Path, sr: int, resampler: Resampler) -> Iterator[NDArray[np.float32]]:
     converter: audio.RateConverter | None = None
     for block, rate in audio.read_blocks(path):
-        converter = converter or audio.rate_converter(rate, sr, "soxr")
+        converter = converter or audio.rate_converter(rate, sr, resampler)
         yield converter.push(block)
     if converter is not None:
         yield converter.push(np.zeros(0, np.float32), last=True)

@@ -14,9 +14,8 @@ import copy
 import json
 import logging
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,9 +23,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from listen_embed.errors import InputError
+from listen_embed.output import replacing
+from listen_embed.training import timetable
 from listen_embed.training.network import Student, Transformer
 from listen_embed.training.reduction import Reduction
 from listen_embed.training.shards import Shard
@@ -45,7 +45,7 @@ class Settings:
     n_shards : int
         Length of the run.
     batch : int
-        Crops in a step.
+        Crops of one frame in a step; of longer ones it takes as many fewer.
     learning_rate : float
         Its peak; it rises over the first 4 % of the run and falls as a cosine to 1 %.
     weight_decay : float
@@ -67,9 +67,13 @@ class Settings:
     seed: int = 0
     keep_zeros: bool = False
 
+    def changed(self, **values: Any) -> Settings:
+        """Return these settings with some others."""
+        return replace(self, **values)
+
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class Lesson:
     """What one shard taught.
 
     Attributes
@@ -95,9 +99,9 @@ def distil(
     settings: Settings,
     folder: Path,
     *,
-    front_end: int = 0,
-    progress: bool = True,
-) -> tuple[nn.Module, list[Progress]]:
+    stage: str = "distillation",
+    progress: timetable.Shown = True,
+) -> tuple[nn.Module, list[Lesson]]:
     """Return the trained student (a new module) and how it went.
 
     Parameters
@@ -113,34 +117,31 @@ def distil(
     settings : Settings
     folder : Path
         Holds the checkpoint; a run found there with the same settings is continued.
-    front_end : int
-        Which of the shards' features the student takes.
-    progress : bool
-        Show a progress bar.
+    stage : str
+        What the progress bar calls it.
+    progress : bool or Timetable
+        Whether to show a progress bar.
 
     Raises
     ------
     InputError
         The folder holds a run with other settings.
     """
-    run = _Run(student, settings, folder)
+    run = _Run(student, settings, folder, held_out.features[0].shape[-1])
     run.resume()
-    bar = tqdm(
-        total=settings.n_shards,
-        initial=len(run.history),
-        desc="distilling",
-        unit="shard",
-        disable=not progress,
+    timetable.begin(progress, stage)
+    bar = timetable.bar(
+        progress, stage, total=settings.n_shards, initial=len(run.history), unit="shard"
     )
     with bar:
         for number, shard in enumerate(shards(len(run.history)), start=len(run.history)):
             if number == settings.n_shards:
                 break
-            loss = run.learn(shard.features[front_end], reduction(shard.targets), number)
+            loss = run.learn(shard.features[0], reduction(shard.targets), number)
             error, cosine = evaluate(
-                run.averaged, held_out.features[front_end], reduction(held_out.targets)
+                run.averaged, held_out.features[0], reduction(held_out.targets)
             )
-            run.history.append(Progress(number + 1, loss, error, cosine))
+            run.history.append(Lesson(number + 1, loss, error, cosine))
             run.save()
             bar.set_postfix(cosine=f"{cosine:.4f}", error=f"{error:.4f}")
             bar.update()
@@ -193,14 +194,13 @@ def fit_linear(
     gram = centred.T @ centred
     penalty = ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=torch.float64)
     weights = torch.linalg.solve(gram + penalty, centred.T @ (wanted - wanted.mean(0)))
-    student.readout.weight.copy_(weights.T)
-    student.readout.bias.copy_(wanted.mean(0) - mean @ weights)
+    student.set_readout(weights.T, wanted.mean(0) - mean @ weights)
 
 
 class _Run:
     """All state of a training run."""
 
-    def __init__(self, student: nn.Module, settings: Settings, folder: Path) -> None:
+    def __init__(self, student: nn.Module, settings: Settings, folder: Path, n_steps: int) -> None:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         # Channels last is twice as fast on a CPU for narrow depthwise networks.
         channels_last = {"memory_format": torch.channels_last}
@@ -213,8 +213,9 @@ class _Run:
         matrices = [p for p in self.student.parameters() if p.ndim > 1]
         self._masks = [(p, p.detach() != 0) for p in matrices] if settings.keep_zeros else []
         self.step = 0
-        self.history: list[Progress] = []
+        self.history: list[Lesson] = []
         self._device = device
+        self._n_steps = n_steps  # columns of one frame
         self._checkpoint = folder / "checkpoint.pt"
         self._log = folder / "history.json"
         folder.mkdir(parents=True, exist_ok=True)
@@ -223,9 +224,10 @@ class _Run:
         """Take one shard's steps; return the mean loss."""
         self.student.train()
         order = np.random.default_rng([self.settings.seed, number]).permutation(len(features))
-        total_steps = self.settings.n_shards * (len(features) // self.settings.batch)
+        batch = max(1, self.settings.batch * self._n_steps // features.shape[-1])
+        total_steps = self.settings.n_shards * (len(features) // batch)
         losses = []
-        for rows in _batches(order, self.settings.batch):
+        for rows in _batches(order, batch):
             self._set_rate(total_steps)
             given = self.student(_as_input(features[rows], self._device))
             wanted = torch.from_numpy(targets[rows]).to(self._device)
@@ -274,13 +276,11 @@ class _Run:
             "settings": json.dumps(asdict(self.settings)),
             "history": json.dumps([asdict(row) for row in self.history]),
         }
-        temporary = self._checkpoint.with_suffix(".tmp")
-        torch.save(state, temporary)
-        os.replace(temporary, self._checkpoint)
-        temporary = self._log.with_suffix(".tmp")
+        with replacing(self._checkpoint) as file:
+            torch.save(state, file)
         rows = [asdict(row) for row in self.history]
-        temporary.write_text(json.dumps(rows, indent=1), encoding="utf-8")
-        os.replace(temporary, self._log)
+        with replacing(self._log) as file:
+            file.write(json.dumps(rows, indent=1).encode())
 
     def resume(self) -> None:
         """Take up the run that the folder holds, if any."""
@@ -296,7 +296,7 @@ class _Run:
         self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
-        self.history = [Progress(**row) for row in json.loads(state["history"])]
+        self.history = [Lesson(**row) for row in json.loads(state["history"])]
         _LOG.info("continuing after shard %d", len(self.history))
 
 

@@ -1,7 +1,7 @@
 """A trained student -> a model folder that the whole package accepts wherever a model's name goes.
 
     my-model/
-        model.toml      name, front end and facts: all that the package reads
+        model.toml      name, front end, digest and facts: all that the package reads
         model.tflite    int8
         float/          the same model in float32, a model folder of its own
         README.md       the model card: settings, seed, data, licence, how to use it
@@ -15,18 +15,19 @@ The folder is written beside its final place and moved there whole.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from listen_embed import registry
+from listen_embed import registry, self_check
 from listen_embed.embedder import Embedder
 from listen_embed.errors import InputError
 from listen_embed.registry import CARD
@@ -49,6 +50,8 @@ class Identity:
         Of the weights; where they come from.
     default : int
         Rank among models that fit a request.
+    clip : {"mean", "whole"}
+        How a clip becomes one vector, as `ModelSpec` has it.
     """
 
     model_type: str
@@ -57,6 +60,7 @@ class Identity:
     licence: str
     source: str
     default: int = 0
+    clip: Literal["mean", "whole"] = "mean"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +71,29 @@ class Trained:
     ----------
     float_model, int8_model : bytes
         .tflite files.
-    settings : mapping
-        Everything that decided the training, for the card.
     """
 
     float_model: bytes
     int8_model: bytes
-    settings: Mapping[str, Any]
 
 
-def write_folder(folder: Path, identity: Identity, front_end: FrontEnd, trained: Trained) -> None:
+def write_folder(
+    folder: Path,
+    identity: Identity,
+    front_end: FrontEnd,
+    trained: Trained,
+    complete: Callable[[Path], None] = lambda place: None,
+) -> None:
     """Write a model folder, replacing an older one of ours.
+
+    Parameters
+    ----------
+    folder : Path
+    identity : Identity
+    front_end : FrontEnd
+    trained : Trained
+    complete : callable
+        Adds to the folder, given where it is written; it is moved to its place after that.
 
     Raises
     ------
@@ -89,7 +105,8 @@ def write_folder(folder: Path, identity: Identity, front_end: FrontEnd, trained:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        _fill(temporary, identity, front_end, trained, folder.name)
+        _fill(temporary, identity, front_end, trained)
+        complete(temporary)
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(temporary, folder)
@@ -97,16 +114,12 @@ def write_folder(folder: Path, identity: Identity, front_end: FrontEnd, trained:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _fill(
-    folder: Path, identity: Identity, front_end: FrontEnd, trained: Trained, name: str
-) -> None:
+def _fill(folder: Path, identity: Identity, front_end: FrontEnd, trained: Trained) -> None:
     _write_model(folder, identity, front_end, trained.int8_model)
     (folder / "float").mkdir()
     _write_model(folder / "float", identity, front_end, trained.float_model)
     c_export.write_c(trained.int8_model, registry.load_folder(folder), folder)
     write_golden(folder)
-    text = card(identity, front_end, trained, name)
-    (folder / "README.md").write_text(text, encoding="utf-8")
 
 
 def check_place(folder: Path) -> None:
@@ -124,6 +137,7 @@ def _write_model(folder: Path, identity: Identity, front_end: FrontEnd, model: b
     (folder / "model.tflite").write_bytes(model)
     facts = dataclasses.asdict(identity) | {
         "file": "model.tflite",
+        "sha256": hashlib.sha256(model).hexdigest(),
         "size_bytes": len(model),
         "macs": macs(model),
     }
@@ -166,9 +180,11 @@ def golden_sound() -> NDArray[np.int16]:
 def write_golden(folder: Path) -> None:
     """Write the test sound and its embedding by the model in a folder."""
     sound = golden_sound()
-    embedding, timestamps = Embedder(folder, hop_size=0.5, threads=1).embed(sound, GOLDEN_RATE)
+    embedding, timestamps = Embedder(folder, hop_size=self_check.HOP, threads=1).embed(
+        sound, GOLDEN_RATE
+    )
     np.savez_compressed(
-        folder / "golden.npz",
+        folder / self_check.FILE,
         audio=sound,
         sr=GOLDEN_RATE,
         embedding=embedding,
@@ -176,8 +192,44 @@ def write_golden(folder: Path) -> None:
     )
 
 
-def card(identity: Identity, front_end: FrontEnd, trained: Trained, folder: str) -> str:
-    """Return a model card as Markdown, for a model in a folder of that name."""
+def write_card(
+    place: Path,
+    identity: Identity,
+    front_end: FrontEnd,
+    trained: Trained,
+    settings: Mapping[str, Any],
+    quality: str,
+    folder: str,
+) -> None:
+    """Write ``README.md``, the model card.
+
+    Parameters
+    ----------
+    place : Path
+        Where it is written.
+    identity : Identity
+    front_end : FrontEnd
+    trained : Trained
+    settings : mapping
+        Everything that decided the training.
+    quality : str
+        How good it is, Markdown.
+    folder : str
+        What the folder will be called.
+    """
+    text = card(identity, front_end, trained, settings, quality, folder)
+    (place / "README.md").write_text(text, encoding="utf-8")
+
+
+def card(
+    identity: Identity,
+    front_end: FrontEnd,
+    trained: Trained,
+    settings: Mapping[str, Any],
+    quality: str,
+    folder: str,
+) -> str:
+    """Return a model card as Markdown; see `write_card`."""
     name = f"{identity.model_type}/{identity.emb_dim}/{identity.variant}"
     model = f"{folder}/" if identity.model_type == "own" else name
     return f"""# {name}
@@ -202,17 +254,20 @@ embeddings, timestamps = listen_embed.Embedder("{model}").embed(audio, sr)
 
 or `listen-embed --model {model} file.wav --out emb.npy`.
 
+## How good it is
+
+{quality}
 ## How it was made
 
 | setting | value |
 |---|---|
-{_rows(trained.settings)}
+{_rows(settings)}
 
 ## What it hears
 
 | front end | value |
 |---|---|
-{_rows(_changed_fields(front_end))}
+{_rows(dataclasses.asdict(front_end))}
 """
 
 
@@ -222,5 +277,9 @@ def _rows(facts: Mapping[str, Any]) -> str:
 
 def _in_words(value: Any) -> str:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return ", ".join(f"{k} {v}" for k, v in dataclasses.asdict(value).items())
-    return ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+        facts = dataclasses.asdict(value).items()
+        return ", ".join(f"{key} {_in_words(fact)}" for key, fact in facts)
+    if isinstance(value, tuple | list):
+        return ", ".join(map(_in_words, value))
+    # Twelve digits are more than anybody chose, and fewer than rounding leaves its marks on.
+    return f"{value:.12g}" if isinstance(value, float) else str(value)

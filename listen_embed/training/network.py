@@ -11,7 +11,7 @@ Source: Howard et al., "Searching for MobileNetV3", ICCV 2019; Schmid et al., IC
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from listen_embed.errors import InputError
 
 Activation = Literal["relu", "relu6", "hardswish"]
-_ACTIVATIONS = {"relu": nn.ReLU, "relu6": nn.ReLU6, "hardswish": nn.Hardswish}
 
 _BN_EPS = 1e-3
 # mn04's table: kernel, stride, activation and squeeze-excitation of blocks 1 to 15.
@@ -51,12 +50,17 @@ class Architecture:
     Parameters
     ----------
     stem, last : int
-        Channels of the first (stride 2) and of the last convolution.
+        Channels of the first and of the last convolution.
     blocks : tuple of Block
     emb_dim : int
         Width of the embedding; 0 leaves the linear layer out, as mn04 does.
     activation : str
         Of the stem and of the last convolution.
+    stem_stride : (int, int)
+        Of the first convolution, over frequency and over time.
+    n_bands : int
+        Bands whose levels go straight into the embedding, beside what the convolutions find; 0 for
+        no such short cut. The mean over frequency forgets where a steady sound lies; this does not.
     """
 
     stem: int
@@ -64,23 +68,69 @@ class Architecture:
     last: int
     emb_dim: int
     activation: Activation = "hardswish"
+    stem_stride: tuple[int, int] = (2, 2)
+    n_bands: int = 0
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for a model card or checkpoint."""
-        return asdict(self)
 
-    @classmethod
-    def from_dict(cls, table: Mapping[str, Any]) -> Architecture:
-        """Build from what `to_dict` gave."""
-        blocks = tuple(Block(**block) for block in table["blocks"])
-        return cls(**{**table, "blocks": blocks})
+class HardSwish(nn.Module):
+    """x * relu6(x + 3) / 6, written so that an int8 graph stays in the CPU's delegate.
+
+    The operator HARD_SWISH leaves it; an addition with its clamp fused and a product do not. What
+    reads the result can mostly take the sixth into its weights, which saves an operator.
+
+    Attributes
+    ----------
+    is_whole : bool
+        Whether the sixth is in the result; without it the result is six times the activation.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.relu6 = nn.ReLU6()
+        self.sixth: nn.Module = Sixth()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the sixth is in the result."""
+        return isinstance(self.sixth, Sixth)
+
+    def leave_sixth(self) -> None:
+        """From now on give six times as much: whoever reads it has been told."""
+        self.sixth = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the activation, shaped as x."""
+        gate: Tensor = self.relu6(x + 3)
+        # A sixth of the product would be recognised by the converter, and made HARD_SWISH again.
+        return self.sixth(x) * gate  # type: ignore[no-any-return]
+
+
+class Sixth(nn.Module):
+    """x / 6; a module, so that rounding can be attached to it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return a sixth of x."""
+        return x * (1 / 6)
+
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "hardswish": HardSwish,
+}
 
 
 class ConvNorm(nn.Sequential):
     """Convolution without bias, batch-norm, activation; torch's symmetric padding."""
 
     def __init__(
-        self, n_in: int, n_out: int, kernel: int, stride: int, groups: int, act: Activation | None
+        self,
+        n_in: int,
+        n_out: int,
+        kernel: int,
+        stride: int | tuple[int, int],
+        groups: int,
+        act: Activation | None,
     ) -> None:
         convolution = nn.Conv2d(
             n_in, n_out, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False
@@ -101,7 +151,19 @@ class ChannelMean(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, C) of (B, C, F, T)."""
-        return x.mean((2, 3))
+        # A .tflite has channels last: said so, the converter needs no TRANSPOSE.
+        return x.permute(0, 2, 3, 1).mean((1, 2))
+
+
+class BandLevels(nn.Module):
+    """The mean of every band over time, and how far it falls below; see `Transformer`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, 2 F) of log-mels (B, 1, F, T)."""
+        bands = x.permute(0, 2, 3, 1)  # as a .tflite has them
+        mean = bands.mean(2, keepdim=True)
+        falls = torch.relu(mean - bands).mean(2, keepdim=True)
+        return torch.cat([mean, falls], dim=1).flatten(1)
 
 
 class SqueezeExcite(nn.Module):
@@ -154,7 +216,8 @@ class Student(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.input = nn.Identity()
-        self.stem = ConvNorm(1, architecture.stem, 3, 2, 1, architecture.activation)
+        stride = architecture.stem_stride
+        self.stem = ConvNorm(1, architecture.stem, 3, stride, 1, architecture.activation)
         widths = [architecture.stem, *(block.out for block in architecture.blocks)]
         self.blocks = nn.Sequential(
             *(InvertedResidual(n, b) for n, b in zip(widths, architecture.blocks, strict=False))
@@ -166,24 +229,47 @@ class Student(nn.Module):
             if architecture.emb_dim
             else nn.Identity()
         )
+        if architecture.n_bands:
+            self.levels = BandLevels()
+            self.short_cut = nn.Linear(2 * architecture.n_bands, architecture.emb_dim)
+            self.joined = nn.Identity()
 
     @property
     def residuals(self) -> list[InvertedResidual]:
         """The blocks in order."""
         return [block for block in self.blocks if isinstance(block, InvertedResidual)]
 
-    @property
-    def readout(self) -> nn.Linear:
-        """The linear layer that reads `pooled`; a student without one has none."""
-        return cast(nn.Linear, self.to_embedding)
+    @torch.no_grad()
+    def set_readout(self, weight: Tensor, bias: Tensor) -> None:
+        """Let the embedding be a linear map (emb_dim, n) of `pooled`, and a bias (emb_dim,)."""
+        readout = cast(nn.Linear, self.to_embedding)
+        readout.weight.copy_(weight[:, : self.architecture.last])
+        readout.bias.copy_(bias)
+        if self.architecture.n_bands:
+            self.short_cut.weight.copy_(weight[:, self.architecture.last :])
+            nn.init.zeros_(self.short_cut.bias)
 
     def pooled(self, x: Tensor) -> Tensor:
-        """Return the channel means (B, last) of log-mels (B, 1, F, T)."""
-        return self.mean(self.last(self.blocks(self.stem(self.input(x)))))  # type: ignore[no-any-return]
+        """Return the channel means of log-mels (B, 1, F, T), and the bands' levels if it has any.
+
+        They are (B, last), or (B, last + 2 n_bands).
+        """
+        x = self.input(x)
+        channels: Tensor = self._channels(x)
+        if not self.architecture.n_bands:
+            return channels
+        return torch.cat([channels, self.levels(x)], dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return embeddings (B, emb_dim) of log-mels (B, 1, F, T)."""
-        return self.to_embedding(self.pooled(x))  # type: ignore[no-any-return]
+        x = self.input(x)
+        found: Tensor = self.to_embedding(self._channels(x))
+        if not self.architecture.n_bands:
+            return found
+        return self.joined(found + self.short_cut(self.levels(x)))  # type: ignore[no-any-return]
+
+    def _channels(self, x: Tensor) -> Tensor:
+        return self.mean(self.last(self.blocks(self.stem(x))))  # type: ignore[no-any-return]
 
 
 def count_weights(architecture: Architecture) -> int:
@@ -198,7 +284,9 @@ def count_weights(architecture: Architecture) -> int:
         total += (block.hidden + 1) * block.out
         width = block.out
     total += (width + 1) * architecture.last
-    return total + (architecture.last + 1) * architecture.emb_dim
+    total += (architecture.last + 1) * architecture.emb_dim
+    n_levels = 2 * architecture.n_bands
+    return total + ((n_levels + 1) * architecture.emb_dim if n_levels else 0)
 
 
 def estimate_bytes(architecture: Architecture) -> int:
@@ -206,7 +294,8 @@ def estimate_bytes(architecture: Architecture) -> int:
 
     Beside the weights, every channel has an int32 bias (three bytes more than counted) and the
     scales of its weights and its bias, all layers of one width share a list of zero points, and
-    every operator with its tensors takes some 272 bytes.
+    every operator with its tensors takes some 272 bytes, or 88 where it has no weights: a
+    hard-swish is two of these, and a third where its sixth cannot be folded.
     """
     widths = [architecture.stem, architecture.last, architecture.emb_dim]
     operators = 6
@@ -215,7 +304,21 @@ def estimate_bytes(architecture: Architecture) -> int:
         widths += [block.squeeze, block.hidden] if block.squeeze else []
         operators += 3 + (6 if block.squeeze else 0)
     zero_points = 8 * sum(set(widths))
-    return count_weights(architecture) + 11 * sum(widths) + zero_points + 272 * operators
+    overhead = zero_points + 272 * operators + 88 * _count_swishes(architecture)
+    if architecture.n_bands:
+        overhead += 272 + 11 * architecture.emb_dim + 88 * 7
+    return count_weights(architecture) + 11 * sum(widths) + overhead
+
+
+def _count_swishes(architecture: Architecture) -> int:
+    """Return how many operators hard-swishes add to those that are counted with the layers."""
+    inside = sum(
+        2 if block.expands else 1
+        for block in architecture.blocks
+        if block.activation == "hardswish"
+    )
+    unfolded = 1 if architecture.emb_dim else 2  # the stem's, and the last one without a readout
+    return inside + (2 + unfolded if architecture.activation == "hardswish" else 0)
 
 
 # A depthwise-separable table for students that grow from nothing: stride and width of each block.
@@ -260,18 +363,22 @@ def grown(multiplier: float, emb_dim: int) -> Architecture:
     return Architecture(stem, blocks, last, emb_dim, "relu")
 
 
-def from_efficientat(tensors: Mapping[str, NDArray[Any]]) -> Student:
+def from_efficientat(
+    tensors: Mapping[str, NDArray[Any]], stem_stride: tuple[int, int] = (2, 2)
+) -> Student:
     """Return EfficientAT's network, up to its 384-d average, from a published state dict.
 
     Parameters
     ----------
     tensors : mapping of str to ndarray
         As `listen_embed.upstream.torch_zip.read_state_dict` gives them.
+    stem_stride : (int, int)
+        Of the first convolution; (2, 1) for log-mels with half as many columns a second.
     """
     blocks = tuple(_published_block(tensors, i) for i in range(1, len(_KERNELS) + 1))
     stem = len(tensors["features.0.0.weight"])
     last = len(tensors[f"features.{len(_KERNELS) + 1}.0.weight"])
-    student = Student(Architecture(stem, blocks, last, 0))
+    student = Student(Architecture(stem, blocks, last, 0, stem_stride=stem_stride))
     _load_conv(student.stem, tensors, "features.0")
     for i, block in enumerate(student.residuals, start=1):
         _load_block(block, tensors, f"features.{i}.block")
@@ -378,10 +485,11 @@ class Transformer(nn.Module):
         self.to_embedding = nn.Linear(3 * shape.width, shape.emb_dim)
         self.short_cut = nn.Linear(2 * shape.n_bands, shape.emb_dim)
 
-    @property
-    def readout(self) -> nn.Linear:
-        """The linear layer that reads `pooled`."""
-        return self.short_cut
+    @torch.no_grad()
+    def set_readout(self, weight: Tensor, bias: Tensor) -> None:
+        """Let the short cut be a linear map of `pooled`, and a bias."""
+        self.short_cut.weight.copy_(weight)
+        self.short_cut.bias.copy_(bias)
 
     def pooled(self, x: Tensor) -> Tensor:
         """Return the bands' means and falls (B, 2 n_bands) of log-mels (B, 1, n_bands, n_steps)."""

@@ -11,14 +11,14 @@ from __future__ import annotations
 import copy
 import heapq
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from listen_embed.errors import InputError
+from listen_embed.training import timetable
 from listen_embed.training.network import (
     Architecture,
     ConvNorm,
@@ -39,7 +39,7 @@ def slim_to_budget(
     *,
     last: float,
     emb_dim: int,
-    progress: bool = False,
+    progress: timetable.Shown = False,
 ) -> Student:
     """Return a student that fits a budget, its channels taken where they are missed least.
 
@@ -57,8 +57,8 @@ def slim_to_budget(
         Share in (0, 1] of the last convolution's channels, rounded up to eights.
     emb_dim : int
         Width of a new linear layer at the end (zeros; fit or train it), 0 for none.
-    progress : bool
-        Show a progress bar, in bytes that are gone.
+    progress : bool or Timetable
+        Whether to show a progress bar, in bytes that are gone.
 
     Raises
     ------
@@ -68,10 +68,9 @@ def slim_to_budget(
     check_budget(student.architecture, budget_bytes, last=last, emb_dim=emb_dim)
     search = _Search(student, features, last, emb_dim)
     size = whole = estimate_bytes(search.architecture())
-    with tqdm(
-        total=max(0, whole - budget_bytes), desc="pruning", unit="B", unit_scale=True,
-        disable=not progress,
-    ) as bar:  # fmt: skip
+    excess = max(0, whole - budget_bytes)
+    timetable.begin(progress, "pruning")
+    with timetable.bar(progress, "pruning", total=excess, unit="B", unit_scale=True) as bar:
         while size > budget_bytes:
             search.take_one()
             size = estimate_bytes(search.architecture())
@@ -101,14 +100,25 @@ def check_budget(
         )
 
 
-class _Kept:
-    """Indices of the channels that stay."""
+@dataclass(frozen=True, slots=True)
+class _Channels:
+    """Something about all prunable channels, or about those that stay.
 
-    def __init__(self, hidden: list[Tensor], squeeze: list[Tensor | None], last: Tensor) -> None:
-        self.hidden, self.squeeze, self.last = hidden, squeeze, last
+    Attributes
+    ----------
+    hidden : list of Tensor
+        One for each block.
+    squeeze : list of Tensor or None
+        None for blocks without squeeze-excitation.
+    last : Tensor
+    """
+
+    hidden: list[Tensor]
+    squeeze: list[Tensor | None]
+    last: Tensor
 
 
-def _slimmed(student: Student, kept: _Kept, emb_dim: int) -> Student:
+def _slimmed(student: Student, kept: _Channels, emb_dim: int) -> Student:
     """Return a student with the kept channels only, and a linear layer of zeros if `emb_dim`."""
     old = student.architecture
     blocks = tuple(
@@ -170,13 +180,13 @@ class _Search:
             blocks=blocks, last=len(self._last), emb_dim=self._emb_dim,
         )  # fmt: skip
 
-    def kept(self) -> _Kept:
-        """Return the channels that are left, in their old order."""
+    def kept(self) -> _Channels:
+        """Return the indices of the channels that are left, in their old order."""
         n_blocks = len(self._student.blocks)
         left = {
             place: order[: self._n[place]].sort().values for place, order in self._order.items()
         }
-        return _Kept(
+        return _Channels(
             [left[("hidden", i)] for i in range(n_blocks)],
             [left.get(("squeeze", i)) for i in range(n_blocks)],
             self._last,
@@ -230,14 +240,9 @@ class _Search:
         return block.excite.expand.weight.detach()
 
 
-class _Usefulness:
-    def __init__(self, hidden: list[Tensor], squeeze: list[Tensor | None], last: Tensor) -> None:
-        self.hidden, self.squeeze, self.last = hidden, squeeze, last
-
-
 @torch.no_grad()
-def _measure(student: Student, features: Tensor) -> _Usefulness:
-    """Run features through and weigh every prunable channel."""
+def _measure(student: Student, features: Tensor) -> _Channels:
+    """Run features through; return how useful every prunable channel is."""
     student = copy.deepcopy(student).eval()
     carried: dict[nn.Module, Tensor] = {}
 
@@ -261,7 +266,7 @@ def _measure(student: Student, features: Tensor) -> _Usefulness:
             squeeze.append(carried[gates] * gates.weight.pow(2).sum(0))
         else:
             squeeze.append(None)
-    return _Usefulness(hidden, squeeze, pooled.var(0))
+    return _Channels(hidden, squeeze, pooled.var(0))
 
 
 def _best(usefulness: Tensor, n: int) -> Tensor:

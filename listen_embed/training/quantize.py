@@ -16,13 +16,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from listen_embed.training import ranges
+from listen_embed.training import int8_ranges
 from listen_embed.training.network import (
+    BandLevels,
     ChannelMean,
     ConvNorm,
+    HardSwish,
     InvertedResidual,
     NormLinear,
+    Sixth,
     SqueezeExcite,
+    Student,
 )
 
 _MOMENTUM = 0.02
@@ -41,7 +45,7 @@ class RoundedActivation(nn.Module):
     high: Tensor
     share: Tensor
 
-    def __init__(self, needed: ranges.Range = ranges.EVERYTHING) -> None:
+    def __init__(self, needed: int8_ranges.Range = int8_ranges.EVERYTHING) -> None:
         super().__init__()
         self._needed = needed
         self.register_buffer("low", torch.zeros(()))
@@ -52,7 +56,7 @@ class RoundedActivation(nn.Module):
         """Return the output rounded; while training, follow its range."""
         if module.training:
             self._follow(output.detach())
-        return ranges.rounded(output, self.low, self.high)
+        return int8_ranges.rounded(output, self.low, self.high)
 
     def _follow(self, values: Tensor) -> None:
         """Move towards the batch's extremes, times the share that erred least at first.
@@ -64,8 +68,8 @@ class RoundedActivation(nn.Module):
         high = values.amax().clamp(0, top)
         is_new = bool(self.high == self.low)
         if is_new:
-            errors = ranges.rounding_errors(values, low, high, self._needed)
-            self.share.fill_(ranges.SHARES[int(errors.argmin())])
+            errors = int8_ranges.rounding_errors(values, low, high, self._needed)
+            self.share.fill_(int8_ranges.SHARES[int(errors.argmin())])
         self.low.lerp_(low * self.share, 1.0 if is_new else _MOMENTUM)
         self.high.lerp_(high * self.share, 1.0 if is_new else _MOMENTUM)
 
@@ -94,16 +98,18 @@ _ROUNDED: dict[type[nn.Module], type[nn.Module]] = {
 }
 # Linear layers into which a ReLU is fused.
 _BEFORE_RELU = ("excite.reduce", "widened.linear")
-_ROUNDED_MODULES = (nn.Hardswish, nn.ReLU, nn.ReLU6, nn.Sigmoid, ChannelMean, SqueezeExcite)
+_ROUNDED_MODULES = (
+    HardSwish, Sixth, nn.ReLU, nn.ReLU6, nn.Sigmoid, ChannelMean, BandLevels, SqueezeExcite,
+)  # fmt: skip
 _PLAIN = {rounded: plain for plain, rounded in _ROUNDED.items()}
 
 
 def _rounded_weight(weight: Tensor) -> Tensor:
     """Round to 255 symmetric steps per output channel."""
-    scale = weight.detach().flatten(1).abs().amax(1).clamp(min=1e-8) / ranges.HIGH
+    scale = weight.detach().flatten(1).abs().amax(1).clamp(min=1e-8) / int8_ranges.HIGH
     zeros = torch.zeros(len(weight), dtype=torch.int32, device=weight.device)
     return torch.fake_quantize_per_channel_affine(
-        weight, scale, zeros, 0, -ranges.HIGH, ranges.HIGH
+        weight, scale, zeros, 0, -int8_ranges.HIGH, int8_ranges.HIGH
     )
 
 
@@ -118,7 +124,31 @@ def folded(student: nn.Module) -> nn.Module:
     for pair in [module for module in plain.modules() if isinstance(module, NormLinear)]:
         if not isinstance(pair.norm, nn.Identity):
             pair.fold()
+    if isinstance(plain, Student):
+        _fold_sixths(plain)
     return plain
+
+
+@torch.no_grad()
+def _fold_sixths(student: Student) -> None:
+    """Put the sixth of each hard-swish into the weights that read it, where nothing else does."""
+    for block in student.residuals:
+        reads_depthwise: list[nn.Module] = [block.project[0]]
+        if isinstance(block.excite, SqueezeExcite):
+            reads_depthwise.append(block.excite.reduce)
+        if isinstance(block.expand, ConvNorm):
+            _fold_sixth(block.expand, [block.depthwise[0]])
+        _fold_sixth(block.depthwise, reads_depthwise)
+    if isinstance(student.to_embedding, nn.Linear):
+        _fold_sixth(student.last, [student.to_embedding])
+
+
+def _fold_sixth(block: ConvNorm, readers: list[nn.Module]) -> None:
+    activation = block[-1]
+    if isinstance(activation, HardSwish) and activation.is_whole:
+        activation.leave_sixth()
+        for reader in readers:
+            reader.weight.div_(6)  # type: ignore[operator]
 
 
 def prepare(student: nn.Module, activations: Literal[8, 16] = 8) -> nn.Module:
@@ -131,7 +161,7 @@ def prepare(student: nn.Module, activations: Literal[8, 16] = 8) -> nn.Module:
         module.__class__ = _ROUNDED.get(type(module), type(module))
         if activations == 8 and _is_rounded(name, module):
             before_sigmoid = name.endswith("excite.expand")
-            _round(module, ranges.NEEDED["LOGISTIC"] if before_sigmoid else ranges.EVERYTHING)
+            _round(module, int8_ranges.LOGISTIC if before_sigmoid else int8_ranges.EVERYTHING)
     if activations == 8:
         _round_inside_convolutions(rounding)
     return rounding
@@ -160,7 +190,7 @@ def _is_rounded(name: str, module: nn.Module) -> bool:
         return module.adds_input
     if isinstance(module, nn.Linear):
         return not name.endswith(_BEFORE_RELU)
-    return name == "input" or isinstance(module, _ROUNDED_MODULES)
+    return name in ("input", "joined") or isinstance(module, _ROUNDED_MODULES)
 
 
 def _round_inside_convolutions(rounding: nn.Module) -> None:
@@ -168,12 +198,12 @@ def _round_inside_convolutions(rounding: nn.Module) -> None:
     for block in [module for module in rounding.modules() if isinstance(module, ConvNorm)]:
         followers = list(block)[2:]
         if not followers:
-            _round(block[0], ranges.EVERYTHING)
-        elif isinstance(followers[0], nn.Hardswish):
-            _round(block[0], ranges.NEEDED["HARD_SWISH"])
+            _round(block[0], int8_ranges.EVERYTHING)
+        elif isinstance(followers[0], HardSwish):
+            _round(block[0], int8_ranges.HARD_SWISH)
 
 
-def _round(module: nn.Module, needed: ranges.Range) -> None:
+def _round(module: nn.Module, needed: int8_ranges.Range) -> None:
     """Round what a module gives."""
     hook = RoundedActivation(needed)
     module.add_module("rounded", hook)

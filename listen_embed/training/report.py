@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from listen_embed.output import replacing
 from listen_embed.runtime import Network
-from listen_embed.training.distill import Progress
+from listen_embed.training.distill import Lesson
 from listen_embed.training.export import Trained
 from listen_embed.training.inspect_model import macs, peak_bytes
 from listen_embed.training.reduction import Reduction
 from listen_embed.training.shards import Shard
+from listen_embed.training.verdict import OWN, Verdict
 
 _N_CROPS = 256
 
@@ -47,9 +49,9 @@ class Figures:
     int8_ms: float
 
 
-def measure(trained: Trained, held_out: Shard, reduction: Reduction, front_end: int = 0) -> Figures:
-    """Return the figures of a model on crops that it was not trained on."""
-    features = np.asarray(held_out.features[front_end][:_N_CROPS], np.float32)
+def measure(trained: Trained, held_out: Shard, reduction: Reduction) -> Figures:
+    """Return the figures of a model on crops that nothing was decided by."""
+    features = np.asarray(held_out.features[0][:_N_CROPS], np.float32)
     wanted = reduction(held_out.targets[:_N_CROPS])
     by_float, float_ms = _run(trained.float_model, features)
     by_int8, int8_ms = _run(trained.int8_model, features)
@@ -68,44 +70,71 @@ def measure(trained: Trained, held_out: Shard, reduction: Reduction, front_end: 
 
 def write(
     folder: Path,
-    trained: Trained,
-    held_out: Shard,
+    figures: Figures,
     reduction: Reduction,
-    history: list[Progress],
-    front_end: int = 0,
-) -> Figures:
-    """Write ``report.png`` and ``report.json`` into a model folder and return the figures."""
-    figures = measure(trained, held_out, reduction, front_end)
+    history: list[Lesson],
+    verdict: Verdict | None,
+    title: str,
+) -> None:
+    """Write ``report.json`` and ``report.png`` into a model folder."""
     content = asdict(figures) | {
         "variance_kept": reduction.variance_kept.tolist(),
         "history": [asdict(row) for row in history],
     }
-    temporary = folder / ".report.json"
-    temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    temporary.replace(folder / "report.json")
-    draw(folder / "report.png", figures, reduction, history, str(folder.name))
-    return figures
+    if verdict is not None:
+        content["verdict"] = asdict(verdict) | {"sentence": verdict.sentence}
+    with replacing(folder / "report.json") as file:
+        file.write(json.dumps(content, indent=1).encode())
+    draw(folder / "report.png", figures, reduction, history, verdict, title)
+
+
+def in_words(figures: Figures, verdict: Verdict | None) -> str:
+    """Return the figures, and the verdict if there is one, as Markdown for a model card."""
+    rows = "\n".join(f"| {name} | {a} | {b} |" for name, a, b in _rows(figures)[1:4])
+    text = f"| on crops that nothing was decided by | float | int8 |\n|---|--:|--:|\n{rows}\n"
+    if verdict is None:
+        return text
+    scores = "\n".join(f"| {name} | {score:.3f} |" for name, score in verdict.scores.items())
+    return (
+        f"{text}\n**{verdict.sentence}** Below is the {verdict.basis}.\n\n"
+        f"| model | score |\n|---|--:|\n{scores}\n"
+    )
 
 
 def draw(
-    path: Path, figures: Figures, reduction: Reduction, history: list[Progress], title: str
+    path: Path,
+    figures: Figures,
+    reduction: Reduction,
+    history: list[Lesson],
+    verdict: Verdict | None,
+    title: str,
 ) -> None:
-    """Draw one picture of four parts."""
+    """Draw one picture of four parts, or of five with a verdict."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 7.5), layout="constrained")
+    rows = ["ab", "cd"] if verdict is None else ["ab", "cd", "ee"]
+    figure = Figure(figsize=(11, 3.75 * len(rows)), layout="constrained")
     figure.suptitle(f"{title}: {figures.int8_bytes / 1000:.0f} kB int8", fontsize=14)
-    curve, kept, angles, table = figure.subplots(2, 2).flat
-    _draw_history(curve, history)
-    _draw_variance(kept, reduction)
-    _draw_angles(angles, figures)
-    _draw_table(table, figures)
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, dpi=120, format="png")
-    temporary.replace(path)
+    parts = figure.subplot_mosaic("\n".join(rows))
+    _draw_history(parts["a"], history)
+    _draw_variance(parts["b"], reduction)
+    _draw_angles(parts["c"], figures)
+    _draw_table(parts["d"], figures)
+    if verdict is not None:
+        _draw_verdict(parts["e"], verdict)
+    with replacing(path) as file:
+        figure.savefig(file, dpi=120, format="png")
 
 
-def _draw_history(axes: Any, history: list[Progress]) -> None:
+def _draw_verdict(axes: Any, verdict: Verdict) -> None:
+    names, scores = list(verdict.scores)[::-1], list(verdict.scores.values())[::-1]
+    colours = ["tab:orange" if name == OWN else "tab:blue" for name in names]
+    bars = axes.barh(names, scores, color=colours)
+    axes.bar_label(bars, [f"{score:.3f}" for score in scores], padding=3)
+    axes.set(title=verdict.sentence, xlim=(0, 1.05), xlabel=verdict.basis)
+
+
+def _draw_history(axes: Any, history: list[Lesson]) -> None:
     steps = np.arange(1, len(history) + 1)
     axes.plot(steps, [row.loss for row in history], color="tab:gray", label="training loss")
     axes.plot(steps, [row.error for row in history], color="tab:orange", label="held-out error")
@@ -138,15 +167,7 @@ def _draw_angles(axes: Any, figures: Figures) -> None:
 
 def _draw_table(axes: Any, figures: Figures) -> None:
     axes.axis("off")
-    cosines = (figures.cosine_float, figures.cosine_int8)
-    rows = [
-        ("size", f"{figures.float_bytes:,} B", f"{figures.int8_bytes:,} B"),
-        ("time of a frame", f"{figures.float_ms:.2f} ms", f"{figures.int8_ms:.2f} ms"),
-        ("cosine to the teacher", *(f"{np.mean(cosine):.3f}" for cosine in cosines)),
-        ("cosine float to int8", "", f"{figures.float_to_int8:.4f}"),
-        ("multiply-accumulates", "", f"{figures.macs:,}"),
-        ("tensor arena", "", f"{figures.arena_bytes:,} B"),
-    ]
+    rows = _rows(figures)
     table = axes.table(
         rows,
         colLabels=("", "float", "int8"),
@@ -157,6 +178,18 @@ def _draw_table(axes: Any, figures: Figures) -> None:
     table.auto_set_font_size(False)
     table.set_fontsize(11)
     table.scale(1, 1.8)
+
+
+def _rows(figures: Figures) -> list[tuple[str, str, str]]:
+    cosines = [f"{np.mean(cosine):.3f}" for cosine in (figures.cosine_float, figures.cosine_int8)]
+    return [
+        ("size", f"{figures.float_bytes:,} B", f"{figures.int8_bytes:,} B"),
+        ("time of a frame", f"{figures.float_ms:.2f} ms", f"{figures.int8_ms:.2f} ms"),
+        ("cosine to the teacher", cosines[0], cosines[1]),
+        ("cosine float to int8", "", f"{figures.float_to_int8:.4f}"),
+        ("multiply-accumulates", "", f"{figures.macs:,}"),
+        ("tensor arena", "", f"{figures.arena_bytes:,} B"),
+    ]
 
 
 def _run(model: bytes, features: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:

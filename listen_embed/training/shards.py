@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,12 +23,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from listen_embed import registry
 from listen_embed.audio import rate_converter
 from listen_embed.embedder import Embedder
 from listen_embed.errors import InputError
 from listen_embed.framing import Frames
 from listen_embed.frontend import FeatureExtractor
-from listen_embed.spec import FrontEnd
+from listen_embed.spec import FrontEnd, Resampler
 from listen_embed.training import corpus as corpus_
 from listen_embed.training.augment import Augmentation, add_at_snr, augment
 from listen_embed.training.spectrum import steady_spectrum
@@ -76,11 +78,12 @@ class CorpusSounds:
     def draw(self, n_samples: int, rng: np.random.Generator) -> Samples:
         """Return one augmented crop."""
         n_raw = int(np.ceil(n_samples * self.how.stretch)) + 1
-        first, second = (self._crop(int(i), n_raw, rng) for i in rng.choice(self.chosen, 2))
+        first, second = (self.crop(n_raw, rng) for _ in range(2))
         return augment(first, second, self.sr, n_samples, rng, self.how)
 
-    def _crop(self, index: int, n_samples: int, rng: np.random.Generator) -> Samples:
-        corpus = _open(self.folder)
+    def crop(self, n_samples: int, rng: np.random.Generator) -> Samples:
+        """Return a chosen crop as it is, at the rate of the sounds."""
+        index, corpus = int(rng.choice(self.chosen)), _open(self.folder)
         shift = int(rng.integers(-corpus.sr // 2, corpus.sr // 2))
         if corpus.sr == self.sr or rng.random() < self.relabel:
             return corpus.crop(index, n_samples, shift)
@@ -89,12 +92,41 @@ class CorpusSounds:
 
 
 @dataclass(frozen=True, slots=True)
+class JoinedSounds:
+    """Crops of several corpora, each as often as it has crops; augmented as the first says.
+
+    Parameters
+    ----------
+    parts : tuple of CorpusSounds
+        All at one rate.
+    """
+
+    parts: tuple[CorpusSounds, ...]
+
+    @property
+    def sr(self) -> int:
+        """Rate in Hz."""
+        return self.parts[0].sr
+
+    def draw(self, n_samples: int, rng: np.random.Generator) -> Samples:
+        """Return one augmented crop, mixed perhaps with one of another corpus."""
+        how = self.parts[0].how
+        n_raw = int(np.ceil(n_samples * how.stretch)) + 1
+        sizes = np.array([len(part.chosen) for part in self.parts])
+        first, second = (
+            self.parts[i].crop(n_raw, rng)
+            for i in rng.choice(len(self.parts), 2, p=sizes / sizes.sum())
+        )
+        return augment(first, second, self.sr, n_samples, rng, how)
+
+
+@dataclass(frozen=True, slots=True)
 class WorkshopSounds:
     """Machines, real and synthesised, in other sound, at any level.
 
     Parameters
     ----------
-    background : CorpusSounds
+    background : Sounds
         Gives the noise, and a share of the machines.
     synthetic : float
         Share of synthesised machines, in [0, 1].
@@ -104,7 +136,7 @@ class WorkshopSounds:
         Range of the machine's level over the noise.
     """
 
-    background: CorpusSounds
+    background: Sounds
     synthetic: float = 0.5
     noise: float = 0.75
     snr_db: tuple[float, float] = (-15.0, 30.0)
@@ -155,6 +187,9 @@ class Recipe:
         Crops in a shard.
     seed : int
         Decides all randomness, together with the shard's number.
+    lengths : tuple of int
+        Crops of shard ``k`` last ``lengths[k % len(lengths)]`` frames, and are as many times
+        fewer: a student that hears clips whole must learn from sounds of any length.
     """
 
     sounds: Sounds
@@ -162,6 +197,11 @@ class Recipe:
     teachers: tuple[str, ...]
     size: int = 2048
     seed: int = 0
+    lengths: tuple[int, ...] = (1,)
+
+    def length(self, number: int) -> int:
+        """Return how many frames the crops of a shard last."""
+        return self.lengths[number % len(self.lengths)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +217,10 @@ class Shard:
 
     features: tuple[NDArray[np.float16], ...]
     targets: NDArray[np.float32]
+
+    def part(self, rows: slice) -> Shard:
+        """Return some of its crops."""
+        return Shard(tuple(f[rows] for f in self.features), self.targets[rows])
 
 
 def open_shard(folder: Path, number: int) -> Shard:
@@ -200,7 +244,7 @@ def shards(
         The folder holds shards of another recipe.
     """
     _check_recipe(folder, recipe)
-    if workers == 0:
+    if workers == 0 or all(_place(folder, number).exists() for number in range(first, last)):
         for number in range(first, last):
             make_shard(folder, recipe, number)
             yield open_shard(folder, number)
@@ -286,14 +330,17 @@ def make_shard(folder: Path, recipe: Recipe, number: int) -> None:
     temporary = folder / f".making-{number}-{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    sounds = _draw(recipe, np.random.default_rng([recipe.seed, number]))
+    length = recipe.length(number)
+    teachers = [_teacher(name, length) for name in recipe.teachers]
+    front_ends = [longer(front_end, length) for front_end in recipe.front_ends]
+    seconds = max(f.frame_seconds for f in (*front_ends, *(t.spec.front_end for t in teachers)))
+    sounds = _draw(recipe, seconds, length, np.random.default_rng([recipe.seed, number]))
     inputs = _Features(recipe.sounds.sr)
-    for i, front_end in enumerate(recipe.front_ends):
+    for i, front_end in enumerate(front_ends):
         np.save(temporary / f"features-{i}.npy", inputs.of(sounds, front_end).astype(np.float16))
-    teachers = [_teacher(name) for name in recipe.teachers]
     targets = [t.embed_features(inputs.of(sounds, t.spec.front_end)) for t in teachers]
     if not targets:
-        targets = [steady_spectrum(inputs.of(sounds, recipe.front_ends[0]))]
+        targets = [steady_spectrum(inputs.of(sounds, front_ends[0]))]
     np.save(temporary / "targets.npy", np.concatenate(targets, axis=1))
     try:
         temporary.rename(place)
@@ -305,16 +352,14 @@ def _place(folder: Path, number: int) -> Path:
     return folder / f"shard-{number:05d}"
 
 
-def _draw(recipe: Recipe, rng: np.random.Generator) -> Samples:
-    seconds = max(
-        front_end.frame_seconds
-        for front_end in (
-            *recipe.front_ends,
-            *(_teacher(name).spec.front_end for name in recipe.teachers),
-        )
-    )
+def longer(front_end: FrontEnd, length: int) -> FrontEnd:
+    """Return a front end for crops of so many frames."""
+    return front_end.lasting(length * front_end.frame_seconds)
+
+
+def _draw(recipe: Recipe, seconds: float, length: int, rng: np.random.Generator) -> Samples:
     n_samples = int(np.ceil(seconds * recipe.sounds.sr))
-    return np.stack([recipe.sounds.draw(n_samples, rng) for _ in range(recipe.size)])
+    return np.stack([recipe.sounds.draw(n_samples, rng) for _ in range(recipe.size // length)])
 
 
 def _at_rate(sounds: NDArray[np.float32], sr: int, front_end: FrontEnd) -> NDArray[np.float32]:
@@ -322,12 +367,15 @@ def _at_rate(sounds: NDArray[np.float32], sr: int, front_end: FrontEnd) -> NDArr
     if sr == front_end.sample_rate:
         return sounds[:, : front_end.frame_samples]
     n = front_end.frame_samples
-    return np.stack([_resampled(sound, sr, front_end.sample_rate, n) for sound in sounds])
+    rate, resampler = front_end.sample_rate, front_end.resampler
+    return np.stack([_resampled(sound, sr, rate, n, resampler) for sound in sounds])
 
 
-def _resampled(sound: Samples, sr_in: int, sr_out: int, n_samples: int) -> Samples:
+def _resampled(
+    sound: Samples, sr_in: int, sr_out: int, n_samples: int, resampler: Resampler = "soxr"
+) -> Samples:
     """Return `n_samples` at another rate, with zeros where the last one is missing to rounding."""
-    converted = rate_converter(sr_in, sr_out, "soxr").push(sound, last=True)[:n_samples]
+    converted = rate_converter(sr_in, sr_out, resampler).push(sound, last=True)[:n_samples]
     return np.pad(converted, (0, n_samples - len(converted)))
 
 
@@ -350,14 +398,13 @@ class _Features:
         return self._known[key]
 
 
-_teachers: dict[str, Embedder] = {}
-
-
-def _teacher(name: str) -> Embedder:
-    """Return a teacher, loaded once in each worker."""
-    if name not in _teachers:
-        _teachers[name] = Embedder(name, threads=1)
-    return _teachers[name]
+@lru_cache(maxsize=8)
+def _teacher(name: str, length: int) -> Embedder:
+    """Return a teacher for crops of so many of its frames, loaded once in each worker."""
+    if length == 1:
+        return Embedder(name, threads=1)
+    frame = registry.find(name).front_end.frame_seconds
+    return Embedder(name, threads=1, frame_size=length * frame)
 
 
 def _use_one_thread() -> None:

@@ -1,46 +1,56 @@
 """Any folder of recordings, any teacher -> a small model of your own, in one call.
 
 The stages run in order, each leaves its result in ``<out>.work``, and a call with the same settings
-goes on where the last one was cut off.
+goes on where the last one was cut off; at the end that folder is deleted.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
-import logging
 import os
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
-from tqdm import tqdm
 
 import listen_embed
-from listen_embed import registry
+from listen_embed import registry, store
 from listen_embed.embedder import Embedder
 from listen_embed.errors import InputError
 from listen_embed.spec import FrontEnd
-from listen_embed.training import convert, corpus, export, pruning, quantize, report, sampling
+from listen_embed.training import (
+    corpus,
+    estimate,
+    export,
+    pruning,
+    sampling,
+    starts,
+    timetable,
+    train,
+    verdict,
+    widening,
+)
 from listen_embed.training.augment import NONE, Augmentation
 from listen_embed.training.corpus import Corpus
-from listen_embed.training.distill import Loss, Progress, Settings, distil, fit_linear
-from listen_embed.training.network import Student, fit_budget
+from listen_embed.training.distill import Loss, Settings
+from listen_embed.training.network import Student, Transformer, fit_budget
 from listen_embed.training.reduction import Reduction, fit_pca
-from listen_embed.training.shards import CorpusSounds, Recipe, Shard, shards
-from listen_embed.training.students import NANO_FRONT_END, TEACHER, teacher_network
+from listen_embed.training.shards import CorpusSounds, Recipe
+from listen_embed.training.starts import MN04_FRONT_END, NANO_FRONT_END, TEACHER, Start
+from listen_embed.training.train import Material, Plan
 
-_LOG = logging.getLogger(__name__)
-
-# Shard 0 is held out; the reduction is fitted on the first few.
-_FIRST, _PCA_SHARDS = 1, 4
 _MIN_SECONDS = 30
+_NANO = "sea/32/nano"
+# Options that change nothing about the model.
+_FOR_THE_CALL_ALONE = ("labels", "test", "keep")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,16 +65,19 @@ class Options:
         Width of the embedding.
     budget_bytes : int
         Largest size of the int8 .tflite.
-    student : {"grown", "pruned"}
-        A network from scratch, or mn04 with as many channels as the budget lets it keep (it takes
-        mn04's front end then, and learns much faster).
+    student : {"auto", "widened", "grown", "pruned"}
+        What learns: sea/32/nano with more channels (it knows everyday sound already), a network
+        from scratch, or mn04 with as many channels as the budget lets it keep (for 100 kB and
+        more). "auto" widens where the budget allows it and no front end is asked for.
     front_end : str
-        A model whose front end the grown student takes; empty for 64 log-mels at 16 kHz.
+        A model whose front end a grown student takes; empty for 64 log-mels at 16 kHz.
     sampling : {"random", "relevance", "diversity", "both"}
     n_crops : int
         Crops chosen from the recordings; 0 takes all.
     n_shards, shard_size : int
         Length of training: steps are made of ``n_shards * shard_size`` augmented crops.
+    passes : int
+        How often each shard is gone through; making crops takes longer than learning from them.
     augment : bool
         Change crops at random, the teacher listening.
     loss : {"mse", "cosine", "mse+cosine"}
@@ -79,17 +92,24 @@ class Options:
         Processes that prepare material, and threads of the training itself.
     licence : str
         What the card says about the data and so about the weights.
+    labels : str
+        CSV with the columns path and label, for the verdict; empty for the names of folders.
+    test : tuple of str
+        Recordings, or folders of them, for the verdict in place of those that are learnt from.
+    keep : bool
+        Keep ``<out>.work`` after the model is made.
     """
 
     teachers: tuple[str, ...] = (TEACHER,)
     emb_dim: int = 64
     budget_bytes: int = 64_000
-    student: Literal["grown", "pruned"] = "grown"
+    student: Literal["auto", "widened", "grown", "pruned"] = "auto"
     front_end: str = ""
     sampling: sampling.Mode = "random"
     n_crops: int = 0
-    n_shards: int = 60
+    n_shards: int = 48
     shard_size: int = 2048
+    passes: int = 3
     augment: bool = True
     loss: Loss = "mse+cosine"
     learning_rate: float = 0.0
@@ -99,11 +119,23 @@ class Options:
     workers: int = 1
     threads: int = 1
     licence: str = "that of your recordings"
+    labels: str = ""
+    test: tuple[str, ...] = ()
+    keep: bool = False
+
+    @property
+    def kind(self) -> Literal["widened", "grown", "pruned"]:
+        """What learns, once "auto" is decided."""
+        if self.student != "auto":
+            return self.student
+        fits = widening.least_bytes(_nano(), self.emb_dim) <= self.budget_bytes
+        return "widened" if fits and not self.front_end else "grown"
 
     @property
     def rates(self) -> tuple[float, float]:
         """Learning rates of the distillation, and of the fine-tuning for int8."""
-        usual, share = {"grown": (3e-3, 0.1), "pruned": (5e-4, 1.0)}[self.student]
+        kinds = {"grown": (3e-3, 0.1), "widened": (2e-3, 0.2), "pruned": (5e-4, 1.0)}
+        usual, share = kinds[self.kind]
         rate = self.learning_rate or usual
         return rate, share * rate
 
@@ -122,95 +154,170 @@ def specialize(
     recordings : sequence of path
         Sound files, and folders of them.
     out : path
-        The model folder to write; ``<out>.work`` beside it holds what a resumed call needs.
+        The model folder to write. Meanwhile ``<out>.work`` beside it holds what a resumed call
+        needs, up to a gigabyte with the defaults.
     options : Options, optional
     progress : bool
-        Show progress bars.
+        Show a timetable and progress bars.
 
     Raises
     ------
     InputError
-        No usable recordings, less than half a minute of sound, too small a budget, or a shard
-        smaller than a step.
+        No usable recordings, less than half a minute of sound, too small a budget, a shard smaller
+        than a step, or labels that cannot be read.
     """
     options = options or Options()
     folder = Path(out)
     _check_lengths(options)
     export.check_place(folder)
-    work = _work_folder(folder, options, corpus.find_recordings(recordings))
+    files = corpus.find_recordings(recordings)
+    asked = _asked(files, options)
+    labels = verdict.labels_of(asked, options.labels or None)
+    work = _work_folder(folder, options, files)
     _check_budget(options, work)
     torch.set_num_threads(options.threads)
-    material = _Material.prepare(recordings, options, work, progress)
-    reduction = _reduction(material, options)
-    student, history = _train(material, reduction, options, work, progress)
-    models = _convert(student, material)
-    settings = dataclasses.asdict(options) | {
-        "learning rates, distillation and int8": options.rates,
-        "stretches of sound": len(material.corpus.bounds) - 1,
-        "hours": round(len(material.corpus.samples) / material.corpus.sr / 3600, 3),
-        "made with": f"listen-embed {listen_embed.__version__}",
-    }
-    identity = export.Identity(
-        model_type="own",
-        emb_dim=options.emb_dim,
-        variant=folder.name,
-        licence=options.licence,
-        source=f"specialised from {', '.join(options.teachers)} with listen-embed",
-    )
-    trained = export.Trained(*models, settings)
-    export.write_folder(folder, identity, material.front_end, trained)
-    report.write(folder, trained, material.held_out, reduction, history)
+    shown = _timetable(options, files, len(asked), work) if progress else False
+    built = _decoded(files, options, work, shown)
+    material = _material(built, options, work, shown)
+    plan = _plan(folder.name, options, work, shown)
+    outcome = train.train(plan, material, work, progress=shown)
+
+    def judge(model: Path) -> verdict.Verdict:
+        timetable.begin(shown, "verdict")
+        heard = not options.test
+        return verdict.judge(model, options.teachers, asked, labels, heard=heard, progress=shown)
+
+    train.write(folder, plan, outcome, _settings(options, built), judge)
+    if not options.keep:
+        _clean(work)
     return folder
 
 
-@dataclass(frozen=True, slots=True)
-class _Material:
-    """What training feeds on."""
+def _asked(files: list[Path], options: Options) -> list[Path]:
+    """Return the recordings of the verdict."""
+    if not options.test:
+        return files
+    asked = corpus.find_recordings(options.test)
+    heard = {file.resolve() for file in files}
+    if known := [file for file in asked if file.resolve() in heard]:
+        raise InputError(
+            f"{known[0]} is to be learnt from and judged by; keep the recordings of --test apart"
+        )
+    return asked
 
-    corpus: Corpus
-    recipe: Recipe
-    folder: Path
-    workers: int
-    held_out: Shard
 
-    @property
-    def front_end(self) -> FrontEnd:
-        return self.recipe.front_ends[0]
+def _decoded(files: list[Path], options: Options, work: Path, progress: timetable.Shown) -> Corpus:
+    front_end = _front_end(options)
+    built = corpus.build(
+        files, work / "corpus", front_end.sample_rate, progress, front_end.resampler
+    )
+    seconds = len(built.samples) / built.sr
+    if seconds < _MIN_SECONDS:
+        raise InputError(
+            f"only {seconds:.1f} s of sound (silence and repeats do not count); "
+            f"{_MIN_SECONDS} s are the least, some hours are better"
+        )
+    return built
 
-    @classmethod
-    def prepare(
-        cls,
-        recordings: Sequence[str | os.PathLike[str]],
-        options: Options,
-        work: Path,
-        progress: bool,
-    ) -> _Material:
-        front_end = _front_end(options)
-        files = corpus.find_recordings(recordings)
-        built = corpus.build(files, work / "corpus", front_end.sample_rate, progress)
-        seconds = len(built.samples) / built.sr
-        if seconds < _MIN_SECONDS:
-            raise InputError(
-                f"only {seconds:.1f} s of sound (silence and repeats do not count); "
-                f"{_MIN_SECONDS} s are the least, some hours are better"
-            )
-        chosen = _choose(built, options, work, progress)
-        how = Augmentation() if options.augment else NONE
-        sounds = CorpusSounds(work / "corpus", chosen, built.sr, how)
-        recipe = Recipe(sounds, (front_end,), options.teachers, options.shard_size, options.seed)
-        made = shards(work / "shards", recipe, 0, 1, options.workers)
-        return cls(built, recipe, work / "shards", options.workers, next(iter(made)))
 
-    def shards(self, first: int, last: int) -> Iterator[Shard]:
-        return shards(self.folder, self.recipe, first, last, self.workers)
+def _material(built: Corpus, options: Options, work: Path, progress: timetable.Shown) -> Material:
+    chosen = _choose(built, options, work, progress)
+    how = Augmentation() if options.augment else NONE
+    sounds = CorpusSounds(work / "corpus", chosen, built.sr, how)
+    front_ends = (_front_end(options),)
+    recipe = Recipe(sounds, front_ends, options.teachers, options.shard_size, options.seed)
+    n_shards = -(-options.n_shards // options.passes)
+    return Material(recipe, work / "shards", n_shards, options.workers)
+
+
+def _plan(name: str, options: Options, work: Path, progress: timetable.Shown) -> Plan:
+    rate, int8_rate = options.rates
+    settings = Settings(
+        n_shards=options.n_shards,
+        learning_rate=rate,
+        loss=options.loss,
+        seed=options.seed,
+        keep_zeros=options.sparsity > 0,
+    )
+    fine_tuning = settings.changed(n_shards=options.int8_shards, learning_rate=int8_rate)
+    knows_much = options.kind != "grown"
+    return Plan(
+        identity=export.Identity(
+            model_type="own",
+            emb_dim=options.emb_dim,
+            variant=name,
+            licence=options.licence,
+            source=f"specialised from {', '.join(options.teachers)} with listen-embed",
+        ),
+        front_end=_front_end(options),
+        start=_start(options, work, progress),
+        reduce=lambda targets: _reduce(targets, options),
+        distillation=settings,
+        int8=fine_tuning if options.int8_shards else None,
+        sparsity=options.sparsity,
+        ridge={"pruned": 1e-2, "widened": 1e-3, "grown": None}[options.kind],
+        folds_first=knows_much,
+    )
+
+
+def _settings(options: Options, built: Corpus) -> dict[str, Any]:
+    """Return what the card says about how the model was made."""
+    shown = dataclasses.asdict(options)
+    for name in _FOR_THE_CALL_ALONE:
+        del shown[name]
+    return shown | {
+        "student": options.kind,
+        "front_end": options.front_end or "the student's own, see below",
+        "learning rates, distillation and int8": options.rates,
+        "stretches of sound": len(built.bounds) - 1,
+        "hours": round(len(built.samples) / built.sr / 3600, 3),
+        "made with": f"listen-embed {listen_embed.__version__}",
+    }
+
+
+def _timetable(
+    options: Options, files: list[Path], n_asked: int, work: Path
+) -> timetable.Timetable:
+    """Return the stages to come, timed on a few crops, and print them."""
+    network = (
+        starts.mn04(work)
+        if options.kind == "pruned"
+        else Student(fit_budget(options.budget_bytes, options.emb_dim))
+    )
+    speed = estimate.measure(_front_end(options), options.teachers, network)
+    n_crops = options.n_shards * options.shard_size
+    distilling = speed.of_material(n_crops // options.passes, options.workers)
+    distilling += n_crops * speed.step
+    stages = {"decoding": estimate.decoding(files)}
+    if options.sampling in ("diversity", "both"):
+        stages["choosing"] = stages["decoding"]
+    if options.kind == "pruned":
+        stages["pruning"] = estimate.PRUNING_CROPS * speed.step
+    stages["distillation"] = distilling
+    if options.sparsity:
+        stages["retraining"] = n_crops * speed.step / 3
+    if options.int8_shards:
+        stages["int8"] = options.int8_shards * options.shard_size * speed.step * estimate.ROUNDING
+    stages |= {"conversion": estimate.CONVERSION, "verdict": estimate.judging(n_asked)}
+    shown = timetable.Timetable(stages)
+    shown.announce()
+    return shown
+
+
+def _clean(work: Path) -> None:
+    """Delete what a resumed call would need; other calls' remains beside it stay."""
+    shutil.rmtree(work)
+    with contextlib.suppress(OSError):
+        work.parent.rmdir()
 
 
 def _check_lengths(options: Options) -> None:
     batch = Settings(n_shards=1).batch
-    if options.shard_size < batch or options.n_shards < 1:
+    if options.shard_size < batch or options.n_shards < 1 or options.passes < 1:
         raise InputError(
-            f"{options.n_shards} shards of {options.shard_size} crops teach nothing: give at least "
-            f"one shard, of at least {batch} crops (a step)"
+            f"{options.n_shards} shards of {options.shard_size} crops in passes of "
+            f"{options.passes} teach nothing: give at least one shard, of at least {batch} crops "
+            "(a step), and one pass"
         )
 
 
@@ -221,7 +328,7 @@ def _work_folder(out: Path, options: Options, files: list[Path]) -> Path:
     the rounding of a result.
     """
     settings = dataclasses.asdict(options)
-    for name in ("workers", "threads", "licence"):
+    for name in ("workers", "threads", "licence", *_FOR_THE_CALL_ALONE):
         del settings[name]
     taught_by = [Path(name) / registry.CARD for name in options.teachers]
     facts = [
@@ -237,8 +344,15 @@ def _work_folder(out: Path, options: Options, files: list[Path]) -> Path:
 
 
 def _front_end(options: Options) -> FrontEnd:
-    if options.student == "pruned":
-        return registry.find(TEACHER).front_end
+    if options.kind == "pruned":
+        return MN04_FRONT_END
+    if options.kind == "widened":
+        if options.front_end:
+            raise InputError(
+                "a widened student keeps the front end that it was trained with; leave front_end "
+                "out, or let a student grow from scratch"
+            )
+        return registry.find(_NANO).front_end
     if not options.front_end:
         return NANO_FRONT_END
     front_end = registry.find(options.front_end).front_end
@@ -247,7 +361,9 @@ def _front_end(options: Options) -> FrontEnd:
     return front_end
 
 
-def _choose(built: Corpus, options: Options, work: Path, progress: bool) -> NDArray[np.int64]:
+def _choose(
+    built: Corpus, options: Options, work: Path, progress: timetable.Shown
+) -> NDArray[np.int64]:
     n = min(options.n_crops or len(built), len(built))
     needs = options.sampling in ("diversity", "both") and n < len(built)
     embeddings = _crop_embeddings(built, options.teachers[0], work, progress) if needs else None
@@ -255,7 +371,7 @@ def _choose(built: Corpus, options: Options, work: Path, progress: bool) -> NDAr
 
 
 def _crop_embeddings(
-    built: Corpus, teacher: str, work: Path, progress: bool
+    built: Corpus, teacher: str, work: Path, progress: timetable.Shown
 ) -> NDArray[np.float32]:
     """Return the teacher's embedding of every crop, (n_crops, D), memory-mapped."""
     path = work / "crops.npy"
@@ -264,28 +380,35 @@ def _crop_embeddings(
         shape = (len(built), embedder.spec.emb_dim)
         temporary = path.with_suffix(".tmp")
         rows = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
-        for i in tqdm(range(len(built)), "teacher", unit="crop", disable=not progress):
-            rows[i] = embedder.embed(built.crop(i, built.sr), built.sr)[0][0]
+        timetable.begin(progress, "choosing")
+        with timetable.bar(progress, "choosing", total=len(built), unit="crop") as bar:
+            for i in range(len(built)):
+                rows[i] = embedder.embed(built.crop(i, built.sr), built.sr)[0][0]
+                bar.update()
         rows.flush()
         os.replace(temporary, path)
     mapped: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
     return mapped
 
 
-def _reduction(material: _Material, options: Options) -> Reduction:
-    n = min(_PCA_SHARDS, 1 + options.n_shards)
-    targets = np.concatenate([shard.targets for shard in material.shards(0, n)])
+def _reduce(targets: NDArray[np.float32], options: Options) -> Reduction:
     widths = tuple(registry.find(name).emb_dim for name in options.teachers)
     return fit_pca(targets, options.emb_dim, widths)
 
 
 def _check_budget(options: Options, work: Path) -> None:
     """Raise `InputError` if nothing fits the budget, before anything takes time."""
-    if options.student == "grown":
+    if options.kind == "grown":
         fit_budget(options.budget_bytes, options.emb_dim)
-        return
+    elif options.kind == "widened":
+        _widened(options)
+    else:
+        _check_pruned(options, work)
+
+
+def _check_pruned(options: Options, work: Path) -> None:
     pruning.check_budget(
-        teacher_network(work).architecture,
+        starts.mn04(work).architecture,
         options.budget_bytes,
         last=_last_share(options),
         emb_dim=options.emb_dim,
@@ -297,76 +420,25 @@ def _last_share(options: Options) -> float:
     return min(1.0, max(0.2, options.budget_bytes / 500_000))
 
 
-def _start(
-    material: _Material, reduction: Reduction, options: Options, work: Path, progress: bool
-) -> nn.Module:
-    torch.manual_seed(options.seed)
-    if options.student == "grown":
+def _start(options: Options, work: Path, progress: timetable.Shown) -> Start:
+    def grow(features: torch.Tensor) -> Student | Transformer:
+        torch.manual_seed(options.seed)
         return Student(fit_budget(options.budget_bytes, options.emb_dim))
-    features = torch.from_numpy(material.held_out.features[0][:512].astype(np.float32))[:, None]
-    student = pruning.slim_to_budget(
-        teacher_network(work),
-        features,
-        options.budget_bytes,
-        last=_last_share(options),
-        emb_dim=options.emb_dim,
-        progress=progress,
-    )
-    first = next(material.shards(_FIRST, _FIRST + 1))
-    fit_linear(student, first.features[0], reduction(first.targets))
-    # Its norms fit AudioSet; statistics of our batches in their place would undo what it knows.
-    return quantize.folded(student)
+
+    if options.kind == "grown":
+        return grow
+    if options.kind == "widened":
+        return lambda features: _widened(options)
+    last = _last_share(options)
+    budget, emb_dim = options.budget_bytes, options.emb_dim
+    return starts.slim_mn04(work, budget, last=last, emb_dim=emb_dim, progress=progress)
 
 
-def _train(
-    material: _Material,
-    reduction: Reduction,
-    options: Options,
-    work: Path,
-    progress: bool,
-) -> tuple[nn.Module, list[Progress]]:
-    """Distil, prune weights if asked for, and fine-tune for int8."""
-    few = Shard(tuple(f[:512] for f in material.held_out.features), material.held_out.targets[:512])
-
-    def run(
-        student: nn.Module, name: str, n_shards: int, rate: float
-    ) -> tuple[nn.Module, list[Progress]]:
-        settings = Settings(
-            n_shards=n_shards,
-            learning_rate=rate,
-            loss=options.loss,
-            seed=options.seed,
-            keep_zeros=options.sparsity > 0,
-        )
-        last = _FIRST + n_shards
-        return distil(
-            student,
-            lambda number: material.shards(_FIRST + number, last),
-            few,
-            reduction,
-            settings,
-            work / name,
-            progress=progress,
-        )
-
-    student = _start(material, reduction, options, work, progress)
-    rate, int8_rate = options.rates
-    student, history = run(student, "distil", options.n_shards, rate)
-    if options.sparsity:
-        n_layers = sum(isinstance(m, nn.Conv2d) for m in student.modules())
-        shares = pruning.schedule(n_layers, options.sparsity)
-        student = pruning.prune_magnitude(quantize.folded(student), shares)
-        student, more = run(student, "sparse", max(1, options.n_shards // 3), rate / 3)
-        history = history + more
-    if options.int8_shards:
-        rounding = quantize.prepare(student)
-        rounding, more = run(rounding, "int8", options.int8_shards, int8_rate)
-        student, history = quantize.finish(rounding), history + more
-    return student, history
+def _widened(options: Options) -> Student:
+    torch.manual_seed(options.seed)
+    n_bands = registry.find(_NANO).front_end.n_bands
+    return widening.widened(_nano(), options.budget_bytes, options.emb_dim, n_bands)
 
 
-def _convert(student: nn.Module, material: _Material) -> tuple[bytes, bytes]:
-    shape = material.front_end.input_shape
-    float_model = convert.to_float(student, (shape[0], shape[1]))
-    typical = np.asarray(material.held_out.features[0][:256], np.float32)
-    return float_model, convert.to_int8(float_model, typical)
+def _nano() -> bytes:
+    return store.load(registry.find(_NANO))

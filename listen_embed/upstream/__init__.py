@@ -21,12 +21,8 @@ _CONVERTERS = {
     "keras_l3": ("l3", "convert"),
     "efficientat": ("efficientat", "convert"),
     "listen": ("listen", "convert"),
-    "listen_head": ("listen", "convert_head"),
     "yamnet": ("yamnet", "convert"),
 }
-
-VERSION = 1
-"""Raised when a converter's bytes change, so that caches convert anew."""
 
 
 def converters() -> tuple[str, ...]:
@@ -54,15 +50,15 @@ def convert(
         One of :func:`converters`.
     input_shape : tuple of int
         The network's input without batch and channel: ``(n_mels, n_steps)`` for networks on
-        log-mels, ``(15600,)`` samples for yamnet, ``(64,)`` for listen_head.
+        log-mels, ``(15600,)`` samples for yamnet.
     emb_dim : int
-        Length of the embedding that the graph must give (of the class list for listen_head).
+        Length of the embedding that the graph must give.
 
     Returns
     -------
     bytes
-        A TFLite file: float32 ``[1, n_mels, n_steps, 1]`` in (yamnet: ``[15600]``, listen_head:
-        ``[1, 64]``), float32 ``[1, emb_dim]`` out. Equal files give equal bytes.
+        A TFLite file: float32 ``[1, n_mels, n_steps, 1]`` in (yamnet: ``[15600]``), float32
+        ``[1, emb_dim]`` out. Equal files give equal bytes.
 
     Raises
     ------

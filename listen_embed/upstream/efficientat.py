@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from listen_embed.errors import ConversionError
-from listen_embed.upstream import fold, torch_zip
+from listen_embed.upstream import batch_norm, torch_zip
 from listen_embed.upstream.graph import GraphBuilder, Padding, Tensor
 
 Activation: TypeAlias = Literal["none", "relu", "hard_swish"]
@@ -133,8 +133,8 @@ class _Network:
     def _folded(self, kernel: NDArray[np.float64], name: str) -> tuple[NDArray[Any], NDArray[Any]]:
         kinds = ("weight", "bias", "running_mean", "running_var")
         arrays = (self.state.tensor(f"{name}.1.{kind}", len(kernel)) for kind in kinds)
-        norm = fold.batch_norm(*arrays, epsilon=_EPSILON)
-        return fold.into(kernel, np.zeros(len(kernel)), norm)
+        norm = batch_norm.affine(*arrays, epsilon=_EPSILON)
+        return batch_norm.folded(kernel, np.zeros(len(kernel)), norm)
 
     def _padded(self, x: Tensor, size: int, stride: int) -> tuple[Tensor, Padding]:
         """Pad as torch does: alike on both sides, which TFLite's "same" does at stride 1 only."""

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from listen_embed.errors import ConversionError, RuntimeUnavailableError
-from listen_embed.upstream import bounded
+from listen_embed.upstream import small_files
 
 # Names longer than this, or more of them, are not a weights file's.
 _MAX_NAMES = 4096
@@ -52,7 +52,7 @@ class Layer:
         return array
 
 
-def read_layers(path: Path, *, max_bytes: int = bounded.MAX_BYTES) -> list[Layer]:
+def read_layers(path: Path, *, max_bytes: int = small_files.MAX_BYTES) -> list[Layer]:
     """Return the layers that have weights, in the order of the network.
 
     Parameters
@@ -68,7 +68,7 @@ def read_layers(path: Path, *, max_bytes: int = bounded.MAX_BYTES) -> list[Layer
         Not such a file, too large, or with links or types that a weights file has no use for.
     """
     h5py = _h5py()
-    data = bounded.read(path, max_bytes)
+    data = small_files.read(path, max_bytes)
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
             return _Reader(h5py, path.name, max_bytes).layers(file)
@@ -76,20 +76,6 @@ def read_layers(path: Path, *, max_bytes: int = bounded.MAX_BYTES) -> list[Layer
         raise
     except Exception as error:  # h5py turns the C library's complaints into any builtin error
         raise ConversionError(f"{path.name} is not a readable HDF5 file: {error}.") from error
-
-
-def stored_mel_matrix(path: Path) -> NDArray[np.float32] | None:
-    """Return the mel matrix that a kapre front end left in the file, or None.
-
-    Returns
-    -------
-    float32 (n_fft / 2 + 1, n_mels), or None
-        OpenL3 files hold the network alone.
-    """
-    for layer in read_layers(path):
-        if "Variable" in layer.arrays:
-            return layer.arrays["Variable"]
-    return None
 
 
 def _h5py() -> Any:

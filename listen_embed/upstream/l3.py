@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from listen_embed.errors import ConversionError
-from listen_embed.upstream import fold, keras_h5
+from listen_embed.upstream import batch_norm, keras_h5
 from listen_embed.upstream.graph import Activation, GraphBuilder, Tensor
 
 _CONVOLUTIONS = 8
@@ -78,7 +78,7 @@ def _pool(graph: GraphBuilder, x: Tensor, emb_dim: int) -> Tensor:
     return graph.reshape(pooled, (1, emb_dim))
 
 
-def _network(layers: list[keras_h5.Layer]) -> tuple[fold.Affine, list[_Stage]]:
+def _network(layers: list[keras_h5.Layer]) -> tuple[batch_norm.Affine, list[_Stage]]:
     """Read the first batch norm and the convolutions, the later norms folded in."""
     known = [layer for layer in layers if "gamma" in layer.arrays or "kernel" in layer.arrays]
     plan = "".join("n" if "gamma" in layer.arrays else "c" for layer in known)
@@ -103,11 +103,11 @@ def _stage(layer: keras_h5.Layer, norm: keras_h5.Layer | None, channels: int) ->
     weights: NDArray[Any] = np.transpose(kernel, (3, 0, 1, 2))
     bias: NDArray[Any] = layer.array("bias", (filters,))
     if norm is not None:
-        weights, bias = fold.into(weights, bias, _batch_norm(norm, filters))
+        weights, bias = batch_norm.folded(weights, bias, _batch_norm(norm, filters))
     return _Stage(weights, bias, "none" if norm is None else "relu")
 
 
-def _batch_norm(layer: keras_h5.Layer, channels: int) -> fold.Affine:
+def _batch_norm(layer: keras_h5.Layer, channels: int) -> batch_norm.Affine:
     kinds = ("gamma", "beta", "moving_mean", "moving_variance")
     gamma, beta, mean, variance = (layer.array(kind, (channels,)) for kind in kinds)
-    return fold.batch_norm(gamma, beta, mean, variance, epsilon=_EPSILON)
+    return batch_norm.affine(gamma, beta, mean, variance, epsilon=_EPSILON)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from listen_embed.errors import ConversionError
-from listen_embed.upstream import fold, torch_zip
+from listen_embed.upstream import batch_norm, torch_zip
 from listen_embed.upstream.graph import GraphBuilder, Tensor
 
 _HEADS = 4  # not visible in the file
@@ -53,36 +53,6 @@ def convert(path: Path, *, input_shape: tuple[int, ...], emb_dim: int) -> bytes:
     return graph.finish([graph.mean(tokens, [0], keep_dims=True)])
 
 
-def convert_head(path: Path, *, input_shape: tuple[int, ...], emb_dim: int) -> bytes:
-    """Return the .tflite bytes of the authors' classifier, probabilities ``[1, emb_dim]`` out.
-
-    Parameters
-    ----------
-    path : Path
-        LISTEN-classifier.pth.
-    input_shape : (int,)
-        Length of the embedding.
-    emb_dim : int
-        Number of classes.
-
-    Raises
-    ------
-    ConversionError
-        The file has another layout, or another number of classes.
-    """
-    if len(input_shape) != 1:
-        raise ConversionError(f"input_shape {input_shape} must be (embedding length,).")
-    state = torch_zip.read_state_dict(path)
-    graph = GraphBuilder()
-    x = graph.input((1, *input_shape), "embedding")
-    x = _linear(graph, state, x, "layer1", relu=True)
-    x = _norm(graph, state, x, "norm")
-    x = _linear(graph, state, x, "layer2", relu=True)
-    x = _linear(graph, state, x, "layer3")
-    _require_width(x, emb_dim)
-    return graph.finish([graph.softmax(x)])
-
-
 def _tokens(graph: GraphBuilder, state: torch_zip.StateDict, x: Tensor, width: int) -> Tensor:
     kernel = state.tensor("conv1.weight", width, 1, None, None)
     patch = kernel.shape[2]
@@ -90,8 +60,8 @@ def _tokens(graph: GraphBuilder, state: torch_zip.StateDict, x: Tensor, width: i
         raise ConversionError(f"conv1.weight has the shape {kernel.shape}: patches not square.")
     kinds = ("weight", "bias", "running_mean", "running_var")
     arrays = (state.tensor(f"bn1.{kind}", width) for kind in kinds)
-    norm = fold.batch_norm(*arrays, epsilon=_EPSILON)
-    weights, bias = fold.into(kernel, state.tensor("conv1.bias", width), norm)
+    norm = batch_norm.affine(*arrays, epsilon=_EPSILON)
+    weights, bias = batch_norm.folded(kernel, state.tensor("conv1.bias", width), norm)
     weights = weights.transpose(0, 2, 3, 1)
     x = graph.conv2d(x, weights, bias, stride=patch, padding="valid", activation="relu")
     return graph.reshape(x, (x.shape[1] * x.shape[2], width))

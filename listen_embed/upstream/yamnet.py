@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from listen_embed.errors import ConversionError
-from listen_embed.upstream import bounded
+from listen_embed.upstream import small_files
 from listen_embed.upstream.graph import pack, schema
 
 _EMBEDDING = "yamnet_frames/global_average_pooling2d/Mean"
@@ -42,7 +42,7 @@ def convert(path: Path, *, input_shape: tuple[int, ...], emb_dim: int) -> bytes:
     ConversionError
         Not a TFLite file, or not this one.
     """
-    data = bounded.read(path, _MAX_BYTES)
+    data = small_files.read(path, _MAX_BYTES)
     if data[_IDENTIFIER] != b"TFL3":
         raise ConversionError(f"{path.name} is not a TFLite file.")
     try:

@@ -35,7 +35,7 @@ def test_mahalanobis_is_that_of_scikit_learn(n_rows: int, emb_dim: int) -> None:
     x = normal_sound(n_rows, emb_dim).astype(np.float64)
     new = 2 * normal_sound(100, emb_dim, seed=2) - 4
     expected = np.sqrt(LedoitWolf().fit(x).mahalanobis(new))
-    np.testing.assert_allclose(Anomaly("mahalanobis").learn(x).score(new), expected, rtol=1e-5)
+    np.testing.assert_allclose(Anomaly(kind="mahalanobis").learn(x).score(new), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("n_neighbors", [1, 5, 20])
@@ -44,19 +44,19 @@ def test_knn_is_that_of_scikit_learn(n_neighbors: int, n_rows: int) -> None:
     x, new = normal_sound(n_rows, 16), normal_sound(500, 16, seed=2)
     reference = NearestNeighbors(n_neighbors=n_neighbors).fit(x.astype(np.float64))
     expected = reference.kneighbors(new.astype(np.float64))[0].mean(axis=1)
-    head = Anomaly("knn", n_neighbors=n_neighbors).learn(x)
+    head = Anomaly(kind="knn", n_neighbors=n_neighbors).learn(x)
     np.testing.assert_allclose(head.score(new), expected, rtol=1e-9)
 
 
 def test_knn_is_0_where_the_memory_holds_the_same_sound() -> None:
     x = normal_sound()
-    assert Anomaly("knn", n_neighbors=1).learn(x).score(x).max() == 0.0
+    assert Anomaly(kind="knn", n_neighbors=1).learn(x).score(x).max() == 0.0
 
 
 @BOTH
 def test_high_is_anomalous(kind: str) -> None:
     x = normal_sound(300, 16)
-    head = Anomaly(kind).learn(x)
+    head = Anomaly(kind=kind).learn(x)
     away = head.score(x.mean(axis=0) + np.linspace(0, 100, 20)[1:, None] * np.ones(16))
     assert (np.diff(away) > 0).all()
     assert away[-1] > head.score(x).max()
@@ -66,7 +66,7 @@ def test_high_is_anomalous(kind: str) -> None:
 @BOTH
 def test_scores_are_float64_and_numbers(kind: str) -> None:
     x = normal_sound()
-    head = Anomaly(kind).learn(x)
+    head = Anomaly(kind=kind).learn(x)
     assert head.score(x).dtype == head.probability(x).dtype == np.float64
     assert type(head.score_one(x[0])) is float
     assert head.score_one(x[0]) == pytest.approx(head.score(x[:1])[0], rel=1e-12)
@@ -75,7 +75,7 @@ def test_scores_are_float64_and_numbers(kind: str) -> None:
 def test_several_states_are_one_cloud_for_mahalanobis_but_not_for_knn() -> None:
     x, _ = clouds(400, 2, 8, seed=0, spread=0.1)
     between = x[::2].mean(axis=0) / 2 + x[1::2].mean(axis=0) / 2
-    found = {kind: Anomaly(kind).learn(x).probability(between[None])[0]
+    found = {kind: Anomaly(kind=kind).learn(x).probability(between[None])[0]
              for kind in ("mahalanobis", "knn")}  # fmt: skip
     assert found["knn"] > 0.999 > found["mahalanobis"]
 
@@ -87,8 +87,8 @@ def test_several_states_are_one_cloud_for_mahalanobis_but_not_for_knn() -> None:
 @pytest.mark.parametrize("emb_dim", [3, 80])
 def test_mahalanobis_learns_one_by_one_what_it_learns_at_once(n_first: int, emb_dim: int) -> None:
     x = 100 + normal_sound(200, emb_dim)
-    at_once = Anomaly("mahalanobis").learn(x)
-    head = Anomaly("mahalanobis")
+    at_once = Anomaly(kind="mahalanobis").learn(x)
+    head = Anomaly(kind="mahalanobis")
     online = one_by_one(head.learn(x[:n_first]) if n_first else head, x[n_first:])
     assert online.count == at_once.count == 200
     new = 100 + normal_sound(50, emb_dim, seed=2)
@@ -99,8 +99,8 @@ def test_mahalanobis_learns_one_by_one_what_it_learns_at_once(n_first: int, emb_
 @pytest.mark.parametrize("n_first", [0, 20, 137])
 def test_knn_learns_one_by_one_what_it_learns_at_once(n_first: int, capacity: int) -> None:
     x, new = normal_sound(200), normal_sound(50, seed=2)
-    at_once = Anomaly("knn", capacity=capacity, seed=3).learn(x)
-    head = Anomaly("knn", capacity=capacity, seed=3)
+    at_once = Anomaly(kind="knn", capacity=capacity, seed=3).learn(x)
+    head = Anomaly(kind="knn", capacity=capacity, seed=3)
     online = one_by_one(head.learn(x[:n_first]) if n_first else head, x[n_first:])
     assert np.array_equal(online.score(new), at_once.score(new))
 
@@ -108,7 +108,7 @@ def test_knn_learns_one_by_one_what_it_learns_at_once(n_first: int, capacity: in
 @BOTH
 def test_learning_goes_on_after_loading(kind: str, tmp_path: Path) -> None:
     x, new = normal_sound(120), normal_sound(50, seed=2)
-    head = Anomaly(kind, capacity=40, n_neighbors=3, min_count=25, seed=8).learn(x[:60])
+    head = Anomaly(kind=kind, capacity=40, n_neighbors=3, min_count=25, seed=8).learn(x[:60])
     head.save(tmp_path / "head.npz")
     loaded = Anomaly.load(tmp_path / "head.npz")
     for each in (head, loaded):
@@ -121,7 +121,7 @@ def test_learning_goes_on_after_loading(kind: str, tmp_path: Path) -> None:
 @BOTH
 def test_scoring_changes_nothing(kind: str) -> None:
     x, new = normal_sound(100), normal_sound(50, seed=2)
-    silent, asked = Anomaly(kind), Anomaly(kind)
+    silent, asked = Anomaly(kind=kind), Anomaly(kind=kind)
     for row in x:
         silent.learn_one(row)
         asked.score_one(row), asked.learn_one(row), asked.score(x[:3]), asked.probability(x[:3])
@@ -132,7 +132,7 @@ def test_scoring_changes_nothing(kind: str) -> None:
 @BOTH
 def test_what_is_learned_online_becomes_normal(kind: str) -> None:
     x = normal_sound(200)
-    head = Anomaly(kind).learn(x)
+    head = Anomaly(kind=kind).learn(x)
     new = normal_sound(200, seed=2) + 6
     before = head.probability(new[:50]).mean()
     one_by_one(head, new)
@@ -142,7 +142,7 @@ def test_what_is_learned_online_becomes_normal(kind: str) -> None:
 def test_the_memory_is_bounded_and_gives_every_embedding_the_same_chance(tmp_path: Path) -> None:
     kept = np.zeros(200)
     for seed in range(150):
-        head = Anomaly("knn", capacity=20, seed=seed).learn(np.arange(200.0)[:, None])
+        head = Anomaly(kind="knn", capacity=20, seed=seed).learn(np.arange(200.0)[:, None])
         head.save(tmp_path / "head.npz")
         with np.load(tmp_path / "head.npz", allow_pickle=False) as file:
             memory = file["anomaly/memory"][:, 0].astype(int)
@@ -155,7 +155,7 @@ def test_the_memory_is_bounded_and_gives_every_embedding_the_same_chance(tmp_pat
 def test_the_file_does_not_grow_with_time(tmp_path: Path) -> None:
     sizes = []
     for n_rows in (1500, 6000):
-        head = Anomaly("knn", capacity=100).learn(normal_sound(n_rows))
+        head = Anomaly(kind="knn", capacity=100).learn(normal_sound(n_rows))
         one_by_one(head, normal_sound(1500, seed=2))
         head.save(tmp_path / "head.npz")
         sizes.append((tmp_path / "head.npz").stat().st_size)
@@ -168,7 +168,7 @@ def test_the_file_does_not_grow_with_time(tmp_path: Path) -> None:
 @BOTH
 def test_scores_are_0_in_the_grace_period(kind: str) -> None:
     x = normal_sound(60)
-    head = Anomaly(kind, min_count=12)
+    head = Anomaly(kind=kind, min_count=12)
     scores = []
     for row in x:
         scores.append(head.score_one(row + 50))
@@ -180,7 +180,7 @@ def test_scores_are_0_in_the_grace_period(kind: str) -> None:
 @BOTH
 def test_probabilities_come_after_as_many_held_out_scores(kind: str) -> None:
     x = normal_sound(60)
-    head = Anomaly(kind, min_count=12)
+    head = Anomaly(kind=kind, min_count=12)
     found = []
     for row in x:
         head.learn_one(row)
@@ -191,7 +191,7 @@ def test_probabilities_come_after_as_many_held_out_scores(kind: str) -> None:
 
 @BOTH
 def test_batch_methods_score_0_in_the_grace_period_too(kind: str) -> None:
-    head = Anomaly(kind).learn_one(np.ones(3))
+    head = Anomaly(kind=kind).learn_one(np.ones(3))
     assert head.score(np.zeros((2, 3))).tolist() == head.probability(np.zeros((2, 3))).tolist()
     assert head.score(np.zeros((2, 3))).tolist() == [0.0, 0.0]
     with pytest.raises(HeadError, match="4 values each, this head was taught with 3"):
@@ -201,8 +201,8 @@ def test_batch_methods_score_0_in_the_grace_period_too(kind: str) -> None:
 @BOTH
 def test_too_few_for_learning_at_once_are_refused(kind: str) -> None:
     with pytest.raises(HeadError, match="19 embeddings are given; min_count=20 are needed"):
-        Anomaly(kind).learn(normal_sound(19))
-    assert Anomaly(kind).learn(normal_sound(20)).probability(normal_sound(1) + 50)[0] > 0.9
+        Anomaly(kind=kind).learn(normal_sound(19))
+    assert Anomaly(kind=kind).learn(normal_sound(20)).probability(normal_sound(1) + 50)[0] > 0.9
 
 
 # ---- probabilities ----
@@ -213,7 +213,7 @@ def test_too_few_for_learning_at_once_are_refused(kind: str) -> None:
 def test_probability_is_the_share_of_normal_data_that_scores_lower(
     kind: str, n_rows: int, emb_dim: int
 ) -> None:
-    head = Anomaly(kind).learn(normal_sound(n_rows, emb_dim))
+    head = Anomaly(kind=kind).learn(normal_sound(n_rows, emb_dim))
     found = head.probability(normal_sound(5000, emb_dim, seed=2))
     for share in (0.25, 0.5, 0.75, 0.9):
         assert np.mean(found < share) == pytest.approx(share, abs=0.02 + 2 / np.sqrt(n_rows))
@@ -222,7 +222,7 @@ def test_probability_is_the_share_of_normal_data_that_scores_lower(
 
 @BOTH
 def test_online_probabilities_are_as_good(kind: str) -> None:
-    head = one_by_one(Anomaly(kind), normal_sound(3000, 8))
+    head = one_by_one(Anomaly(kind=kind), normal_sound(3000, 8))
     found = head.probability(normal_sound(5000, 8, seed=2))
     for share in (0.25, 0.5, 0.75, 0.9, 0.99):
         assert np.mean(found < share) == pytest.approx(share, abs=0.06)
@@ -231,7 +231,7 @@ def test_online_probabilities_are_as_good(kind: str) -> None:
 @BOTH
 def test_probability_rises_with_the_score_and_is_not_saturated_at_once(kind: str) -> None:
     x = normal_sound(300, 8)
-    head = Anomaly(kind).learn(x)
+    head = Anomaly(kind=kind).learn(x)
     path = x.mean(axis=0) + np.linspace(0, 40, 400)[:, None] * np.ones(8)
     score, share = head.score(path), head.probability(path)
     assert (np.diff(share[np.argsort(score)]) >= 0).all()
@@ -248,9 +248,9 @@ def test_neighbours_in_time_are_held_out_together(kind: str, rng: np.random.Gene
     frames = np.repeat(clips, 10, axis=0) + 0.01 * rng.normal(size=(1000, 32))
     new = normal_sound(1000, 32, seed=2)
     for groups in (None, np.repeat(np.arange(100), 10).tolist()):
-        found = Anomaly(kind).learn(frames, groups).probability(new)
+        found = Anomaly(kind=kind).learn(frames, groups).probability(new)
         assert np.mean(found > 0.99) < 0.06
-    shuffled = Anomaly("knn").learn(frames[rng.permutation(1000)]).probability(new)
+    shuffled = Anomaly(kind="knn").learn(frames[rng.permutation(1000)]).probability(new)
     assert np.mean(shuffled > 0.99) > 0.5  # what happens otherwise
 
 
@@ -259,8 +259,8 @@ def test_groups_are_held_out_whole(kind: str) -> None:
     x = np.vstack([normal_sound(40, seed=k) + 9 * k * np.eye(1, 6) for k in range(5)])
     recordings = np.repeat(["a", "b", "c", "d", "e"], 40)
     order = np.random.default_rng(0).permutation(200)
-    grouped = Anomaly(kind).learn(x[order], recordings[order].tolist())
-    alone = Anomaly(kind).learn(x[order])
+    grouped = Anomaly(kind=kind).learn(x[order], recordings[order].tolist())
+    alone = Anomaly(kind=kind).learn(x[order])
     odd = x[:1] + 9 * 2.5 * np.eye(1, 6) + np.eye(1, 6, 1) * 3
     assert grouped.score(odd) == alone.score(odd)
     assert grouped.probability(odd) < alone.probability(odd)
@@ -269,7 +269,7 @@ def test_groups_are_held_out_whole(kind: str) -> None:
 @BOTH
 def test_one_recording_cannot_be_held_out_of_itself(kind: str) -> None:
     with pytest.raises(HeadError, match="one recording only"):
-        Anomaly(kind).learn(normal_sound(30), ["a"] * 30)
+        Anomaly(kind=kind).learn(normal_sound(30), ["a"] * 30)
 
 
 @settings(max_examples=25, deadline=None)
@@ -277,7 +277,7 @@ def test_one_recording_cannot_be_held_out_of_itself(kind: str) -> None:
 def test_probability_and_score_agree_on_the_order(seed: int, kind: str) -> None:
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(30, 4)) * rng.exponential(size=4)
-    head = Anomaly(kind, seed=seed).learn(x)
+    head = Anomaly(kind=kind, seed=seed).learn(x)
     new = 3 * rng.normal(size=(50, 4))
     order = np.argsort(head.score(new))
     assert (np.diff(head.probability(new)[order]) >= 0).all()
@@ -299,18 +299,18 @@ def test_probability_and_score_agree_on_the_order(seed: int, kind: str) -> None:
 )
 def test_odd_options_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(HeadError, match=f"{next(iter(options))} is .* allowed"):
-        Anomaly("knn", **options)  # type: ignore[arg-type]
+        Anomaly(kind="knn", **options)  # type: ignore[arg-type]
 
 
 def test_a_memory_beyond_any_file_is_refused() -> None:
     with pytest.raises(HeadError, match="capacity of 100000 embeddings of 1000 values"):
-        Anomaly("knn", capacity=100_000).learn_one(np.zeros(1000))
+        Anomaly(kind="knn", capacity=100_000).learn_one(np.zeros(1000))
 
 
 @BOTH
 @pytest.mark.parametrize("bad", [np.zeros((1, 6)), 3.0, [], [np.nan] * 6, ["a"] * 6])
 def test_odd_single_embeddings_are_refused(kind: str, bad: object) -> None:
-    head = Anomaly(kind).learn(normal_sound())
+    head = Anomaly(kind=kind).learn(normal_sound())
     for method in (head.learn_one, head.score_one):
         with pytest.raises(HeadError, match="allowed"):
             method(bad)
@@ -325,7 +325,7 @@ def test_thousands_of_embeddings_are_learned_within_seconds(kind: str) -> None:
     """Takes 0.1 to 0.5 s of one core."""
     x = normal_sound(5000, 256)
     start = time.process_time()
-    Anomaly(kind).learn(x).probability(x[:1000])
+    Anomaly(kind=kind).learn(x).probability(x[:1000])
     assert time.process_time() - start < 5.0
 
 
@@ -333,7 +333,7 @@ def test_thousands_of_embeddings_are_learned_within_seconds(kind: str) -> None:
 def test_online_learning_keeps_up_with_ten_embeddings_a_second(kind: str) -> None:
     """Takes 0.5 to 4 ms of one core for each."""
     x = normal_sound(1050, 256)
-    head = Anomaly(kind).learn(x[:1000])
+    head = Anomaly(kind=kind).learn(x[:1000])
     start = time.process_time()
     for row in x[1000:]:
         head.score_one(row)
@@ -352,7 +352,7 @@ def test_other_states_of_a_machine_are_anomalous(kind: str, shared: Path) -> Non
     state, early = np.arange(200) // 20, np.arange(200) % 20 < 12
     found, calm = [], []
     for number in range(10):
-        head = Anomaly(kind, min_count=12).learn(x[early & (state == number)])
+        head = Anomaly(kind=kind, min_count=12).learn(x[early & (state == number)])
         rest = ~(early & (state == number))
         found.append(roc_auc_score(state[rest] != number, head.score(x[rest])))
         calm.append(np.mean(head.probability(x[~early & (state == number)]) > 0.99))

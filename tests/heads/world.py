@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from listen_embed.heads import Anomaly, Classifier
 
 Head = Classifier | Anomaly
-KINDS = ("prototype", "logistic", "mahalanobis", "knn")
+KINDS = ("prototype", "mahalanobis", "knn")
 LABELS = [f"state{number % 3}" for number in range(60)]
 
 
@@ -33,8 +34,13 @@ def normal_sound(n_rows: int = 60, emb_dim: int = 6, seed: int = 1) -> NDArray[n
 
 def make(kind: str, **options: object) -> Head:
     """Return an untaught head of a kind."""
-    head: Callable[..., Head] = Classifier if kind in ("prototype", "logistic") else Anomaly
-    return head(kind, **options)
+    make_one: Callable[..., Head] = Classifier if kind == "prototype" else Anomaly
+    return make_one(**options if kind == "prototype" else options | {"kind": kind})
+
+
+def embedder(name: str = "sea/64", digest: str = "ab12") -> SimpleNamespace:
+    """Return what a head sees of an embedder."""
+    return SimpleNamespace(spec=SimpleNamespace(name=name), digest=digest)
 
 
 def teach(head: Head, x: NDArray[np.float32]) -> Head:

@@ -179,6 +179,45 @@ def test_a_journal_of_version_1_keeps_its_events(tmp_path: Path) -> None:
     assert journal.remembered("version") == "2"
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE checkpoints SET body = '{'",
+        "UPDATE checkpoints SET body = '[]'",
+        "UPDATE checkpoints SET body = '{}'",
+        "UPDATE checkpoints SET body = json_set(body, '$.rate', 'fast')",
+        "UPDATE events SET data = '[1]'",
+        "UPDATE events SET rate = 0",
+        "UPDATE events SET sample = 'first'",
+        "UPDATE events SET wall = 1e300",
+        "UPDATE events SET kind = x'00'",
+        "UPDATE timeline SET spectrum = 5",
+        "UPDATE timeline SET score = 'high'",
+        "UPDATE cursors SET number = 'all'",
+    ],
+)
+def test_a_damaged_row_is_one_clear_error(tmp_path: Path, damage: str) -> None:
+    journal = Journal(tmp_path / "j")
+    journal.append(
+        [event(1)],
+        source="s",
+        checkpoint=Checkpoint("c", 16_000, 0.0),
+        trace=[point(1.0)],
+    )
+    journal.advance("sink", 1)
+    journal._db.execute(damage)
+    with pytest.raises(JournalError, match=r"damaged \(.*move it away, or give another"):
+        (
+            journal.after(0, 9),
+            journal.trace(0.0, 9.0),
+            journal.checkpoint("s"),
+            journal.cursor("sink"),
+        )
+    journal.close()
+    if "UPDATE events" not in damage:  # going on needs no old event
+        assert open_checked(tmp_path / "j")[1] is not None
+
+
 def test_a_later_version_is_refused(tmp_path: Path) -> None:
     Journal(tmp_path / "j").remember("version", "99")
     with pytest.raises(JournalError, match="version 99"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from listen_embed.heads import Anomaly, Classifier
 from listen_embed.monitor.machine import Machine
 from listen_embed.monitor.profile import NO_PROFILE, Profile
 
-MODEL = {"model": "logmel/128/16k", "digest": "d" * 64}
+EMBEDDER = SimpleNamespace(spec=SimpleNamespace(name="logmel/128/16k"), digest="d" * 64)
 
 
 @pytest.fixture
@@ -26,8 +27,8 @@ def machine(rng: np.random.Generator) -> Machine:
     )
     labels = [label for label in centres for _ in range(40)]
     return Machine(
-        Classifier("prototype", **MODEL, reject=0.05).learn(rows, labels),
-        Anomaly("knn", **MODEL).learn(rows),
+        Classifier(EMBEDDER, reject=0.05).learn(rows, labels),
+        Anomaly(EMBEDDER, kind="knn").learn(rows),
     )
 
 
@@ -54,7 +55,7 @@ def test_scores_rise_with_strangeness(machine: Machine) -> None:
 def test_saved_and_loaded_judges_the_same(machine: Machine, tmp_path: Path) -> None:
     machine.save(tmp_path / "m.npz")
     back = Machine.load(tmp_path / "m.npz")
-    assert (back.model, back.digest) == (MODEL["model"], MODEL["digest"])
+    assert (back.model, back.digest) == (EMBEDDER.spec.name, EMBEDDER.digest)
     for value in (0.0, 2.0, 5.1):
         row = np.full(6, value, np.float32)
         assert back.judge(row) == machine.judge(row)

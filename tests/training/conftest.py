@@ -82,6 +82,7 @@ def exported(
 ) -> Callable[[str], Exported]:
     """Convert a student of `architectures`, once in a session: it takes seconds."""
     from listen_embed.training import convert
+    from listen_embed.training.quantize import folded
 
     made: dict[str, Exported] = {}
 
@@ -91,7 +92,7 @@ def exported(
             with pytest.MonkeyPatch.context() as patch:
                 slimmed = convert.slimmed
                 patch.setattr(convert, "slimmed", lambda model: model)
-                raw_float = convert.to_float(student, SHAPE)
+                raw_float = convert.to_float(folded(student), SHAPE)
                 raw_int8 = convert.to_int8(slimmed(raw_float), features)
             made[name] = Exported(
                 student, features, raw_float, slimmed(raw_float), raw_int8, slimmed(raw_int8)
@@ -139,7 +140,10 @@ def specialised(machines: Path, tmp_path_factory: pytest.TempPathFactory) -> Spe
         shard_size=1024,
         learning_rate=1e-2,
         int8_shards=1,
+        student="grown",
+        passes=1,
         workers=0,
+        keep=True,
         licence='CC BY 4.0, \\ "hall 3" \N{FACTORY}',
     )
     out = tmp_path_factory.mktemp("specialised") / "machines"

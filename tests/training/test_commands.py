@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +21,28 @@ Captured = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
     """Return what `specialize` is called with, and make nothing."""
     calls: list[Any] = []
+    verdict = {"verdict": {"sentence": "Your model is better than sea/64/general here."}}
+    (tmp_path / "report.json").write_text(json.dumps(verdict), encoding="utf-8")
 
     def note(recordings: Any, out: Path, options: Options, *, progress: bool) -> Path:
         calls.append((recordings, out, options, progress))
-        return out
+        return tmp_path
 
     monkeypatch.setattr(specialize, "specialize", note)
     return calls
 
 
-def test_the_commands_defaults_are_the_librarys(asked: list[Any], capsys: Captured) -> None:
+def test_the_commands_defaults_are_the_librarys(
+    asked: list[Any], capsys: Captured, tmp_path: Path
+) -> None:
     assert cli.main(["specialize", "a.wav", "folder", "--out", "m"]) == 0
     assert asked == [([Path("a.wav"), Path("folder")], Path("m"), Options(), True)]
     assert capsys.readouterr().out == (
-        "m: model card README.md, picture report.png; use it with --model m\n"
+        "Your model is better than sea/64/general here.\n"
+        f"{tmp_path}: model card README.md, picture report.png; use it with --model {tmp_path}\n"
     )
 
 
@@ -45,7 +51,8 @@ def test_every_option_arrives(asked: list[Any]) -> None:
         "specialize recordings --out m --teacher mn04 --teacher logmel/128/16k --emb-dim 32 "
         "--budget 1.5MB --student pruned --front-end yamnet --sampling both --crops 9 --shards 8 "
         "--shard-size 77 --no-augment --loss cosine --learning-rate 0.01 --sparsity 0.5 "
-        "--int8-shards 3 --seed 4 --workers 5 --threads 6 --licence MIT --quiet"
+        "--int8-shards 3 --seed 4 --workers 5 --threads 6 --licence MIT --quiet --passes 2 --keep "
+        "--labels l.csv --test t1 --test t2"
     )
     assert cli.main(line.split()) == 0
     ((_, _, options, progress),) = asked
@@ -53,7 +60,7 @@ def test_every_option_arrives(asked: list[Any]) -> None:
         teachers=("mn04", "logmel/128/16k"), emb_dim=32, budget_bytes=1_500_000, student="pruned",
         front_end="yamnet", sampling="both", n_crops=9, n_shards=8, shard_size=77, augment=False,
         loss="cosine", learning_rate=0.01, sparsity=0.5, int8_shards=3, seed=4, workers=5,
-        threads=6, licence="MIT",
+        threads=6, licence="MIT", passes=2, keep=True, labels="l.csv", test=("t1", "t2"),
     )  # fmt: skip
     assert not progress
 
@@ -122,7 +129,9 @@ def test_help_names_every_option(capsys: Captured) -> None:
     shown = capsys.readouterr().out
     parser = argparse.ArgumentParser()
     commands._add_what(parser)
+    commands._add_verdict(parser)
     commands._add_how(parser)
     options = {option for action in parser._actions for option in action.option_strings}
     assert len(options) > 15
     assert all(option in shown for option in options)
+    assert "OUT.work" in shown

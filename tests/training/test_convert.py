@@ -15,10 +15,13 @@ pytest.importorskip("ai_edge_quantizer", reason="the training room needs its ext
 import torch
 
 from listen_embed.runtime import Network
-from listen_embed.training import c_export, convert
+from listen_embed.training import c_export, convert, int8_ranges
 from listen_embed.training.inspect_model import operators, read_graph
+from listen_embed.upstream.graph import GraphBuilder, Tensor
 
+from ..delegate import outside_delegate
 from .conftest import SHAPE
+from .graphs import as_int8, one
 
 KINDS = ("plain", "excited")
 
@@ -52,6 +55,42 @@ def test_int8_file_is_int8_throughout(exported: Any, kind: str) -> None:
     assert types == {"INT8"}
     assert set(operators(made.int8_model)) <= c_export.RESOLVER_CALLS.keys()
     assert all(tensor.type in ("INT8", "INT32") for tensor in graph.tensors)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_cpus_delegate_takes_every_operator(exported: Any, kind: str) -> None:
+    """An operator outside it costs up to eight times as much, and cuts the graph in two."""
+    made = exported(kind)
+    for model in (made.float_model, made.int8_model):
+        assert outside_delegate(model) == []
+
+
+def test_operators_outside_the_delegate_are_noticed() -> None:
+    def build(graph: GraphBuilder, given: Tensor) -> Tensor:
+        return graph.add(graph.hard_swish(graph.add(given, given)), given)
+
+    model = one((1, 8, 8, 4), build)
+    assert outside_delegate(model) == []
+    assert sorted(outside_delegate(as_int8(model))) == ["DELEGATE", "HARD_SWISH"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_hard_swish_and_no_transposed_mean(exported: Any, kind: str) -> None:
+    made = exported(kind)
+    for model in (made.float_model, made.int8_model):
+        names = operators(model)
+        assert "HARD_SWISH" not in names
+        assert "TRANSPOSE" not in names
+        assert "MEAN" in names
+
+
+def test_what_reads_a_tensor_tells_which_of_its_values_matter(exported: Any) -> None:
+    graph = read_graph(exported("excited").float_model)
+    needed = [convert._needed(graph, i) for i in convert._activations(graph)]
+    # Before the hard-swishes of the stem, of a block (twice) and of the last; before two gates.
+    assert needed.count(int8_ranges.HARD_SWISH) == 4
+    assert needed.count(int8_ranges.LOGISTIC) == 2
+    assert set(needed) == {int8_ranges.HARD_SWISH, int8_ranges.LOGISTIC, int8_ranges.EVERYTHING}
 
 
 @pytest.mark.parametrize("kind", KINDS)

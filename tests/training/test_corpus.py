@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("torch", reason="the training room needs its extra")
 
+from listen_embed import audio
 from listen_embed.errors import InputError
 from listen_embed.training import corpus
 from listen_embed.training.corpus import Corpus
@@ -194,6 +195,17 @@ def test_a_changed_recording_or_rate_builds_anew(tmp_path: Path) -> None:
 
 class Interrupted(Exception):
     pass
+
+
+def test_rates_are_converted_as_the_front_end_does(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.wav", noise(2, sr=16_000), 16_000)
+    by_soxr = np.array(corpus.build([file], tmp_path / "c", SR, False).samples)
+    by_kaiser = corpus.build([file], tmp_path / "c", SR, False, "kaiser_best").samples
+    assert not np.array_equal(by_soxr, by_kaiser)
+    sound, _ = next(audio.read_blocks(file))
+    wanted = audio.rate_converter(16_000, SR, "kaiser_best").push(sound, last=True)
+    assert len(by_kaiser) > 15_900  # a rest of a few samples is no crop
+    np.testing.assert_allclose(by_kaiser / 32767, wanted[: len(by_kaiser)], atol=1e-4)
 
 
 def test_an_interrupted_build_is_built_anew(

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from listen_embed.errors import InputError
-from listen_embed.training import pruning
+from listen_embed.training import distill, pruning
 from listen_embed.training.distill import Settings, distil, evaluate, fit_linear, loss_of
 from listen_embed.training.network import (
     Architecture,
@@ -119,6 +119,29 @@ def test_history_tells_how_the_result_does_on_held_out_crops(
     assert (history[-1].error, history[-1].cosine) == pytest.approx((error, cosine), rel=1e-4)
 
 
+def test_longer_crops_come_as_many_times_fewer_in_a_step(
+    tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step is made of as much sound, whatever its crops last."""
+    steps: list[tuple[int, int]] = []
+
+    def loss(given: torch.Tensor, wanted: torch.Tensor, kind: Any) -> torch.Tensor:
+        steps.append(tuple(given.shape))  # type: ignore[arg-type]
+        return (given - wanted).pow(2).mean()
+
+    def lengths(first: int) -> Iterator[Shard]:
+        for number in range(first, 3):
+            length = (1, 2, 32)[number]
+            shard, n = shard_of(number), SIZE // min(length, 4)
+            pictures = np.concatenate([shard.features[0][:n]] * length, axis=2)
+            yield Shard((pictures,), shard.targets[:n])
+
+    monkeypatch.setattr(distill, "loss_of", loss)
+    train(tmp_path, source=lengths)
+    # 16 crops of one frame, 8 of two; of those that outlast a whole step one.
+    assert steps == [(16, 3)] * 4 + [(8, 3)] * 4 + [(1, 3)] * 16
+
+
 def test_the_student_that_came_in_stays_as_it_was(
     tmp_path: Path, train: Train, student: Student
 ) -> None:
@@ -128,22 +151,6 @@ def test_the_student_that_came_in_stays_as_it_was(
     assert_equal_states(student, kept)
     assert student.training
     assert all(parameter.grad is None for parameter in student.parameters())
-
-
-def test_another_of_the_shards_pictures_may_be_the_students(tmp_path: Path, train: Train) -> None:
-    def two(first: int) -> Iterator[Shard]:
-        for shard in shards(first):
-            yield Shard((np.zeros((SIZE, 4, 4), np.float16), *shard.features), shard.targets)
-
-    held_out = Shard((np.zeros((SIZE, 4, 4), np.float16), *HELD_OUT.features), HELD_OUT.targets)
-    torch.manual_seed(1)
-    reduction = fit_pca(np.concatenate([shard_of(n).targets for n in range(4)]), 3)
-    second, _ = distil(
-        Student(ARCHITECTURE), two, held_out, reduction, SETTINGS, tmp_path / "second",
-        front_end=1, progress=False,
-    )  # fmt: skip
-    plain, _ = train(tmp_path / "plain")
-    assert_equal_states(second, plain)
 
 
 # -- resuming ------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tomllib
 from dataclasses import replace
@@ -19,7 +20,7 @@ from listen_embed.errors import InputError
 from listen_embed.training import c_export, export
 from listen_embed.training.export import Identity, Trained
 from listen_embed.training.inspect_model import macs, peak_bytes
-from listen_embed.training.students import NANO_FRONT_END
+from listen_embed.training.starts import NANO_FRONT_END
 
 IDENTITY = Identity(
     model_type="own",
@@ -34,14 +35,20 @@ IDENTITY = Identity(
 @pytest.fixture(scope="module")
 def trained(specialised: Any) -> Trained:
     read = [specialised.folder / name for name in ("float/model.tflite", "model.tflite")]
-    settings = {"teachers": "logmel/128/16k", "seed": 7}
-    return Trained(read[0].read_bytes(), read[1].read_bytes(), settings)
+    return Trained(read[0].read_bytes(), read[1].read_bytes())
 
 
 @pytest.fixture(scope="module")
 def folder(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("export") / "deep" / "down" / IDENTITY.variant
-    export.write_folder(place, IDENTITY, NANO_FRONT_END, trained)
+    settings = {"teachers": "logmel/128/16k", "seed": 7, "rates": (3e-3, 0.1 * 3e-3)}
+
+    def complete(inside: Path) -> None:
+        export.write_card(
+            inside, IDENTITY, NANO_FRONT_END, trained, settings, "Quite good.\n", place.name
+        )
+
+    export.write_folder(place, IDENTITY, NANO_FRONT_END, trained, complete)
     return place
 
 
@@ -66,6 +73,8 @@ def test_a_failed_write_leaves_the_old_folder_and_nothing_else(
 
     before = sorted(path.name for path in folder.parent.iterdir())
     card = (folder / "README.md").read_bytes()
+    with pytest.raises(OSError, match="disk full"):
+        export.write_folder(folder, IDENTITY, NANO_FRONT_END, trained, fail)
     monkeypatch.setattr(export, "write_golden", fail)
     with pytest.raises(OSError, match="disk full"):
         export.write_folder(folder, IDENTITY, NANO_FRONT_END, trained)
@@ -82,6 +91,7 @@ def test_what_is_written_is_read(folder: Path, trained: Trained, part: str) -> N
         assert getattr(spec, name) == getattr(IDENTITY, name)
     assert spec.file is not None
     assert spec.file.read_bytes() == model
+    assert spec.sha256 == hashlib.sha256(model).hexdigest()
     assert (spec.size_bytes, spec.macs) == (len(model), macs(model))
 
 
@@ -128,6 +138,10 @@ def test_the_card_tells_name_licence_sizes_and_settings(folder: Path, trained: T
         f"| licence | {IDENTITY.licence} |",
         "| teachers | logmel/128/16k |",
         "| seed | 7 |",
+        "| rates | 0.003, 0.0003 |",  # and no 0.00030000000000000003
+        "## How good it is\n\nQuite good.\n",
+        "| sample_rate | 16000 |",
+        "| preemphasis | 0 |",  # the whole front end, defaults too
     ):
         assert row in card
 

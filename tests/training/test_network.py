@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from listen_embed.errors import InputError
 from listen_embed.training.network import (
     Architecture,
     Block,
+    HardSwish,
     NormLinear,
     Student,
     Transformer,
@@ -81,10 +82,33 @@ def test_students_take_any_picture(architecture: Architecture, shape: tuple[int,
     assert student.pooled(x).shape == (3, architecture.last)
 
 
-def test_architectures_survive_json() -> None:
-    for architecture in (EXCITED, grown(1.0, 16)):
-        table = json.loads(json.dumps(architecture.to_dict()))
-        assert Architecture.from_dict(table) == architecture
+def test_the_stem_may_stride_by_one_in_time() -> None:
+    wide, long = (Student(replace(EXCITED, stem_stride=s)).stem for s in ((2, 2), (2, 1)))
+    picture = torch.zeros(1, 1, 32, 20)
+    assert wide(picture).shape == (1, 8, 16, 10)
+    assert long(picture).shape == (1, 8, 16, 20)
+
+
+# -- hard-swish ----------------------------------------------------------------------------------
+
+
+def test_hard_swish_is_torchs() -> None:
+    x = torch.linspace(-9, 9, 100_001, requires_grad=True)
+    activation = HardSwish()
+    given, wanted = activation(x), nn.functional.hardswish(x)
+    torch.testing.assert_close(given, wanted, atol=1e-6, rtol=1e-6)
+    slopes = [torch.autograd.grad(y.sum(), x)[0] for y in (given, wanted)]
+    inner = (x.detach().abs() - 3).abs() > 1e-3  # at the corners there are two slopes
+    torch.testing.assert_close(slopes[0][inner], slopes[1][inner], atol=1e-5, rtol=1e-5)
+
+
+def test_a_hard_swish_may_leave_its_sixth_to_others() -> None:
+    x, activation = torch.linspace(-9, 9, 1001), HardSwish()
+    whole = activation(x)
+    assert activation.is_whole
+    activation.leave_sixth()
+    assert not activation.is_whole
+    torch.testing.assert_close(activation(x), 6 * whole, atol=1e-5, rtol=1e-6)
 
 
 @pytest.mark.parametrize("architecture", [EXCITED, grown(0.5, 7), grown(1.25, 0)])

@@ -15,10 +15,11 @@ import torch
 from torch import nn
 
 from listen_embed.runtime import Network
-from listen_embed.training import convert, quantize, ranges
+from listen_embed.training import convert, int8_ranges, quantize
 from listen_embed.training.network import (
     Architecture,
     Block,
+    HardSwish,
     Student,
     Transformer,
     TransformerShape,
@@ -94,6 +95,33 @@ def test_folded_is_the_same_network_without_norms(student: nn.Module, inputs: An
 def test_folding_twice_is_folding_once(students: dict[str, nn.Module], inputs: Any) -> None:
     once = folded(students["mobile"])
     torch.testing.assert_close(given(folded(once), inputs), given(once, inputs), atol=0, rtol=0)
+
+
+SWISHED = (
+    Block(3, 1, 16, 16, 0, "hardswish", expands=False),
+    Block(5, 2, 24, 16, 8, "hardswish"),
+    Block(3, 1, 32, 16, 0, "hardswish"),
+)
+
+
+@pytest.mark.parametrize("emb_dim", [0, 6])
+def test_sixths_are_folded_exactly(student_of: Any, inputs: Any, emb_dim: int) -> None:
+    """In double precision: what float32 rounds differently is no part of the algebra."""
+    student = student_of(Architecture(16, SWISHED, 32, emb_dim)).double()
+    plain = folded(student)
+    expected = given(student, inputs.double())
+    torch.testing.assert_close(given(plain, inputs.double()), expected, atol=1e-6, rtol=1e-6)
+    whole = {
+        name: module.is_whole
+        for name, module in plain.named_modules()
+        if isinstance(module, HardSwish)
+    }
+    assert len(whole) == 7
+    # A short cut reads the stem too, and without a readout nothing reads the last.
+    keep = {"stem.2", *(() if emb_dim else ("last.2",))}
+    assert {name for name, is_whole in whole.items() if is_whole} == keep
+    originals = [module for module in student.modules() if isinstance(module, HardSwish)]
+    assert all(module.is_whole for module in originals)
 
 
 # -- preparing and finishing ---------------------------------------------------------------------
@@ -205,9 +233,9 @@ def test_a_rare_peak_is_clipped_where_that_pays() -> None:
     rounded(module, (), values)
     assert 4.0 < float(rounded.high) < 6.0
     low, high = values.min(), values.max()
-    errors = ranges.rounding_errors(values, low, high, ranges.EVERYTHING)
-    for share, error in zip(ranges.SHARES, errors, strict=True):
-        found = ranges.rounded(values, low * share, high * share)
+    errors = int8_ranges.rounding_errors(values, low, high, int8_ranges.EVERYTHING)
+    for share, error in zip(int8_ranges.SHARES, errors, strict=True):
+        found = int8_ranges.rounded(values, low * share, high * share)
         assert float((found - values).pow(2).sum()) == pytest.approx(float(error), rel=1e-5)
     assert errors.min() < 0.9 * errors[0]
 
@@ -215,12 +243,12 @@ def test_a_rare_peak_is_clipped_where_that_pays() -> None:
 def test_what_is_flattened_anyway_gets_no_steps() -> None:
     """A hard-swish cannot tell -3 from less, so all steps serve what it can tell apart."""
     values = torch.linspace(-30, 2, 5_001).reshape(1, -1)
-    rounded, module = RoundedActivation(ranges.NEEDED["HARD_SWISH"]), nn.Identity().train()
+    rounded, module = RoundedActivation(int8_ranges.HARD_SWISH), nn.Identity().train()
     found = rounded(module, (), values)
     assert float(rounded.low) == -3.0
     swish = nn.functional.hardswish
     assert float((swish(found) - swish(values)).abs().max()) < 1.6 * (5 / 255) / 2
-    sigmoid = torch.sigmoid(values.clamp(*ranges.NEEDED["LOGISTIC"])) - torch.sigmoid(values)
+    sigmoid = torch.sigmoid(values.clamp(*int8_ranges.LOGISTIC)) - torch.sigmoid(values)
     assert float(sigmoid.abs().max()) < 1 / 256
 
 
@@ -260,8 +288,8 @@ def set_ranges_as_the_converter_does(rounding: nn.Module, crops: torch.Tensor) -
         low = torch.tensor(np.quantile(lowest, 0.01)).float().clamp(bottom, 0)
         high = torch.tensor(np.quantile(highest, 0.99)).float().clamp(0, top)
         few = torch.stack(outputs[: convert._N_NARROWING])
-        errors = ranges.rounding_errors(few, low, high, hook._needed)
-        share = ranges.SHARES[int(errors.argmin())]
+        errors = int8_ranges.rounding_errors(few, low, high, hook._needed)
+        share = int8_ranges.SHARES[int(errors.argmin())]
         hook.low.copy_(low * share)
         hook.high.copy_(high * share)
 

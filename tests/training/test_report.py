@@ -16,17 +16,19 @@ from matplotlib.image import imread
 
 from listen_embed.runtime import Network
 from listen_embed.training import report
-from listen_embed.training.distill import Progress
+from listen_embed.training.distill import Lesson
 from listen_embed.training.export import Trained
 from listen_embed.training.inspect_model import macs, peak_bytes
 from listen_embed.training.reduction import Reduction, fit_pca, keep_all
 from listen_embed.training.report import Figures
 from listen_embed.training.shards import Shard, open_shard
+from listen_embed.training.train import Split
+from listen_embed.training.verdict import OWN, RIVAL, Verdict
 
 
 @pytest.fixture(scope="module")
 def held_out(specialised: Any) -> Shard:
-    return open_shard(specialised.work / "shards", 0)
+    return Split.of(open_shard(specialised.work / "shards", 0)).measurement
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def reduction(specialised: Any) -> Reduction:
 @pytest.fixture(scope="module")
 def trained(specialised: Any) -> Trained:
     files = [specialised.folder / name for name in ("float/model.tflite", "model.tflite")]
-    return Trained(files[0].read_bytes(), files[1].read_bytes(), {})
+    return Trained(files[0].read_bytes(), files[1].read_bytes())
 
 
 def cosines(a: Any, b: Any) -> Any:
@@ -63,14 +65,6 @@ def test_figures_are_the_models(trained: Trained, held_out: Shard, reduction: Re
     assert 0 < figures.int8_ms < 1000 > figures.float_ms > 0
 
 
-def test_another_of_the_shards_features_may_be_the_students(
-    trained: Trained, held_out: Shard, reduction: Reduction
-) -> None:
-    second = Shard((np.zeros((1024, 3, 3), np.float16), *held_out.features), held_out.targets)
-    first = report.measure(trained, held_out, reduction)
-    assert report.measure(trained, second, reduction, 1).cosine_int8 == first.cosine_int8
-
-
 def test_the_specialised_models_report_is_its_own(
     specialised: Any, trained: Trained, held_out: Shard, reduction: Reduction
 ) -> None:
@@ -81,7 +75,7 @@ def test_the_specialised_models_report_is_its_own(
             assert content[name] == pytest.approx(value, abs=1e-5)
     np.testing.assert_allclose(content["variance_kept"], reduction.variance_kept, atol=1e-6)
     logs = [json.loads((specialised.work / stage / "history.json").read_text())
-            for stage in ("distil", "int8")]  # fmt: skip
+            for stage in ("distillation", "int8")]  # fmt: skip
     assert content["history"] == logs[0] + logs[1]
     assert [row["shard"] for row in content["history"]] == [1, 2, 1]
 
@@ -92,15 +86,35 @@ FIGURES = Figures(
 )  # fmt: skip
 
 
+VERDICT = Verdict("accuracy", {OWN: 0.83, RIVAL: 0.8, "mn04": 0.85}, 0.03, 0.01, 40, heard=True)
+
+
 @pytest.mark.parametrize("n_shards", [1, 30])
-def test_pictures_are_drawn(tmp_path: Path, n_shards: int) -> None:
-    history = [Progress(i + 1, 2 / (i + 1), 1 / (i + 1), i / 30) for i in range(n_shards)]
+@pytest.mark.parametrize("verdict", [None, VERDICT])
+def test_pictures_are_drawn(tmp_path: Path, n_shards: int, verdict: Verdict | None) -> None:
+    history = [Lesson(i + 1, 2 / (i + 1), 1 / (i + 1), i / 30) for i in range(n_shards)]
     reduction = keep_all(np.zeros((1, n_shards), np.float32))
-    report.draw(tmp_path / "r.png", FIGURES, reduction, history, "pumps")
+    report.draw(tmp_path / "r.png", FIGURES, reduction, history, verdict, "pumps")
     assert [path.name for path in tmp_path.iterdir()] == ["r.png"]
     picture = imread(tmp_path / "r.png")
-    assert picture.shape[:2] == (900, 1320)
-    parts = [
-        part for row in np.array_split(picture[..., :3], 2) for part in np.array_split(row, 2, 1)
-    ]
+    n_rows = 2 if verdict is None else 3
+    assert picture.shape[:2] == (450 * n_rows, 1320)
+    rows = np.array_split(picture[..., :3], n_rows)
+    parts = [part for row in rows[:2] for part in np.array_split(row, 2, 1)] + rows[2:]
     assert all(part.std() > 0.02 for part in parts)
+
+
+def test_a_verdict_is_told_in_the_card_and_in_the_report(tmp_path: Path) -> None:
+    history = [Lesson(1, 2.0, 1.0, 0.1)]
+    reduction = keep_all(np.zeros((1, 4), np.float32))
+    report.write(tmp_path, FIGURES, reduction, history, VERDICT, "pumps")
+    content = json.loads((tmp_path / "report.json").read_text())
+    assert content["verdict"]["sentence"] == "Your model is better than sea/64/general here."
+    assert content["verdict"]["scores"] == {OWN: 0.83, RIVAL: 0.8, "mn04": 0.85}
+    card = report.in_words(FIGURES, VERDICT)
+    assert "**Your model is better than sea/64/general here.** Below is the accuracy, on 40" in card
+    assert "| own model | 0.830 |" in card
+    assert "| cosine to the teacher | 0.850 | 0.100 |" in card
+    without = report.in_words(FIGURES, None)
+    assert "| cosine to the teacher | 0.850 | 0.100 |" in without
+    assert "own model" not in without

@@ -13,7 +13,7 @@ import soxr
 
 pytest.importorskip("torch", reason="the training room needs its extra")
 
-from listen_embed import registry
+from listen_embed import audio, registry
 from listen_embed.embedder import Embedder
 from listen_embed.errors import InputError, ModelNotFoundError
 from listen_embed.framing import Frames
@@ -24,6 +24,7 @@ from listen_embed.training import shards as shards_module
 from listen_embed.training.augment import NONE, Augmentation
 from listen_embed.training.shards import (
     CorpusSounds,
+    JoinedSounds,
     Recipe,
     Shard,
     WorkshopSounds,
@@ -97,6 +98,17 @@ def test_features_are_the_front_ends(tmp_path: Path, recipe: Recipe) -> None:
             np.testing.assert_array_equal(found[row], expected)
 
 
+def test_a_front_end_hears_through_its_own_resampler(tmp_path: Path, recipe: Recipe) -> None:
+    kaiser = replace(NARROW, resampler="kaiser_best")
+    recipe = replace(recipe, front_ends=(kaiser,), size=2)
+    make_shard(tmp_path, recipe, 0)
+    (found,) = open_shard(tmp_path, 0).features
+    for row, heard in enumerate(drawn(recipe, 0, 16_000)[:2]):
+        at_8k = audio.rate_converter(16_000, 8_000, "kaiser_best").push(heard, last=True)[:4000]
+        expected = FeatureExtractor(kaiser)(Frames(at_8k, 0, [0], 4000))[0].astype(np.float16)
+        np.testing.assert_array_equal(found[row], expected)
+
+
 def test_targets_are_the_teachers_embeddings(tmp_path: Path, recipe: Recipe) -> None:
     other = "logmel/256/48k"  # hears the same sound at another rate
     make_shard(tmp_path, replace(recipe, teachers=(TEACHER, other)), 0)
@@ -127,6 +139,25 @@ def test_number_and_seed_decide_a_shard(tmp_path: Path, recipe: Recipe) -> None:
     assert_equal(first, open_shard(tmp_path / "again", 0))
     for name, number in (("number", 1), ("seed", 0)):
         assert not np.array_equal(first.targets, open_shard(tmp_path / name, number).targets)
+
+
+def test_lengths_come_in_turn(tmp_path: Path, recipe: Recipe) -> None:
+    """Longer crops are as many times fewer; student and teacher hear all of each."""
+    recipe = replace(recipe, lengths=(1, 2), size=6)
+    assert [recipe.length(number) for number in range(4)] == [1, 2, 1, 2]
+    for number in (2, 3):
+        make_shard(tmp_path, recipe, number)
+    short, long = (open_shard(tmp_path, number) for number in (2, 3))
+    assert [f.shape for f in short.features] == [(6, 12, 10), (6, 64, 47)]
+    wide = recipe.front_ends[1].lasting(2 * recipe.front_ends[1].frame_seconds)
+    assert [f.shape for f in long.features] == [(3, 12, 20), (3, *wide.input_shape)]
+    assert (short.targets.shape, long.targets.shape) == ((6, 128), (3, 128))
+    rng = np.random.default_rng([recipe.seed, 3])
+    teacher = Embedder(TEACHER, frame_size=2.0, center=False)
+    for row in range(3):
+        heard = recipe.sounds.draw(wide.frame_samples, rng)
+        (by_teacher,), _ = teacher.embed(heard, 16_000)
+        np.testing.assert_allclose(long.targets[row], by_teacher, atol=1e-4)
 
 
 @dataclass(frozen=True)
@@ -288,6 +319,47 @@ def test_crops_keep_their_rate_where_it_is_the_corpus_own(folder: Path) -> None:
     sounds = CorpusSounds(folder, np.array([7]), SR, NONE, relabel=0.5)
     heard = sounds.draw(SR, np.random.default_rng(0))
     assert np.abs(np.fft.rfft(heard)).argmax() == 1000
+
+
+@pytest.fixture(scope="module")
+def joined(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> JoinedSounds:
+    """Return three crops of a tone at 8 kHz beside one of another tone at 16 kHz."""
+    place = tmp_path_factory.mktemp("second")
+    file = write(place / "c.wav", tone(3000.1, 4, sr=16_000), 16_000)
+    corpus.build([file], place / "built", 16_000, progress=False)
+    at_8k = CorpusSounds(folder, np.array([6, 7, 8]), 16_000, NONE)
+    at_16k = CorpusSounds(place / "built", np.array([1]), 16_000, replace(NONE, noise=1.0))
+    return JoinedSounds((at_8k, at_16k))
+
+
+def test_joined_corpora_are_heard_as_often_as_they_have_crops(joined: JoinedSounds) -> None:
+    assert joined.sr == 16_000
+    heard = [joined.draw(16_000, np.random.default_rng(seed)) for seed in range(200)]
+    peaks = [int(np.abs(np.fft.rfft(sound)).argmax()) for sound in heard]
+    assert set(peaks) == {1000, 3000}
+    assert peaks.count(1000) / len(peaks) == pytest.approx(3 / 4, abs=0.08)
+    # No noise: the first says what is done to all.
+    assert all(rms(sound) == pytest.approx(0.1, rel=0.02) for sound in heard)
+
+
+def test_joined_corpora_are_mixed_with_each_other(joined: JoinedSounds) -> None:
+    first = replace(joined.parts[0], how=replace(NONE, mix=1.0, mix_snr_db=(0.0, 0.0)))
+    both = JoinedSounds((first, joined.parts[1]))
+    heard = []
+    for seed in range(20):
+        spectrum = np.abs(np.fft.rfft(both.draw(16_000, np.random.default_rng(seed))))
+        heard.append(frozenset(hertz for hertz in (1000, 3000) if spectrum[hertz] > 100))
+    assert frozenset({1000, 3000}) in heard
+
+
+def test_a_recipe_of_joined_corpora_is_described_by_all_of_them(
+    tmp_path: Path, recipe: Recipe, joined: JoinedSounds
+) -> None:
+    both = replace(recipe, sounds=joined)
+    list(shards(tmp_path, both, 0, 1, workers=0))
+    fewer = replace(joined, parts=joined.parts[:1])
+    with pytest.raises(InputError, match=r"sounds\.parts\.1 is .* there and None here"):
+        list(shards(tmp_path, replace(both, sounds=fewer), 0, 1, workers=0))
 
 
 def test_workshop_sounds_are_machines_in_noise_at_any_level(folder: Path) -> None:

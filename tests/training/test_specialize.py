@@ -24,11 +24,11 @@ import listen_embed.training
 from listen_embed import registry
 from listen_embed.embedder import Embedder
 from listen_embed.errors import InputError, MissingExtraError
-from listen_embed.training import corpus, distill, pruning, specialize
+from listen_embed.training import corpus, distill, pruning, specialize, train
 from listen_embed.training import shards as shards_module
 from listen_embed.training.network import estimate_bytes, fit_budget
 from listen_embed.training.specialize import Options
-from listen_embed.training.students import NANO_FRONT_END
+from listen_embed.training.starts import MN04_FRONT_END, NANO_FRONT_END
 
 from .sounds import noise, silence, write
 
@@ -50,7 +50,7 @@ def test_the_folder_is_whole(specialised: Any) -> None:
         "golden.npz", "model.h", "model.c", "report.png", "report.json",
     }  # fmt: skip
     beside = {path.name for path in specialised.folder.parent.iterdir()}
-    assert beside == {"machines", "machines.work"}
+    assert beside == {"machines", "machines.work"}  # kept, as asked for
 
 
 def test_it_is_a_model_by_its_path(specialised: Any) -> None:
@@ -99,8 +99,14 @@ def test_it_keeps_its_budget(specialised: Any) -> None:
 
 def test_the_card_has_all_settings(specialised: Any) -> None:
     card = (specialised.folder / "README.md").read_text(encoding="utf-8")
-    for name, value in asdict(specialised.options).items():
+    assert str(specialised.recordings) not in card
+    settings = asdict(specialised.options)
+    for name in ("labels", "test", "keep", "front_end"):
+        del settings[name]
+    assert "| front_end | the student's own, see below |" in card
+    for name, value in settings.items():
         text = ", ".join(value) if isinstance(value, tuple) else value
+        text = f"{value:.12g}" if isinstance(value, float) else text
         assert f"| {name} | {text} |" in card
     assert "| sample_rate | 16000 |" in card  # of its front end
     assert 'Embedder("machines/")' in card
@@ -165,7 +171,9 @@ def test_a_teacher_that_was_made_again_starts_afresh(tmp_path: Path) -> None:
 
 def test_what_changes_no_result_goes_on_with_the_same_run(tmp_path: Path) -> None:
     work = specialize._work_folder(tmp_path / "m", Options(), [])
-    more_hands = Options(workers=3, threads=2, licence="CC0")
+    more_hands = Options(
+        workers=3, threads=2, licence="CC0", labels="a.csv", test=("b",), keep=True
+    )
     assert specialize._work_folder(tmp_path / "m", more_hands, []) == work
 
 
@@ -180,19 +188,19 @@ class Stop(Exception):
 def trained(monkeypatch: pytest.MonkeyPatch) -> Callable[..., nn.Module]:
     """Run everything up to the conversion and return the student."""
 
-    def train(recordings: Path, out: Path, options: Options) -> nn.Module:
+    def until_converted(recordings: Path, out: Path, options: Options) -> nn.Module:
         students = []
 
-        def stop(student: nn.Module, material: Any) -> None:
+        def stop(plan: Any, student: nn.Module, split: Any) -> None:
             students.append(student)
             raise Stop
 
         with monkeypatch.context() as patch, pytest.raises(Stop):
-            patch.setattr(specialize, "_convert", stop)
+            patch.setattr(train, "_converted", stop)
             run(recordings, out, options)
         return students[0]
 
-    return train
+    return until_converted
 
 
 def test_sparse_students_keep_their_zeros_to_the_end(
@@ -207,7 +215,7 @@ def test_sparse_students_keep_their_zeros_to_the_end(
         more = int((weight == 0).sum()) - round(share * weight.numel())
         assert 0 <= more < 0.05 * weight.numel()  # the steps of int8 take the smallest others to 0
     (work,) = (tmp_path / "sparse.work").iterdir()
-    assert {"distil", "sparse", "int8"} < {path.name for path in work.iterdir()}
+    assert {"distillation", "retraining", "int8"} < {path.name for path in work.iterdir()}
 
 
 def test_several_teachers_stand_side_by_side(
@@ -239,7 +247,7 @@ def test_pruned_students_start_from_mn04(specialised: Any, tmp_path: Path, share
     published = shared / "weights-upstream/efficientat-mn04/mn04_as_mAP_432.pt"
     (work / "mn04.pt").write_bytes(published.read_bytes())
     options = replace(specialised.options, student="pruned", budget_bytes=200_000)
-    assert specialize._front_end(options) == registry.find("mn04").front_end
+    assert specialize._front_end(options) == MN04_FRONT_END
     specialize._check_budget(options, work)
     with pytest.raises(InputError, match="too small for a pruned student"):
         specialize._check_budget(replace(options, budget_bytes=40_000), work)
@@ -299,6 +307,7 @@ def test_too_small_a_budget_shows_before_anything_is_decoded(
 ) -> None:
     monkeypatch.setattr(corpus, "build", None)
     options = Options(teachers=("logmel/128/16k",), budget_bytes=5_000)
+    assert options.kind == "grown"
     with pytest.raises(InputError, match="budget of 5000 bytes is too small: 64 dimensions need"):
         run(machines, tmp_path / "m", options)
 
@@ -310,16 +319,73 @@ def test_more_dimensions_than_the_teacher_has(specialised: Any, tmp_path: Path) 
 
 
 def test_a_pruned_student_learns_gently() -> None:
-    grown, pruned = Options(), Options(student="pruned")
+    grown, pruned = Options(student="grown"), Options(student="pruned")
     assert pruned.rates[0] < grown.rates[0] / 5
     assert replace(pruned, learning_rate=0.1).rates == (0.1, 0.1)
     assert replace(grown, learning_rate=0.1).rates == pytest.approx((0.1, 0.01))
 
 
-@pytest.mark.parametrize("change", [{"shard_size": 63}, {"n_shards": 0}])
+@pytest.mark.parametrize("change", [{"shard_size": 63}, {"n_shards": 0}, {"passes": 0}])
 def test_a_training_without_a_step_is_refused(tmp_path: Path, change: dict[str, int]) -> None:
     with pytest.raises(InputError, match="at least one shard, of at least 64 crops"):
         run(tmp_path, tmp_path / "m", replace(Options(), **change))
+
+
+def test_what_is_judged_by_must_not_be_learnt_from(machines: Path, tmp_path: Path) -> None:
+    options = Options(test=(str(machines / "shift 1"),))
+    with pytest.raises(InputError, match=r"1\.wav is to be learnt from and judged by; keep"):
+        run(machines, tmp_path / "m", options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_by_default_nano_is_widened_where_it_fits() -> None:
+    kinds = [Options(budget_bytes=size).kind for size in (20_000, 30_000, 64_000, 500_000)]
+    assert kinds == ["grown", "grown", "widened", "widened"]
+    assert Options(front_end="logmel/128/16k").kind == "grown"
+    assert Options(student="pruned", budget_bytes=20_000).kind == "pruned"
+    nano = registry.find("sea/32/nano").front_end
+    assert specialize._front_end(Options()) == nano
+    with pytest.raises(InputError, match="a widened student keeps the front end"):
+        specialize._front_end(Options(student="widened", front_end="logmel/128/16k"))
+    student = specialize._start(Options(emb_dim=8), Path(), False)(torch.zeros(1, 1, 64, 49))
+    assert student(torch.zeros(1, 1, *nano.input_shape)).shape == (1, 8)
+
+
+def test_without_keep_nothing_but_the_model_is_left(tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "m.work" / "1", tmp_path / "m.work" / "2"
+    for folder in (ours, theirs):
+        folder.mkdir(parents=True)
+        (folder / "a").write_text("x")
+    specialize._clean(ours)
+    assert list(tmp_path.rglob("a")) == [theirs / "a"]
+    specialize._clean(theirs)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_timetable_names_the_stages_to_come(
+    machines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = Options(
+        teachers=("logmel/128/16k",), budget_bytes=40_000, n_shards=2, shard_size=64,
+        sampling="diversity", sparsity=0.5,
+    )  # fmt: skip
+    table = specialize._timetable(options, corpus.find_recordings([machines]), 5, tmp_path)
+    assert list(table.expected) == [
+        "decoding", "choosing", "distillation", "retraining", "int8", "conversion", "verdict",
+    ]  # fmt: skip
+    assert all(seconds > 0 for seconds in table.expected.values())
+    assert "7 stages, about" in capsys.readouterr().err
+
+
+def test_the_verdict_is_in_report_and_card(specialised: Any) -> None:
+    verdict = json.loads((specialised.folder / "report.json").read_text())["verdict"]
+    assert verdict["heard"] is True
+    assert verdict["scores"].keys() == {
+        "own model", "sea/64/general", "sea/32/nano", "logmel/128/16k",
+    }  # fmt: skip
+    card = (specialised.folder / "README.md").read_text(encoding="utf-8")
+    assert f"**{verdict['sentence']}**" in card
+    assert "| cosine to the teacher | 0." in card
 
 
 def test_front_ends_must_have_log_mels(specialised: Any, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from .seeded_l3 import write_seeded_l3
 
 
 def test_unknown_converter_lists_the_known_ones(tmp_path: Path) -> None:
-    expected = r"'onnx'.*efficientat, keras_l3, listen, listen_head"
+    expected = r"'onnx'.*efficientat, keras_l3, listen, yamnet"
     with pytest.raises(ConversionError, match=expected):
         upstream.convert(tmp_path / "a", "onnx", input_shape=(8, 8), emb_dim=8)
 
@@ -24,7 +24,7 @@ def test_unknown_converter_lists_the_known_ones(tmp_path: Path) -> None:
 def test_every_converter_refuses_what_is_no_weights_file(tmp_path: Path, name: str) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"no weights at all")
-    shape = (8,) if name in ("yamnet", "listen_head") else (8, 8)
+    shape = (8,) if name == "yamnet" else (8, 8)
     for file in (path, tmp_path / "absent"):
         with pytest.raises(ConversionError):
             upstream.convert(file, name, input_shape=shape, emb_dim=8)

@@ -59,21 +59,6 @@ def test_array_checks_kind_shape_and_values() -> None:
         layer.array("bias", (1,))
 
 
-def test_mel_matrix_of_a_file_with_a_front_end(tmp_path: Path) -> None:
-    with_one = write_seeded_l3(tmp_path / "sea.h5", "tiny_sea")
-    without = write_seeded_l3(tmp_path / "openl3.h5", "tiny_openl3")
-    mel = keras_h5.stored_mel_matrix(with_one)
-    assert mel is not None and mel.shape == (33, 16)
-    assert keras_h5.stored_mel_matrix(without) is None
-
-
-def test_mel_matrix_of_the_published_student(shared: Path) -> None:
-    folder = shared / "weights-upstream" / "edgel3-sea64"
-    mel = keras_h5.stored_mel_matrix(folder / "edgel3_sea_ust_audio_emb_64.h5.gz")
-    assert mel is not None and mel.shape == (513, 64) and mel.dtype == np.float32
-    assert (mel >= 0).all() and (np.diff(mel.argmax(axis=0)) > 0).all()
-
-
 def test_seeded_files_have_the_layout_of_the_published_one(shared: Path) -> None:
     folder = shared / "weights-upstream" / "edgel3-sea64"
     published = keras_h5.read_layers(folder / "edgel3_sea_ust_audio_emb_64.h5.gz")

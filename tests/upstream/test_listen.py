@@ -77,20 +77,6 @@ def attention(projected: Any, heads: int = 4) -> Any:
     return np.concatenate(mixed, axis=1)
 
 
-def seeded_head(rng: Any) -> State:
-    shapes = {
-        "layer1.weight": (12, 8),
-        "layer1.bias": (12,),
-        "layer2.weight": (12, 12),
-        "layer2.bias": (12,),
-        "layer3.weight": (5, 12),
-        "layer3.bias": (5,),
-        "norm.weight": (12,),
-        "norm.bias": (12,),
-    }
-    return {k: (0.5 * rng.standard_normal(v)).astype(np.float32) for k, v in shapes.items()}
-
-
 @pytest.mark.parametrize("layers", [0, 1, 2, 3])
 @pytest.mark.parametrize("shape", [(16, 12), (17, 15)])
 def test_seeded_encoder(tmp_path: Path, rng: Any, layers: int, shape: tuple[int, int]) -> None:
@@ -103,28 +89,12 @@ def test_seeded_encoder(tmp_path: Path, rng: Any, layers: int, shape: tuple[int,
     np.testing.assert_allclose(found[0], forward(state, logmel), atol=1e-4, rtol=1e-4)
 
 
-def test_seeded_head(tmp_path: Path, rng: Any) -> None:
-    state = seeded_head(rng)
-    content = convert(
-        write_state(tmp_path / "a.pth", state), "listen_head", input_shape=(8,), emb_dim=5
-    )
-    x = rng.standard_normal(8)
-    h = ref.relu(x @ state["layer1.weight"].T + state["layer1.bias"])
-    h = ref.layer_norm(h, state["norm.weight"], state["norm.bias"], 1e-5)
-    h = ref.relu(h @ state["layer2.weight"].T + state["layer2.bias"])
-    expected = ref.softmax(h @ state["layer3.weight"].T + state["layer3.bias"])
-    np.testing.assert_allclose(ref.run(content, x), expected[None], atol=1e-5)
-
-
-def test_golden_embedding_and_probability(shared: Path) -> None:
+def test_golden_embedding(shared: Path) -> None:
     folder = shared / "weights-upstream/listen"
     encoder = convert(folder / "LISTEN.pth", "listen", input_shape=(128, 128), emb_dim=64)
-    head = convert(folder / "LISTEN-classifier.pth", "listen_head", input_shape=(64,), emb_dim=10)
     with np.load(shared / "golden/listen_upstream_train.npz", allow_pickle=False) as golden:
         embedding = ref.run(encoder, golden["logmel0"])
         np.testing.assert_allclose(embedding[0], golden["embedding"][0], atol=1e-4)
-        found = np.concatenate([ref.run(head, row) for row in golden["embedding"]])
-        np.testing.assert_allclose(found, golden["head_probability"], atol=1e-4)
 
 
 # -- files that are something else ---------------------------------------------------------------
@@ -160,7 +130,6 @@ def test_a_missing_tensor_is_told(tmp_path: Path, rng: Any) -> None:
 def test_impossible_requests_are_refused(tmp_path: Path, rng: Any) -> None:
     encoder = write_state(tmp_path / "encoder.pth", seeded_encoder(rng))
     odd = write_state(tmp_path / "odd.pth", seeded_encoder(rng, width=6))
-    head = write_state(tmp_path / "head.pth", seeded_head(rng))
     with pytest.raises(ConversionError, match=r"\(8, 1, 4, 4\), expected \(64, 1, any, any\)"):
         listen.convert(encoder, input_shape=(16, 12), emb_dim=64)
     with pytest.raises(ConversionError, match="window"):
@@ -169,7 +138,3 @@ def test_impossible_requests_are_refused(tmp_path: Path, rng: Any) -> None:
         listen.convert(encoder, input_shape=(16,), emb_dim=8)
     with pytest.raises(ConversionError, match="4 heads"):
         listen.convert(odd, input_shape=(16, 12), emb_dim=6)
-    with pytest.raises(ConversionError, match="emb_dim is 10, but the file gives 5"):
-        listen.convert_head(head, input_shape=(8,), emb_dim=10)
-    with pytest.raises(ConversionError, match="embedding length"):
-        listen.convert_head(head, input_shape=(8, 8), emb_dim=5)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from listen_embed.finder import sounds_in
 from listen_embed.monitor.block import Block, to_mono
 from listen_embed.monitor.sources.source import (
     BLOCK_S,
@@ -22,7 +23,6 @@ from listen_embed.monitor.sources.source import (
 )
 
 _FILE_BLOCK_S = 1.0
-SOUND_FILES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus"})
 
 
 def _file_items(path: Path, clock: str, first: int, stop: threading.Event) -> Iterator[Item]:
@@ -86,8 +86,8 @@ class FolderItems:
 
 def sound_files(folder: Path) -> list[Path]:
     """Return the sound files in a folder and below, ordered by their path's text."""
-    found = (p for p in folder.rglob("*") if p.suffix.lower() in SOUND_FILES and p.is_file())
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+    found = sorted(sounds_in(folder), key=lambda sound: sound.below.as_posix())
+    return [sound.path for sound in found]
 
 
 def _next_pass(place: Place | None, content: str) -> tuple[str, int]:

@@ -1,0 +1,81 @@
+"""Where students start: the front ends they take, and mn04 as a network to prune."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from listen_embed import registry, store
+from listen_embed.spec import FrontEnd
+from listen_embed.training import pruning, timetable
+from listen_embed.training.network import Student, Transformer, from_efficientat
+from listen_embed.upstream import torch_zip
+
+TEACHER = "teacher/384/mn04"
+
+# mn04's own with half as many columns: half the work of both the front end and the network.
+MN04_FRONT_END = replace(registry.find(TEACHER).front_end, hop_samples=640)
+
+# For the smallest students: cheap on a microcontroller, and a fifth of mn04's input.
+NANO_FRONT_END = FrontEnd(
+    sample_rate=16_000,
+    frame_samples=16_000,
+    n_fft=512,
+    window_samples=512,
+    hop_samples=320,
+    n_mels=64,
+    f_max=8_000.0,
+    log="ln",
+    log_offset=1e-5,
+    shift=4.5,
+    scale=0.2,
+)
+
+# Gives the untrained student from typical features, float32 (N, 1, n_bands, n_steps).
+Start = Callable[[torch.Tensor], Student | Transformer]
+
+
+def mn04(folder: Path, stem_stride: tuple[int, int] = (2, 2)) -> Student:
+    """Return mn04 as a network to prune, from its published file, which is kept in a folder."""
+    path = folder / "mn04.pt"
+    download = registry.find(TEACHER).download
+    assert download is not None
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        store.obtain(download, path, progress=True)
+    return from_efficientat(torch_zip.read_state_dict(path), stem_stride)
+
+
+def slim_mn04(
+    folder: Path,
+    budget_bytes: int,
+    *,
+    last: float,
+    emb_dim: int,
+    stem_stride: tuple[int, int] = (2, 2),
+    progress: timetable.Shown = True,
+) -> Start:
+    """Return a start that is mn04 with as many channels as a budget lets it keep.
+
+    Parameters
+    ----------
+    folder : Path
+        Keeps mn04's published file.
+    budget_bytes, last, emb_dim
+        As `pruning.slim_to_budget` has them.
+    stem_stride : (int, int)
+        As `from_efficientat` has it.
+    progress : bool or Timetable
+        Whether to show a progress bar.
+    """
+    return lambda features: pruning.slim_to_budget(
+        mn04(folder, stem_stride),
+        features,
+        budget_bytes,
+        last=last,
+        emb_dim=emb_dim,
+        progress=progress,
+    )
