@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from listen_embed import audio, heads, registry, self_check
+from listen_embed import audio, graph, heads, registry, self_check
 from listen_embed.errors import ListenEmbedError
 from listen_embed.framing import Framer
 from listen_embed.frontend import FeatureExtractor
@@ -34,7 +34,6 @@ from listen_embed.heads import Anomaly, Classifier
 from listen_embed.monitor import block
 from listen_embed.monitor.journal import Journal
 from listen_embed.monitor.trace import STEPS_S
-from listen_embed.training import inspect_model
 from listen_embed.upstream import keras_h5, torch_zip
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -65,8 +64,8 @@ def keras_file(data: bytes) -> None:
 
 def tflite_costs(data: bytes) -> None:
     """Count what a .tflite costs."""
-    inspect_model.macs(data)
-    inspect_model.peak_bytes(data)
+    graph.macs(data)
+    graph.peak_bytes(data)
 
 
 def model_card(data: bytes) -> None:

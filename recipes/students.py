@@ -4,8 +4,7 @@
 
 RECORDINGS are folders of openly licensed audio (weights/README.md lists ours). Everything is
 seeded: with the same libraries and number of threads on one kind of CPU the files come out
-bit-equal. The files that ship were trained so by 0.1.0, on 16 kHz recordings and crops of one second,
-and written anew since by ``rewrite.py``. Elsewhere sums round differently, and training carries that on: sea/32/nano made with two
+bit-equal. Elsewhere sums round differently, and training carries that on: sea/32/nano made with two
 threads instead of one has other bytes, other embeddings in detail, and the same held-out error to
 0.001 (report.json has it).
 """

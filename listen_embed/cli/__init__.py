@@ -26,6 +26,7 @@ from listen_embed.errors import ListenEmbedError, MissingExtraError
 ROOMS = {
     "specialize": "listen_embed.training.commands",
     "monitor": "listen_embed.monitor.commands",
+    "export": "listen_embed.device.commands",
 }
 COMMANDS = {
     "embed": "embed sound files; meant where no command is named",
@@ -33,6 +34,7 @@ COMMANDS = {
     "download": "fetch models for use without a network",
     "specialize": "make a small model for your own sounds (room training)",
     "monitor": "listen to a machine: states and anomalies (room monitor)",
+    "export": "write a model as C for microcontrollers",
 }
 
 _INTERRUPTED, _BROKEN_PIPE = 128 + signal.SIGINT, 128 + 13

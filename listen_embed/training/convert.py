@@ -2,8 +2,8 @@
 
 litert-torch converts, ai-edge-quantizer quantises: int8 weights (per channel) and int8 activations,
 input and output too. What they leave in the file beyond need (names, metadata, the same zeros many
-times) is taken out afterwards. Students are made of operators that TFLite Micro has; `c_export`
-sees to it.
+times) is taken out afterwards. Students are made of operators that there is C for; the device
+room sees to it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from listen_embed.graph import Graph, read_graph
 from listen_embed.training import int8_ranges
-from listen_embed.training.inspect_model import Graph, read_graph
 from listen_embed.upstream.graph import pack, schema
 
 _N_NARROWING = 64  # inputs on which the width of a range is tried

@@ -6,7 +6,7 @@
         float/          the same model in float32, a model folder of its own
         README.md       the model card: settings, seed, data, licence, how to use it
         golden.npz      a test sound and its embedding
-        model.h, .c     for a microcontroller, with flash and arena bytes
+        c/              the model as C for microcontrollers
         report.png      pictures; the figures behind them stand in report.json
 
 The folder is written beside its final place and moved there whole.
@@ -28,12 +28,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from listen_embed import registry, self_check
+from listen_embed.device import export_c
 from listen_embed.embedder import Embedder
 from listen_embed.errors import InputError
+from listen_embed.graph import macs, peak_bytes
 from listen_embed.registry import CARD
 from listen_embed.spec import FrontEnd
-from listen_embed.training import c_export
-from listen_embed.training.inspect_model import macs, peak_bytes
 
 GOLDEN_RATE = 16_000
 
@@ -118,7 +118,7 @@ def _fill(folder: Path, identity: Identity, front_end: FrontEnd, trained: Traine
     _write_model(folder, identity, front_end, trained.int8_model)
     (folder / "float").mkdir()
     _write_model(folder / "float", identity, front_end, trained.float_model)
-    c_export.write_c(trained.int8_model, registry.load_folder(folder), folder)
+    export_c(registry.load_folder(folder), folder / "c", model=trained.int8_model)
     write_golden(folder)
 
 

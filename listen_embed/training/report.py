@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from listen_embed.graph import macs, peak_bytes
 from listen_embed.output import replacing
 from listen_embed.runtime import Network
 from listen_embed.training.distill import Lesson
 from listen_embed.training.export import Trained
-from listen_embed.training.inspect_model import macs, peak_bytes
 from listen_embed.training.reduction import Reduction
 from listen_embed.training.shards import Shard
 from listen_embed.training.verdict import OWN, Verdict

@@ -1,4 +1,4 @@
-"""A shipped int8 .tflite -> the `Student` it was made of, to go on training it, or to write it anew.
+"""A shipped int8 .tflite -> the `Student` it was made of, to go on with or to write anew.
 
 int8 weights stand on their steps, so nothing is lost but what the activations were rounded to. The
 graph of a student is a chain, so its layers in order are enough to tell its architecture.
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from listen_embed.errors import ConversionError
-from listen_embed.training.inspect_model import Graph, OperatorInfo, read_graph
+from listen_embed.graph import Graph, OperatorInfo, read_graph
 from listen_embed.training.network import (
     Activation,
     Architecture,

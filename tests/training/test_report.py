@@ -14,11 +14,11 @@ pytest.importorskip("torch", reason="the training room needs its extra")
 
 from matplotlib.image import imread
 
+from listen_embed.graph import macs, peak_bytes
 from listen_embed.runtime import Network
 from listen_embed.training import report
 from listen_embed.training.distill import Lesson
 from listen_embed.training.export import Trained
-from listen_embed.training.inspect_model import macs, peak_bytes
 from listen_embed.training.reduction import Reduction, fit_pca, keep_all
 from listen_embed.training.report import Figures
 from listen_embed.training.shards import Shard, open_shard

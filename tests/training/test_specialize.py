@@ -45,10 +45,12 @@ def files_of(folder: Path) -> set[str]:
 
 
 def test_the_folder_is_whole(specialised: Any) -> None:
-    assert files_of(specialised.folder) == {
+    names = files_of(specialised.folder)
+    assert {name for name in names if not name.startswith("c/")} == {
         "model.toml", "model.tflite", "float/model.toml", "float/model.tflite", "README.md",
-        "golden.npz", "model.h", "model.c", "report.png", "report.json",
+        "golden.npz", "report.png", "report.json",
     }  # fmt: skip
+    assert "c/src/listen_model.c" in names
     beside = {path.name for path in specialised.folder.parent.iterdir()}
     assert beside == {"machines", "machines.work"}  # kept, as asked for
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
@@ -43,6 +44,8 @@ class TensorInfo:
         It keeps its values from one run to the next.
     scales, zero_points : tuple
         Of the quantisation: empty, one, or one for each channel.
+    content : bytes
+        The values of a constant, as they stand in the file.
     """
 
     name: str
@@ -53,17 +56,21 @@ class TensorInfo:
     is_variable: bool
     scales: tuple[float, ...]
     zero_points: tuple[int, ...]
+    content: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class OperatorInfo:
-    """One operator of a graph; -1 stands for an optional input that is left out."""
+    """One operator of a graph; -1 stands for an optional input that is left out.
+
+    ``options`` has the schema's names and numbers: ``{"strideH": 2, "padding": 1}``.
+    """
 
     name: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     intermediates: tuple[int, ...]
-    transposes_first: bool
+    options: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +97,7 @@ def read_graph(model: bytes) -> Graph:
         raise ConversionError("not a .tflite: its file identifier is not TFL3")
     table = schema()
     try:
-        return _graph(table.ModelT.InitFromPackedBuf(model, 0), table)
+        return _graph(table.ModelT.InitFromPackedBuf(model, 0), table, model)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, struct.error) as error:
         if isinstance(error, ConversionError):
             raise
@@ -158,19 +165,19 @@ def _macs(operator: OperatorInfo, graph: Graph) -> int:
         "CONV_2D": math.prod(weights[1:]),  # (out, height, width, in)
         "DEPTHWISE_CONV_2D": math.prod(weights[1:3]),  # (1, height, width, channels)
         "FULLY_CONNECTED": weights[-1],  # (out, in)
-        "BATCH_MATMUL": values[-2 if operator.transposes_first else -1],
+        "BATCH_MATMUL": values[-2 if operator.options.get("adjX") else -1],
     }
     return math.prod(graph.tensors[operator.outputs[0]].shape) * each[operator.name]
 
 
-def _graph(model: Any, table: Any) -> Graph:
-    if len(model.subgraphs) != 1:
-        raise ConversionError(f"a .tflite of ours has one graph; this has {len(model.subgraphs)}")
-    (graph,) = model.subgraphs
+def _graph(tree: Any, table: Any, model: bytes) -> Graph:
+    if len(tree.subgraphs) != 1:
+        raise ConversionError(f"a .tflite of ours has one graph; this has {len(tree.subgraphs)}")
+    (graph,) = tree.subgraphs
     types, codes = _names(table.TensorType), _names(table.BuiltinOperator)
-    kinds = [codes[max(c.builtinCode, c.deprecatedBuiltinCode)] for c in model.operatorCodes]
+    kinds = [codes[max(c.builtinCode, c.deprecatedBuiltinCode)] for c in tree.operatorCodes]
     read = Graph(
-        tuple(_tensor(tensor, model, types) for tensor in graph.tensors),
+        tuple(_tensor(tensor, tree, types, model) for tensor in graph.tensors),
         tuple(_operator(operator, kinds) for operator in _listed(graph.operators)),
         _indices(graph.inputs),
         _indices(graph.outputs),
@@ -187,7 +194,7 @@ def _check_indices(graph: Graph) -> None:
         raise ConversionError(f"a damaged .tflite: it has no tensor {wrong[0]}")
 
 
-def _tensor(tensor: Any, model: Any, types: dict[int, str]) -> TensorInfo:
+def _tensor(tensor: Any, tree: Any, types: dict[int, str], model: bytes) -> TensorInfo:
     name, shape = (tensor.name or b"").decode(errors="replace"), _indices(tensor.shape)
     signature = _indices(tensor.shapeSignature)
     if min((1, *shape, *signature)) < 0:
@@ -195,29 +202,35 @@ def _tensor(tensor: Any, model: Any, types: dict[int, str]) -> TensorInfo:
     kind = types[tensor.type]
     if kind not in _BITS:
         raise ConversionError(f"tensor {name} has the type {kind}, which has no fixed size")
-    buffer = model.buffers[tensor.buffer]
-    is_constant = buffer.offset > 1 or (buffer.data is not None and len(buffer.data) > 0)
+    content = _content(tree.buffers[tensor.buffer], model)
     quantisation = tensor.quantization
     return TensorInfo(
         name,
         shape,
         kind,
         -(-math.prod(shape) * _BITS[kind] // 8),
-        is_constant,
+        len(content) > 0,
         bool(tensor.isVariable),
         tuple(map(float, _listed(quantisation and quantisation.scale))),
         _indices(quantisation and quantisation.zeroPoint),
+        content,
     )
 
 
+def _content(buffer: Any, model: bytes) -> bytes:
+    """Return a buffer's bytes, which large files keep outside the tables (offset 1: nowhere)."""
+    if buffer.offset > 1:
+        return model[buffer.offset : buffer.offset + buffer.size]
+    return b"" if buffer.data is None else bytes(buffer.data)
+
+
 def _operator(operator: Any, kinds: list[str]) -> OperatorInfo:
-    options = operator.builtinOptions
     return OperatorInfo(
         kinds[operator.opcodeIndex],
         _indices(operator.inputs),
         _indices(operator.outputs),
         _indices(operator.intermediates),
-        bool(getattr(options, "adjX", False)),
+        vars(operator.builtinOptions) if operator.builtinOptions else {},
     )
 
 

@@ -9,16 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("torch", reason="the training room needs its extra")
-
 from listen_embed import registry, upstream
 from listen_embed.errors import ConversionError
+from listen_embed.graph import macs, operators, peak_bytes, read_graph
 from listen_embed.spec import ModelSpec
-from listen_embed.training.inspect_model import macs, operators, peak_bytes, read_graph
 from listen_embed.upstream.graph import GraphBuilder, Tensor, schema
 
-from ..upstream import seeded_l3
-from .graphs import as_int8, changed, one
+from .training.graphs import as_int8, changed, one
+from .upstream import seeded_l3
 
 FLOAT = 4  # bytes
 

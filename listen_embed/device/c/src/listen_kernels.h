@@ -1,0 +1,120 @@
+/* Operators of a quantised network in plain C99: no heap, no globals, no dependency.
+ *
+ * Tensors are int8, channels last. Two roundings exist for one .tflite, and LISTEN_REFERENCE of
+ * listen_model.h says which of them is compiled: 0 rescales sums in single precision, as LiteRT
+ * with XNNPACK does; 1 rescales them with integer multipliers, as TensorFlow Lite for
+ * Microcontrollers does. Both are exact, to the last bit, on every processor.
+ */
+#ifndef LISTEN_KERNELS_H
+#define LISTEN_KERNELS_H
+
+#include <stdint.h>
+
+#include "listen_model.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if LISTEN_REFERENCE
+/* Real factor: multiplier * 2^(shift - 31). */
+typedef struct {
+    int32_t multiplier;
+    int32_t shift;
+} listen_factor;
+#else
+typedef float listen_factor;
+#endif
+
+/* How 32-bit sums become int8: by a factor, a zero point, and limits. */
+typedef struct {
+    int32_t zero;
+    int32_t low;
+    int32_t high;
+} listen_range;
+
+/* Convolution and, with one pixel, a fully connected layer. An output channel has
+ * kernel_height * kernel_width * in_channels weights, then zeros up to `depth`, a multiple of four.
+ * `weights` holds channels in pairs: four of the one, four of the other, and so on; a missing last
+ * channel is zeros. `bias` has the input's zero point taken out already. */
+typedef struct {
+    int16_t in_height, in_width, in_channels;
+    int16_t out_height, out_width, out_channels;
+    int16_t kernel_height, kernel_width;
+    int16_t stride_y, stride_x, dilation_y, dilation_x;
+    int16_t pad_top, pad_left;
+    int32_t depth;
+    int32_t in_zero;
+    const int8_t *weights;
+    const int32_t *bias;
+    const listen_factor *factors;
+    listen_range range;
+} listen_conv;
+
+/* One filter for each channel. `weights` comes in groups of four channels, and in a group in pairs
+ * of taps: t0c0 t0c1 t1c0 t1c1 t0c2 t0c3 t1c2 t1c3; missing taps and channels are zeros. */
+typedef listen_conv listen_depthwise;
+
+/* a + b or a - b; operands repeat after `period` values. */
+typedef struct {
+    int32_t n, period_a, period_b;
+    int32_t zero_a, zero_b;
+#if LISTEN_REFERENCE
+    listen_factor factor_a, factor_b, factor_out;
+#else
+    int32_t factor_a, factor_b, shift;
+#endif
+    listen_range range;
+} listen_add;
+
+/* a * b; operands repeat after `period` values. */
+typedef struct {
+    int32_t n, period_a, period_b;
+    int32_t zero_a, zero_b;
+    listen_factor factor;
+    listen_range range;
+} listen_mul;
+
+/* The mean over the middle one of three axes. `bias` and `offset` take the zero points into account:
+ * the one before the rescaling, in reference rounding, the other after it. */
+typedef struct {
+    int32_t outer, n, inner;
+    int32_t bias;
+    listen_factor factor, offset;
+    listen_range range;
+} listen_mean;
+
+/* Up to four axes in another order: output axis i steps through the input by strides[i] bytes. */
+typedef struct {
+    int32_t item; /* bytes of a value */
+    int32_t sizes[4];
+    int32_t strides[4];
+} listen_transpose;
+
+/* A frame of one value around four axes. */
+typedef struct {
+    int32_t sizes[4];
+    int32_t before[4];
+    int32_t after[4];
+    int32_t value;
+} listen_pad;
+
+/* `scratch` is the memory that the planner set aside: 5 * depth bytes, aligned to four. */
+void listen_conv_run(const listen_conv *op, const int8_t *in, int8_t *out, void *scratch);
+/* `scratch` has room for the channels, rounded up to four. */
+void listen_depthwise_run(const listen_depthwise *op, const int8_t *in, int8_t *out, void *scratch);
+void listen_add_run(const listen_add *op, const int8_t *a, const int8_t *b, int8_t *out);
+void listen_mul_run(const listen_mul *op, const int8_t *a, const int8_t *b, int8_t *out);
+void listen_mean_run(const listen_mean *op, const int8_t *in, int8_t *out);
+/* Any function of one value: table[value + 128]. */
+void listen_table_run(const int8_t *table, int32_t n, const int8_t *in, int8_t *out);
+void listen_transpose_run(const listen_transpose *op, const void *in, void *out);
+void listen_pad_run(const listen_pad *op, const int8_t *in, int8_t *out);
+/* Copy `n` pieces of `size` bytes that lie `from` and `to` bytes apart. */
+void listen_copy_run(int32_t n, int32_t size, int32_t from, int32_t to, const void *in, void *out);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

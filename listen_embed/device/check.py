@@ -1,0 +1,277 @@
+"""Does the C give what Python gives? Built for this computer and, under QEMU, for Cortex-M."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from listen_embed.device import boards
+from listen_embed.device.model_source import ModelSource, Options
+from listen_embed.errors import ListenEmbedError
+from listen_embed.framing import Frames
+from listen_embed.frontend import FeatureExtractor
+from listen_embed.graph import TensorInfo, read_graph
+from listen_embed.runtime import Network
+from listen_embed.spec import ModelSpec
+
+_N_FRAMES, _BLOCK, _TAIL = 4, 1000, struct.Struct("<6I")
+_HEAD = struct.Struct("<3i")
+# Steps that values of a log-mel may be apart, and the share that must be equal: a step of int8 is
+# 256 of int16, where single precision shows. In integers more values end on the other side.
+_TOLERANCES = {"int8": (1, 0.999), "int16": (16, 0.9), "fixed": (1, 0.99)}
+# Instructions of the loop by which a tick is told.
+_LOOP_INSTRUCTIONS = 2_000_000
+_FULL_SCALE = 32768
+
+Integers = NDArray[Any]  # int8 or int16
+Samples = NDArray[Any]  # int16 or float32, (n,)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a library gave.
+
+    Attributes
+    ----------
+    networks : ndarray, integers (N, emb_dim)
+        Of inputs to the network alone.
+    pictures : ndarray, integers (T, n_bands * n_steps)
+    embeddings : ndarray, integers (T, emb_dim)
+    network_instructions, frame_instructions : int
+        Of the network alone, and of a first frame with its network; 0 where unknown.
+    stack_bytes, memory_bytes : int
+        Most of the stack, and bytes of the library's memory, that were written; 0 where unknown.
+    content : bytes
+        All values, as they were written.
+    """
+
+    networks: Integers
+    pictures: Integers
+    embeddings: Integers
+    network_instructions: int
+    frame_instructions: int
+    stack_bytes: int
+    memory_bytes: int
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How C and Python agree.
+
+    Attributes
+    ----------
+    n_frames : int
+    pictures_equal : float
+        Share of equal values of the log-mels; the others are one step of int8 off, or less.
+    networks_equal : float
+        Share of equal values of the embeddings of equal log-mels.
+    embedding_steps : int
+        Largest difference between embeddings of the same sound, in steps of the output.
+    boards : tuple of str
+        Processors of emulated boards that gave the same bytes.
+    """
+
+    n_frames: int
+    pictures_equal: float
+    networks_equal: float | None
+    embedding_steps: int | None
+    boards: tuple[str, ...]
+
+
+def check(
+    folder: Path, spec: ModelSpec, model: bytes, options: Options, made: ModelSource
+) -> Report:
+    """Build an export and compare it with this package.
+
+    Raises
+    ------
+    ListenEmbedError
+        No C compiler; or the two differ, and in what.
+    """
+    sound = check_sound(spec, made.frame_hop, options)
+    with tempfile.TemporaryDirectory() as place:
+        work = Path(place)
+        program = build_for_host(folder, work)
+        given = run_on_host(program, sound, spec, model)
+        report = _compared(given, sound, spec, model, options, made.frame_hop)
+        same = _boards_that_agree(folder, work, sound, spec, model, given)
+    return Report(*report, same)
+
+
+def check_sound(
+    spec: ModelSpec, frame_hop: int, options: Options, n_frames: int = _N_FRAMES
+) -> Samples:
+    """Return sound with a bit of everything: a sweep, clicks, noise, silence."""
+    rate = spec.front_end.sample_rate
+    n = spec.front_end.frame_samples + (n_frames - 1) * frame_hop
+    time = np.arange(n) / rate
+    sweep = 0.3 * np.sin(2 * np.pi * (100 * time + 0.1 * rate * time**2 / time[-1] / 2))
+    noise = 0.05 * np.random.default_rng(0).standard_normal(n) * (np.sin(9 * time) > 0)
+    clicks = 0.5 * (np.arange(n) % (rate // 5) < 8)
+    sound = (sweep + noise + clicks) * (time < 0.9 * time[-1])
+    full = (sound * _FULL_SCALE).clip(-_FULL_SCALE, _FULL_SCALE - 1)
+    integers: NDArray[np.int16] = full.astype(np.int16)
+    if options.samples == "int16":
+        return integers
+    return integers.astype(np.float32) / np.float32(_FULL_SCALE)
+
+
+def build_for_host(folder: Path, work: Path, flags: tuple[str, ...] = ("-O2",)) -> Path:
+    """Build an export and the check for this computer; return the program."""
+    compiler = next(filter(shutil.which, ("cc", "gcc", "clang")), None)
+    if compiler is None:
+        raise ListenEmbedError("checking the C needs a C compiler (cc, gcc or clang) on the path")
+    program = work / "check"
+    sources = [*sorted((folder / "src").glob("*.c")), boards.HARNESS / "check.c"]
+    boards.run(
+        [compiler, "-std=c99", *flags, "-Wall", "-Wextra", "-Werror", "-I", str(folder / "src"),
+         "-I", str(boards.HARNESS), *map(str, sources), str(boards.HARNESS / "host.c"), "-lm",
+         "-o", str(program)]
+    )  # fmt: skip
+    return program
+
+
+def run_on_host(
+    program: Path,
+    sound: Samples,
+    spec: ModelSpec,
+    model: bytes,
+    block: int = _BLOCK,
+) -> Given:
+    """Run a program that `build_for_host` built."""
+    return _parsed(boards.run([str(program)], given=_input(sound, model, block)), spec, model)
+
+
+def run_on_board(
+    program: Path,
+    board: boards.Board,
+    sound: Samples,
+    spec: ModelSpec,
+    model: bytes,
+) -> Given:
+    """Run a program that `listen_embed.device.boards.build` built."""
+    return _parsed(boards.execute(program, board, _input(sound, model, _BLOCK)), spec, model)
+
+
+def network_inputs(model: bytes, n: int = 2) -> Integers:
+    """Return inputs of all values that an input can have, integers (n, size)."""
+    taken = _ends(model)[0]
+    info = np.iinfo(taken.type.lower())
+    size = int(np.prod(taken.shape))
+    chance = np.random.default_rng(1)
+    return chance.integers(info.min, info.max + 1, (n, size)).astype(taken.type.lower())
+
+
+def through_interpreter(inputs: Integers, model: bytes) -> Integers:
+    """Return the integers of embeddings that LiteRT makes of integer inputs (T, size)."""
+    taken, given = _ends(model)
+    real = (inputs.astype(np.float32) - taken.zero_points[0]) * np.float32(taken.scales[0])
+    found = Network(model)(real)
+    steps = np.rint(found / np.float32(given.scales[0])) + given.zero_points[0]
+    return steps.astype(given.type.lower())  # type: ignore[no-any-return]
+
+
+def pictures_of(sound: Samples, spec: ModelSpec, model: bytes, hop: int) -> Integers:
+    """Return the log-mels that Python makes of a sound, as the network takes them."""
+    taken = _ends(model)[0]
+    samples = sound.astype(np.float32)
+    if sound.dtype == np.int16:
+        samples /= _FULL_SCALE
+    front_end = spec.front_end
+    n = 1 + (len(samples) - front_end.frame_samples) // hop
+    frames = Frames(samples, 0, [i * hop for i in range(n)], front_end.frame_samples)
+    real = FeatureExtractor(front_end)(frames).reshape(n, -1)
+    info = np.iinfo(taken.type.lower())
+    steps = np.rint(real / np.float32(taken.scales[0])) + taken.zero_points[0]
+    return np.clip(steps, info.min, info.max).astype(taken.type.lower())  # type: ignore[no-any-return]
+
+
+def _ends(model: bytes) -> tuple[TensorInfo, TensorInfo]:
+    graph = read_graph(model)
+    return graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
+
+
+def _input(sound: Samples, model: bytes, block: int) -> bytes:
+    """Return what the harness reads; the first stretch goes through it once more, to be counted."""
+    inputs = network_inputs(model)
+    head = _HEAD.pack(block, len(inputs), len(sound))
+    return head + inputs.tobytes() + sound.tobytes() * 2
+
+
+def _parsed(content: bytes, spec: ModelSpec, model: bytes) -> Given:
+    taken, given = _ends(model)
+    n_frames, network, frame, loop, stack, memory = _TAIL.unpack(content[-_TAIL.size :])
+    kind = np.dtype(given.type.lower())
+    values = np.frombuffer(content[: -_TAIL.size], kind)
+    n_networks = len(network_inputs(model))
+    size = int(np.prod(taken.shape))
+    alone = values[: n_networks * spec.emb_dim].reshape(n_networks, -1)
+    rows = values[n_networks * spec.emb_dim :].reshape(n_frames, size + spec.emb_dim)
+    each = _LOOP_INSTRUCTIONS / loop if loop else 0
+    return Given(
+        alone,
+        rows[:, :size],
+        rows[:, size:],
+        round(network * each),
+        round(frame * each),
+        stack,
+        memory,
+        content[: -_TAIL.size],
+    )
+
+
+def _compared(
+    given: Given,
+    sound: Samples,
+    spec: ModelSpec,
+    model: bytes,
+    options: Options,
+    hop: int,
+) -> tuple[int, float, float | None, int | None]:
+    pictures = pictures_of(sound, spec, model, hop)
+    if pictures.shape != given.pictures.shape:
+        raise ListenEmbedError(f"C gave {len(given.pictures)} frames, Python {len(pictures)}")
+    apart = np.abs(pictures.astype(np.int32) - given.pictures)
+    equal = float((apart == 0).mean())
+    kind = "fixed" if options.arithmetic == "fixed" else pictures.dtype.name
+    allowed, least = _TOLERANCES[kind]
+    if apart.max() > allowed or equal < least:
+        raise ListenEmbedError(
+            f"the log-mels differ: {equal:.2%} of the values are equal, up to {apart.max()} steps"
+        )
+    if options.mode == "reference":
+        return len(pictures), equal, None, None
+    inputs = np.concatenate([network_inputs(model), given.pictures])
+    outputs = np.concatenate([given.networks, given.embeddings])
+    same = float((through_interpreter(inputs, model) == outputs).mean())
+    if same < 1:
+        raise ListenEmbedError(f"the networks differ: {same:.2%} of the values are equal")
+    wanted = through_interpreter(pictures, model).astype(np.int32)
+    return len(pictures), equal, same, int(np.abs(wanted - given.embeddings).max())
+
+
+def _boards_that_agree(
+    folder: Path,
+    work: Path,
+    sound: Samples,
+    spec: ModelSpec,
+    model: bytes,
+    wanted: Given,
+) -> tuple[str, ...]:
+    if not boards.are_installed():
+        return ()
+    for board in boards.BOARDS:
+        place = work / board.machine
+        place.mkdir()
+        program = boards.build(folder, board, place)
+        if run_on_board(program, board, sound, spec, model).content != wanted.content:
+            raise ListenEmbedError(f"{board.processor} gives other bytes than this computer")
+    return tuple(board.processor for board in boards.BOARDS)

@@ -1,0 +1,277 @@
+"""Operators on int8 tensors -> calls of the kernels in listen_kernels.h."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from listen_embed.device import rescale
+from listen_embed.device.context import Context, cut, join, period, transpose
+from listen_embed.device.folding import constant
+from listen_embed.device.steps import Factors, Field, Scratch, Step, Struct, int8, int32
+from listen_embed.device.tables import table_of
+from listen_embed.errors import InputError
+
+_LARGEST_VALUE = 128
+# Longest side of an image, and most channels, that the kernels' 16-bit fields hold.
+_LARGEST_SIZE = (1 << 15) - 1
+
+
+# -- convolutions ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Where a convolution's kernel lies."""
+
+    taken: tuple[int, int, int]
+    given: tuple[int, int, int]
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    pad: tuple[int, int] = (0, 0)
+
+    def fields(self) -> dict[str, Field]:
+        """Return the fields of listen_conv that tell of it."""
+        names = {
+            "in": (self.taken, ("height", "width", "channels")),
+            "out": (self.given, ("height", "width", "channels")),
+            "kernel": (self.kernel, ("height", "width")),
+            "stride": (self.stride, ("y", "x")),
+            "dilation": (self.dilation, ("y", "x")),
+            "pad": (self.pad, ("top", "left")),
+        }
+        return {
+            f"{what}_{axis}": size
+            for what, (sizes, axes) in names.items()
+            for axis, size in zip(axes, sizes, strict=True)
+        }
+
+    @property
+    def lag(self) -> int:
+        """Bytes that the input must begin after the output, if the output may run into it.
+
+        While row ``y`` is written, rows before the first that it reads are read no more.
+        """
+        row_in, row_out = math.prod(self.taken[1:]), math.prod(self.given[1:])
+        first = (max(0, y * self.stride[0] - self.pad[0]) for y in range(self.given[0]))
+        return max((y + 1) * row_out - begin * row_in for y, begin in enumerate(first))
+
+
+def _conv(context: Context) -> list[Step]:
+    weights = _weights(context)  # (out, height, width, in)
+    return _dense(context, weights, _window(context, weights.shape[1:3]))
+
+
+def _depthwise(context: Context) -> list[Step]:
+    weights = _weights(context)  # (1, height, width, channels)
+    window = _window(context, weights.shape[1:3])
+    if window.taken[2] == 1:
+        return _dense(context, weights.transpose(3, 1, 2, 0), window)
+    if context.op.options["depthMultiplier"] != 1:
+        raise InputError(f"{context.output.name}: a depth multiplier above 1 needs one channel")
+    per_channel = weights[0].reshape(-1, weights.shape[3]).T  # (channels, taps)
+    fields = window.fields() | {"depth": 0} | _sums(context, per_channel)
+    fields |= {"weights": int8(_paired(per_channel))}
+    step = context.step(
+        "listen_depthwise_run",
+        Struct("listen_depthwise", fields),
+        lags={context.op.inputs[0]: window.lag},
+    )
+    return _with_scratch(step, -4 * (-window.taken[2] // 4))
+
+
+def _paired(weights: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Return weights (channels, taps) in the order that listen_kernels.h tells of."""
+    channels, taps = weights.shape
+    padded = np.pad(weights, ((0, -channels % 4), (0, -taps % 2)))
+    groups = padded.reshape(len(padded) // 4, 2, 2, -1, 2)  # group, half, channel, pair, tap
+    return groups.transpose(0, 3, 1, 4, 2)
+
+
+def _fully_connected(context: Context) -> list[Step]:
+    weights = _weights(context)  # (out, in)
+    n_out, n_in = weights.shape
+    rows = math.prod(context.input(0).shape) // n_in
+    window = _Window((rows, 1, n_in), (rows, 1, n_out), (1, 1))
+    return _dense(context, weights.reshape(n_out, 1, 1, n_in), window)
+
+
+def _dense(context: Context, weights: NDArray[np.int8], window: _Window) -> list[Step]:
+    per_channel = weights.reshape(len(weights), -1)
+    depth = -4 * (-per_channel.shape[1] // 4)
+    fields = window.fields() | {"depth": depth} | _sums(context, per_channel)
+    fields |= {"weights": int8(_interleaved(per_channel))}
+    step = context.step(
+        "listen_conv_run",
+        Struct("listen_conv", fields),
+        lags={context.op.inputs[0]: window.lag},
+    )
+    return _with_scratch(step, 5 * depth)
+
+
+def _interleaved(weights: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Return weights (channels, values) in the order that listen_kernels.h tells of."""
+    channels, n = weights.shape
+    padded = np.pad(weights, ((0, channels % 2), (0, -n % 4)))
+    return padded.reshape(len(padded) // 2, 2, -1, 4).transpose(0, 2, 1, 3)
+
+
+def _with_scratch(step: Step, n_bytes: int) -> list[Step]:
+    return [replace(step, arguments=(*step.arguments, Scratch(n_bytes)))]
+
+
+def _weights(context: Context) -> NDArray[np.int8]:
+    info = context.input(1)
+    if info.type != "INT8" or not info.is_constant or any(info.zero_points):
+        raise InputError(f"{context.output.name}: weights must be int8 constants around zero")
+    return np.frombuffer(info.content, np.int8).reshape(info.shape)
+
+
+def _window(context: Context, kernel: tuple[int, ...]) -> _Window:
+    taken, given = context.input(0).shape, context.output.shape
+    options, padding = context.op.options, context.folded.padding or (0, 0, 0, 0)
+    if len(taken) != 4 or taken[0] != 1 or max(*taken, *given) > _LARGEST_SIZE:
+        raise InputError(f"{context.output.name}: {taken} is not one image that fits the kernels")
+    return _Window(
+        (taken[1], taken[2], taken[3]),
+        (given[1], given[2], given[3]),
+        (kernel[0], kernel[1]),
+        (options["strideH"], options["strideW"]),
+        (options["dilationHFactor"], options["dilationWFactor"]),
+        padding[:2],
+    )
+
+
+def _sums(context: Context, weights: NDArray[np.int8]) -> dict[str, Field]:
+    """Return bias, factors and limits of weights (channels, values)."""
+    taken, info, given = context.input(0), context.input(1), context.output
+    zero = taken.zero_points[0]
+    bias = np.zeros(len(weights), np.int64)
+    if context.has(2):
+        bias = np.frombuffer(context.input(2).content, "<i4").astype(np.int64)
+    factors = rescale.product_factors(taken, info, given, len(weights))
+    largest = np.abs(bias) + np.abs(weights.astype(np.int64)).sum(1) * 2 * _LARGEST_VALUE
+    rescale.check_products(largest.tolist(), factors, given.name)
+    return {
+        "in_zero": zero,
+        "bias": int32(bias - zero * weights.astype(np.int64).sum(1)),
+        "factors": factors,
+        "range": _range(context),
+    }
+
+
+def _range(context: Context) -> dict[str, Field]:
+    given = context.output
+    low, high = rescale.limits(given, context.op.options.get("fusedActivationFunction", 0))
+    return {"zero": given.zero_points[0], "low": low, "high": high}
+
+
+# -- value by value ----------------------------------------------------------------------------
+
+
+def _add(context: Context) -> list[Step]:
+    a, b, given = context.input(0), context.input(1), context.output
+    fields = _operands(context)
+    if context.mode == "reference":
+        names = ("factor_a", "factor_b", "factor_out")
+        found = rescale.reference_sum_factors(a, b, given)
+        fields |= dict(zip(names, found, strict=True))
+    else:
+        whole = rescale.sum_factors(a, b, given)
+        fields |= {"factor_a": whole.a, "factor_b": whole.b, "shift": whole.shift}
+    return _pairwise(context, "listen_add", fields)
+
+
+def _mul(context: Context) -> list[Step]:
+    factor = rescale.mul_factor(context.input(0), context.input(1), context.output)
+    largest = (2.0 * _LARGEST_VALUE) ** 2
+    rescale.check_products([largest], Factors((factor,)), context.output.name)
+    return _pairwise(context, "listen_mul", _operands(context) | {"factor": factor})
+
+
+def _operands(context: Context) -> dict[str, Field]:
+    a, b = context.input(0), context.input(1)
+    return {
+        "n": math.prod(context.output.shape),
+        "period_a": period(context, 0),
+        "period_b": period(context, 1),
+        "zero_a": a.zero_points[0],
+        "zero_b": b.zero_points[0],
+        "range": _range(context),
+    }
+
+
+def _pairwise(context: Context, kind: str, fields: dict[str, Field]) -> list[Step]:
+    size = math.prod(context.output.shape)
+    lags = {
+        i: 0 for i in context.op.inputs[:2] if math.prod(context.graph.tensors[i].shape) == size
+    }
+    return [context.step(f"{kind}_run", Struct(kind, fields), lags=lags, n_inputs=2)]
+
+
+def table(context: Context) -> list[Step]:
+    """Lower a function of one value."""
+    values = table_of(context.folded.chain or (context.op,), context.graph, context.mode)
+    n = math.prod(context.output.shape)
+    return [context.step("listen_table_run", int8(values), n, lags={context.op.inputs[0]: 0})]
+
+
+# -- reductions and padding ----------------------------------------------------------------------
+
+
+def _mean(context: Context) -> list[Step]:
+    taken, axes = context.input(0), context.folded.axes
+    if any(b - a != 1 for a, b in pairwise(axes)):
+        raise InputError(f"{context.output.name}: the mean over axes {axes}; C takes neighbours")
+    outer, n, inner = (
+        math.prod(taken.shape[begin:end])
+        for begin, end in ((0, axes[0]), (axes[0], axes[-1] + 1), (axes[-1] + 1, None))
+    )
+    fields: dict[str, Field] = {
+        "outer": outer,
+        "n": n,
+        "inner": inner,
+        "bias": -n * taken.zero_points[0] if context.mode == "reference" else 0,
+        "factor": rescale.mean_factor(taken, context.output, n),
+        "offset": rescale.mean_offset(taken, context.output, n),
+        "range": _range(context),
+    }
+    return [context.step("listen_mean_run", Struct("listen_mean", fields), lags={})]
+
+
+def _pad(context: Context) -> list[Step]:
+    taken = context.input(0)
+    widths = constant(context.graph, context.op.inputs[1])
+    missing = 4 - len(taken.shape)
+    fields: dict[str, Field] = {
+        "sizes": (1,) * missing + taken.shape,
+        "before": (0,) * missing + tuple(widths[:, 0].tolist()),
+        "after": (0,) * missing + tuple(widths[:, 1].tolist()),
+        "value": taken.zero_points[0],
+    }
+    return [context.step("listen_pad_run", Struct("listen_pad", fields), lags={})]
+
+
+LOWERINGS: dict[str, Callable[[Context], list[Step]]] = {
+    "ADD": _add,
+    "CONCATENATION": join,
+    "CONV_2D": _conv,
+    "DEPTHWISE_CONV_2D": _depthwise,
+    "FULLY_CONNECTED": _fully_connected,
+    "HARD_SWISH": table,
+    "LOGISTIC": table,
+    "MEAN": _mean,
+    "MUL": _mul,
+    "PAD": _pad,
+    "RELU": table,
+    "RELU6": table,
+    "SLICE": cut,
+    "TANH": table,
+    "TRANSPOSE": transpose,
+}

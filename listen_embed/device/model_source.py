@@ -1,0 +1,253 @@
+"""``listen_model.h`` and ``listen_model.c``: all that differs from model to model."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from listen_embed.device import fixed, picture
+from listen_embed.device.lowering import lower
+from listen_embed.device.memory import Layout, arrange
+from listen_embed.device.steps import Mode, Plan, Step, Struct, constants_bytes
+from listen_embed.device.text import array, define, in_comment, network
+from listen_embed.errors import InputError
+from listen_embed.framing import hop_in_samples
+from listen_embed.graph import Graph, TensorInfo, macs, read_graph
+from listen_embed.spec import ModelSpec
+
+MODES: tuple[Mode, ...] = ("xnn", "reference")
+Samples = Literal["int16", "float32"]
+SAMPLES: tuple[Samples, ...] = ("int16", "float32")
+
+Arithmetic = Literal["float", "fixed"]
+ARITHMETICS: tuple[Arithmetic, ...] = ("float", "fixed")
+_CHOICES = (("mode", MODES), ("samples", SAMPLES), ("arithmetic", ARITHMETICS))
+
+_HEADER = """\
+/* {title}, as C. Written by listen-embed {version}; not to be edited.
+ * Licence of the weights: {licence}. Source: {source}.
+ */
+#ifndef LISTEN_MODEL_H
+#define LISTEN_MODEL_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+/* ---- the network ---- */
+{network}
+
+/* ---- how samples become what the network takes ---- */
+{front_end}
+
+typedef {value} listen_value;
+
+{tables}
+
+/* Run the network on the input that lies in its arena. */
+void listen_network(int8_t *arena);
+
+/* Sizes that do not fit together stop the compiler here. */
+typedef char listen_check_input[LISTEN_BANDS * LISTEN_STEPS == LISTEN_INPUT_SIZE ? 1 : -1];
+typedef char listen_check_arena[LISTEN_ARENA_BYTES >= LISTEN_FRONT_END_BYTES ? 1 : -1];
+typedef char listen_check_columns
+    [LISTEN_LEFT_COLUMNS + LISTEN_INNER_COLUMNS + LISTEN_RIGHT_COLUMNS == LISTEN_STEPS ? 1 : -1];
+
+#ifdef __cplusplus
+}}
+#endif
+
+#endif
+"""
+
+_SOURCE = """\
+/* {title}: the constants, and the calls of its operators. Written by listen-embed. */
+#include "listen_model.h"
+
+#include "listen_kernels.h"
+#include "listen_kernels16.h"
+
+{tables}
+{network}"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the C shall be like.
+
+    Parameters
+    ----------
+    mode : {"xnn", "reference"}
+        Whose rounding: ``xnn`` gives the embeddings of this package, ``reference`` those of
+        TensorFlow Lite for Microcontrollers.
+    hop_size : float, optional
+        Seconds between frames, a multiple of the step between columns; None puts frames side by
+        side.
+    samples : {"int16", "float32"}
+        What the device's microphone gives.
+    arithmetic : {"float", "fixed"}
+        Of the front end: ``fixed`` is for parts without a floating-point unit, several times as
+        fast there; it takes int16.
+    """
+
+    mode: Mode = "xnn"
+    hop_size: float | None = None
+    samples: Samples = "int16"
+    arithmetic: Arithmetic = "float"
+
+    def __post_init__(self) -> None:
+        for name, allowed in _CHOICES:
+            if getattr(self, name) not in allowed:
+                raise InputError(
+                    f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}"
+                )
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of flash that constants take, and of RAM that arena, columns and samples take."""
+
+    constants: int
+    arena: int
+    columns: int
+    samples: int
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """The two files, and what is known about them before a compiler runs."""
+
+    header: str
+    source: str
+    plan: Plan
+    layout: Layout
+    frame_hop: int
+    memory: Memory
+    macs: int
+    digest: str
+
+
+def model_source(model: bytes, spec: ModelSpec, options: Options, version: str) -> ModelSource:
+    """Return a model's own C.
+
+    Raises
+    ------
+    InputError
+        A front end, an operator or a type that there is no C for.
+    ConversionError
+        The bytes are not a .tflite.
+    """
+    picture.check(spec.front_end)
+    graph = read_graph(model)
+    plan = lower(graph, options.mode)
+    layout = arrange(plan)
+    hop = _frame_hop(spec, options)
+    texts = {
+        "title": in_comment(spec.name),
+        "licence": in_comment(spec.licence),
+        "source": in_comment(spec.source),
+        "version": version,
+        "value": f"{_input(graph).type.lower()}_t",
+    }
+    numbers = picture.constants(spec.front_end, hop)
+    tables = picture.tables(spec.front_end)
+    if options.arithmetic == "fixed":
+        fixed.check(spec.front_end, _input(graph), options.samples)
+        numbers |= fixed.constants(spec.front_end, _input(graph))
+        tables = fixed.tables(spec.front_end)
+    header = _HEADER.format(
+        **texts,
+        network=_defines(_network_constants(model, graph, plan, layout, spec, options)),
+        front_end=_defines(numbers),
+        tables="\n".join(
+            f"extern const {table.kind} {name}[{len(table.values)}];"
+            for name, table in tables.items()
+        ),
+    )
+    definitions = (array(name, table, "const") for name, table in tables.items())
+    source = _SOURCE.format(
+        title=texts["title"],
+        tables="\n".join(definitions),
+        network=network(plan, layout, options.mode),
+    )
+    memory = Memory(
+        constants_bytes(plan) + sum(one.n_bytes for one in tables.values()),
+        max(layout.n_bytes, picture.scratch_bytes(spec.front_end)),
+        picture.column_bytes(spec.front_end, hop),
+        picture.sample_bytes(spec.front_end, hop, options.samples == "float32"),
+    )
+    return ModelSource(header, source, plan, layout, hop, memory, macs(model), spec.digest(model))
+
+
+def _defines(constants: dict[str, Any]) -> str:
+    return "\n".join(define(f"LISTEN_{name}", value) for name, value in constants.items())
+
+
+def _frame_hop(spec: ModelSpec, options: Options) -> int:
+    rate = spec.front_end.sample_rate
+    if options.hop_size is None:
+        step = spec.front_end.hop_samples
+        return -(-spec.front_end.frame_samples // step) * step
+    hop = hop_in_samples(options.hop_size, rate)
+    if hop.denominator != 1:
+        raise InputError(
+            f"hop_size is {options.hop_size} s, no whole number of samples at {rate} Hz"
+        )
+    return int(hop)
+
+
+def _network_constants(
+    model: bytes, graph: Graph, plan: Plan, layout: Layout, spec: ModelSpec, options: Options
+) -> dict[str, Any]:
+    taken, given = _input(graph), graph.tensors[graph.outputs[0]]
+    _check_fits(spec, taken, given)
+    least = picture.scratch_bytes(spec.front_end)
+    return {
+        "REFERENCE": int(options.mode == "reference"),
+        "SAMPLES_ARE_FLOAT": int(options.samples == "float32"),
+        "FIXED_POINT": int(options.arithmetic == "fixed"),
+        "MAX_TAPS": _most_taps(plan),
+        "MACS": macs(model),
+        "ARENA_BYTES": max(layout.n_bytes, least),
+        "INPUT_AT": layout.tensors[plan.taken],
+        "INPUT_SIZE": math.prod(taken.shape),
+        "INPUT_SCALE": taken.scales[0],
+        "INPUT_ZERO": f"({taken.zero_points[0]})",
+        "OUTPUT_AT": layout.tensors[plan.given],
+        "EMBEDDING_SIZE": math.prod(given.shape),
+        "OUTPUT_SCALE": given.scales[0],
+        "OUTPUT_ZERO": f"({given.zero_points[0]})",
+        "VALUE_MIN": f"{taken.type}_MIN",
+        "VALUE_MAX": f"{taken.type}_MAX",
+        "DIGEST": f'"{spec.digest(model)}"',
+    }
+
+
+def _input(graph: Graph) -> TensorInfo:
+    return graph.tensors[graph.inputs[0]]
+
+
+def _check_fits(spec: ModelSpec, taken: TensorInfo, given: TensorInfo) -> None:
+    wanted = (math.prod(spec.front_end.input_shape), spec.emb_dim)
+    if (math.prod(taken.shape), math.prod(given.shape)) != wanted:
+        raise InputError(
+            f"{spec.name}: the front end gives {spec.front_end.input_shape} and emb_dim is "
+            f"{spec.emb_dim}, but the network takes {taken.shape} and gives {given.shape}"
+        )
+
+
+def _most_taps(plan: Plan) -> int:
+    """Return the taps of the largest depthwise kernel, and one that stands for a missing one."""
+    return 1 + max((_taps(step) for step in plan.steps), default=1)
+
+
+def _taps(step: Step) -> int:
+    first = step.arguments[0]
+    if not isinstance(first, Struct) or first.kind != "listen_depthwise":
+        return 1
+    height, width = first.fields["kernel_height"], first.fields["kernel_width"]
+    assert isinstance(height, int) and isinstance(width, int)
+    return height * width

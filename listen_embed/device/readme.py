@@ -1,0 +1,139 @@
+"""The README of an export, and the sound of its example."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from listen_embed.device.check import Samples, check_sound, pictures_of, through_interpreter
+from listen_embed.device.model_source import ModelSource, Options
+from listen_embed.device.steps import Array
+from listen_embed.device.text import array, in_comment
+from listen_embed.spec import ModelSpec
+
+_SECONDS = 0.25  # of the stored sound, which is played several times
+
+_README = """\
+# {name}, as C
+
+{source}. Licence of the weights: {licence}. Written by listen-embed {version}.
+Digest of front end and network: `{digest}`.
+
+| | |
+|---|---|
+| sound | mono, {rate:,} Hz, {samples} |
+| an embedding | {emb_dim} values, of {frame_seconds:g} s of sound, every {hop_seconds:g} s |
+| rounding | `{mode}`: {rounding} |
+| front end | in {arithmetic} |
+| multiply-accumulates of a frame | {macs:,} |
+
+```c
+#include "listen_embed.h"
+
+embed_init();
+for (;;) {{
+    size_t n = read_microphone(samples);        /* any number */
+    if (embed_push(samples, n)) {{
+        float embedding[EMBED_SIZE];
+        embed_get(embedding);
+    }}
+}}
+```
+
+Nothing but libc and libm is needed, all memory is static, blocks of any length give the same
+embeddings.
+
+## Memory
+
+| what | bytes | where |
+|---|---|---|
+| weights, biases, factors and tables | {constants:,} | flash |
+| arena: tensors of the network, or the Fourier transform | {arena:,} | RAM |
+| columns of the log-mel | {columns:,} | RAM |
+| samples | {sample_bytes:,} | RAM |
+
+Code comes on top, 4 to 7 kB on a Cortex-M; the stack stays below 1 kB. {fits}
+
+## Building
+
+- **make**: `make` builds `liblisten.a`; `make run` runs the example on this computer.
+- **Arduino**: put the folder into `libraries/`; File, Examples, StoredSound.
+- **PlatformIO**: put the folder into `lib/`.
+- **Zephyr**: name the folder in `ZEPHYR_EXTRA_MODULES`; `CONFIG_LISTEN_EMBED=y`.
+- **ESP-IDF**: put the folder into `components/`.
+
+Compile with `-O2` or more. On Cortex-M4 and M7 give the flags of the floating-point unit
+(`-mfloat-abi=hard -mfpu=fpv4-sp-d16`); for parts without one export with `--arithmetic fixed`, or
+the front end takes ten times as long. The example needs no wiring: it embeds a stored sound and
+says how many steps the result is from Python's.
+
+`listen_kernels.c` is plain C, with the M4's and M7's instructions for two products at once where
+the compiler knows them. To use other kernels, such as CMSIS-NN or ESP-NN, leave that file out and
+define the functions of `listen_kernels.h`; the tests of listen-embed tell what they must give.
+"""
+_ROUNDING = {
+    "xnn": "the embeddings of the Python package",
+    "reference": "those of TensorFlow Lite for Microcontrollers",
+}
+# Flash and RAM of parts that people have, less what a program around the library needs.
+_PARTS = {
+    "Arduino Nano 33 BLE (nRF52840)": (1_000_000, 240_000),
+    "Raspberry Pi Pico (RP2040)": (2_000_000, 250_000),
+    "ESP32-S3": (4_000_000, 320_000),
+    "STM32L4 with 128 kB RAM": (1_000_000, 110_000),
+    "STM32F4 with 64 kB RAM": (256_000, 55_000),
+    "Cortex-M with 32 kB RAM": (128_000, 27_000),
+}
+
+
+def example_sound(spec: ModelSpec, options: Options) -> Samples:
+    """Return the sound of the example, as the microphone would give it."""
+    n = int(_SECONDS * spec.front_end.sample_rate)
+    return check_sound(spec, spec.front_end.frame_samples, options, 1)[:n]
+
+
+def sound_header(spec: ModelSpec, options: Options, model: bytes) -> str:
+    """Return ``sound.h``: the sound, and what Python makes of it when it is repeated."""
+    sound = example_sound(spec, options)
+    played = np.resize(sound, spec.front_end.frame_samples)
+    picture = pictures_of(played, spec, model, spec.front_end.frame_samples)
+    embedding = through_interpreter(picture, model)[0]
+    return "\n".join(
+        [
+            "/* A stored sound, and its embedding by the Python package. */",
+            f"#define SOUND_SAMPLES {len(sound)}",
+            array("SOUND", Array("embed_sample", sound)),
+            array("EXPECTED", Array("embed_value", embedding)),
+        ]
+    )
+
+
+def readme(spec: ModelSpec, options: Options, made: ModelSource, version: str) -> str:
+    """Return the README of an export."""
+    rate = spec.front_end.sample_rate
+    memory = made.memory
+    return _README.format(
+        name=in_comment(spec.name),
+        source=in_comment(spec.source),
+        licence=in_comment(spec.licence),
+        version=version,
+        digest=made.digest,
+        rate=rate,
+        samples=options.samples,
+        emb_dim=spec.emb_dim,
+        frame_seconds=spec.front_end.frame_seconds,
+        hop_seconds=made.frame_hop / rate,
+        mode=options.mode,
+        rounding=_ROUNDING[options.mode],
+        arithmetic="integers" if options.arithmetic == "fixed" else "single precision",
+        macs=made.macs,
+        constants=memory.constants,
+        arena=memory.arena,
+        columns=memory.columns,
+        sample_bytes=memory.samples,
+        fits=_fits(memory.constants, memory.arena + memory.columns + memory.samples),
+    )
+
+
+def _fits(flash: int, ram: int) -> str:
+    found = [name for name, (has, room) in _PARTS.items() if flash + 8_000 < has and ram < room]
+    return f"It fits: {', '.join(found)}." if found else "It fits none of the usual small parts."
