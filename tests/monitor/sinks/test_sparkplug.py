@@ -236,7 +236,7 @@ def test_addresses_need_group_node_and_device(url: str, tmp_path: Path) -> None:
 
 def _official() -> Any:
     """Return the Payload that protoc made of Eclipse Tahu's own .proto, as others ship it."""
-    return pytest.importorskip("pysparkplug._protobuf").Payload
+    return pytest.importorskip("sparkplub_b_packets.core.sparkplug_b_pb2").Payload
 
 
 def test_our_field_numbers_are_the_official_ones() -> None:
