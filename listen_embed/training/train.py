@@ -46,7 +46,8 @@ class Plan:
         Gives the untrained student from typical features.
     reduce : callable
         Gives the reduction from teacher embeddings (N, D).
-    distillation : Settings
+    distillation : Settings, optional
+        None goes on with a student that was distilled before.
     int8 : Settings, optional
         Of the fine-tuning for int8; None leaves it out.
     sparsity : float
@@ -64,7 +65,7 @@ class Plan:
     front_end: FrontEnd
     start: Start
     reduce: Callable[[NDArray[np.float32]], Reduction]
-    distillation: Settings
+    distillation: Settings | None
     int8: Settings | None
     sparsity: float = 0.0
     activations: Literal[8, 16] = 8
@@ -75,6 +76,7 @@ class Plan:
     def retraining(self) -> Settings:
         """Settings of the training after weights were pruned: a third as long, a third as fast."""
         full = self.distillation
+        assert full is not None, "weights are pruned after a distillation"
         return full.changed(
             n_shards=max(1, full.n_shards // 3), learning_rate=full.learning_rate / 3
         )
@@ -199,7 +201,9 @@ def train(
         history.extend(lessons)
         return taught
 
-    student = teach(_started(plan, material, split, reduction), "distillation", plan.distillation)
+    student = _started(plan, material, split, reduction)
+    if plan.distillation:
+        student = teach(student, "distillation", plan.distillation)
     if plan.sparsity:
         student = teach(_sparse(student, plan.sparsity), "retraining", plan.retraining)
     if plan.int8:
