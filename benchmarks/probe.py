@@ -295,6 +295,8 @@ BASELINES = (
     "sea/64/sonyc-ust",
     "listen/64/cnc",
 )
+# Beside the shipped models, those whose clips are embedded as wholes, too.
+CLIPS = ("logmel/128/16k", "logmel/256/48k", "teacher/384/mn04", "teacher/1024/yamnet")
 Row = dict[str, float]
 
 
@@ -373,7 +375,8 @@ def report(models: list[Embeddings], twins: dict[str, Embeddings], out: Path) ->
     for model in tqdm(models, "models"):
         costs[model.name] = cost(model)
         general[model.name] = remembered(model, general_scores)
-        clips[model.name] = remembered(model, clip_scores)
+        if model.name in CLIPS or model.embedder.spec.file is not None:
+            clips[model.name] = remembered(model, clip_scores)
         machines[model.name] = remembered(model, machine_scores)
         tqdm.write(f"{model.name}: {general[model.name]} {machines[model.name]}")
     out.mkdir(parents=True, exist_ok=True)

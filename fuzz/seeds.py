@@ -19,7 +19,8 @@ from listen_embed import heads, registry
 from listen_embed.heads import Anomaly, Classifier
 from listen_embed.monitor import block
 from listen_embed.monitor.events import Event
-from listen_embed.monitor.journal import Checkpoint, Journal, TracePoint
+from listen_embed.monitor.journal import Checkpoint, Journal
+from listen_embed.monitor.trace import TracePoint
 from listen_embed.upstream.graph import GraphBuilder
 
 _SOUNDS = (
@@ -142,7 +143,7 @@ def journal() -> Seeds:
             [Event("source", "c", 3, 16_000, 1.0, "state", {"state": "on"})],
             source="source",
             checkpoint=Checkpoint("c", 16_000, 1.0),
-            trace=[TracePoint(1.0, "on", 0.5, False, 2.0, b"\1\2")],
+            trace=[TracePoint(1.0, "on", 0.5, False, 2.0, -30.0, 0.1, -0.2, b"\1\2")],
         )
         kept.advance("sink", 1)
         kept.close()

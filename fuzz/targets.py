@@ -33,6 +33,7 @@ from listen_embed.frontend import FeatureExtractor
 from listen_embed.heads import Anomaly, Classifier
 from listen_embed.monitor import block
 from listen_embed.monitor.journal import Journal
+from listen_embed.monitor.trace import STEPS_S
 from listen_embed.upstream import keras_h5, torch_zip
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -120,7 +121,10 @@ def journal(data: bytes) -> None:
     """Open a journal and read all of it."""
     with _file(data, "x.sqlite") as path, contextlib.closing(Journal(path)) as opened:
         opened.after(0, 100)
-        opened.since(0.0, 100)
+        opened.events(0.0, 1e10, 100)
+        for step_s in STEPS_S:
+            opened.trace(0.0, 1e10, step_s)
+        opened.check()
         opened.register("sink")
         opened.checkpoint("source")
 

@@ -185,9 +185,10 @@ def test_silence_is_finite(spec: ModelSpec, load: Load) -> None:
 @every_at_hand
 def test_the_loudest_and_the_faintest_sound_are_finite(spec: ModelSpec, load: Load) -> None:
     signal, sr = sound(spec), spec.front_end.sample_rate
-    for gain in (1e11, 1e-30):
-        embedding, _ = load(spec).embed(signal * np.float32(gain), sr)
-        assert np.isfinite(embedding).all()
+    with pytest.warns(ListenEmbedWarning, match="reaches"):
+        loudest, _ = load(spec).embed(signal * np.float32(1e11), sr)
+    faintest, _ = load(spec).embed(signal * np.float32(1e-30), sr)
+    assert np.isfinite([loudest, faintest]).all()
 
 
 @every_at_hand

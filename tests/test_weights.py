@@ -66,7 +66,10 @@ def test_golden_vectors(folder: Path) -> None:
 
 @folders
 def test_the_cpus_delegate_takes_every_operator(folder: Path) -> None:
-    assert outside_delegate((folder / "model.tflite").read_bytes()) == []
+    """But for activations of 16 bits, none of which it takes: one model still has them."""
+    content = (folder / "model.tflite").read_bytes()
+    has_16_bits = Network(content)._output["dtype"] == np.int16
+    assert bool(outside_delegate(content)) == has_16_bits == (folder.name == "listen-64-workshop")
 
 
 def test_budgets() -> None:

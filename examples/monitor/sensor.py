@@ -1,8 +1,8 @@
 r"""An IIoT sound sensor, simulated: publishes a sound file as PCM blocks over MQTT.
 
-It speaks the protocol described in `listen_embed.monitor.mqtt`: numbered blocks with QoS 1, kept
-until the monitor says that it no longer needs them, and sent again when it asks. A real sensor does
-the same with a ring buffer in its RAM.
+It speaks the protocol described in `listen_embed.monitor.sources.mqtt`: numbered blocks with QoS 1,
+kept until the monitor says that it no longer needs them, and sent again when it asks. A real sensor
+does the same with a ring buffer in its RAM.
 
     python sensor.py machine.wav mqtt://localhost/factory/lathe1/sound --pace 1
     listen-embed monitor run --head machine.npz --jsonl - \
@@ -26,7 +26,7 @@ from typing import Any
 import soundfile
 
 from listen_embed.monitor.block import Block, pack
-from listen_embed.monitor.mqtt import Address, make_client, parse
+from listen_embed.monitor.broker import Address, make_client, parse
 
 
 @dataclass(frozen=True)

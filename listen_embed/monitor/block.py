@@ -47,6 +47,7 @@ MAX_CHANNELS = 64
 MAX_BYTES = 8 << 20
 # Float samples are nominally in [-1, 1]; beyond this they are bytes of something else.
 _ABSURD = 100.0
+SILENCE_DB = -120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,14 @@ def to_mono(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     if samples.shape[1] == 1:
         return samples[:, 0]
     return np.asarray(samples.mean(axis=1, dtype=np.float32))
+
+
+def level_db(samples: NDArray[np.float32]) -> float:
+    """Return the RMS of samples (n,) in dB of full scale, -120 for silence."""
+    if not len(samples):
+        return SILENCE_DB
+    power = float(np.dot(samples, samples)) / len(samples)
+    return max(SILENCE_DB, 10.0 * float(np.log10(max(power, 1e-30))))
 
 
 def encode(samples: NDArray[np.float32], dtype: str) -> bytes:

@@ -12,8 +12,22 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
-Kind = Literal["state", "anomaly", "heartbeat", "overload", "source"]
+from listen_embed.errors import ListenEmbedError
+
+Kind = Literal[
+    "state", "anomaly", "heartbeat", "overload", "source", "clock", "journal", "health", "machine"
+]
 Value = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """Something to be noted at a sample; `checkpoint`: together with the place it was found at."""
+
+    kind: Kind
+    sample: int
+    data: Mapping[str, Value]
+    checkpoint: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +43,7 @@ class Event:
     wall : float
         Seconds since 1970, UTC: when the clock's sample 0 was, plus ``sample / rate``.
     kind : str
-        state, anomaly, heartbeat, overload or source.
+        state, anomaly, heartbeat, overload, source, clock, journal, health or machine.
     data : mapping
         What was found; JSON values.
     """
@@ -76,6 +90,10 @@ class Entry:
     def json(self) -> str:
         """Return `message` as one line of JSON."""
         return json.dumps(self.message(), ensure_ascii=False, allow_nan=False)
+
+
+class SinkError(ListenEmbedError):
+    """A sink did not take an event; it is tried again."""
 
 
 def iso(wall: float) -> str:

@@ -1,7 +1,7 @@
 """Put a monitor together and keep it running.
 
-In: `Options`, as the command line gives them. Out: events at every sink, a page, an exit when the
-source ends or `stop` is set.
+In: `MonitorConfig`, as the command line or a file gives it. Out: events at every sink, a page, an
+exit when the source ends or `stop` is set.
 
 Threads: the caller's runs the pipeline; ``source`` reads a live source; one ``sender ...`` per
 sink; ``page`` serves the browser; paho has one per MQTT connection.
@@ -11,57 +11,43 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from listen_embed.embedder import Embedder
-from listen_embed.errors import HeadError, InputError
-from listen_embed.monitor.decide import Settings
-from listen_embed.monitor.events import Entry
-from listen_embed.monitor.journal import Journal, sole_owner
+from listen_embed.errors import HeadError
+from listen_embed.monitor.config import MonitorConfig
+from listen_embed.monitor.debounce import DebounceRules
+from listen_embed.monitor.journal import (
+    Journal,
+    check_folder,
+    open_checked,
+    sole_owner,
+)
 from listen_embed.monitor.machine import Machine
-from listen_embed.monitor.pipeline import Ear, Hop, Pipeline, Rhythm
-from listen_embed.monitor.sinks import JsonLines, Sender, Sink, Webhook, finish_all
+from listen_embed.monitor.notify import Systemd
+from listen_embed.monitor.pipeline import Ear, Pipeline, Rhythm
+from listen_embed.monitor.sinks.json_lines import JsonLines
+from listen_embed.monitor.sinks.sender import Sender, Sink, finish_all
+from listen_embed.monitor.sinks.webhook import Webhook
 from listen_embed.monitor.sources import Source, open_source
+from listen_embed.monitor.watchers import Watchers
 
 if TYPE_CHECKING:
-    from listen_embed.monitor.page import Hub
+    pass
 
 _log = logging.getLogger(__name__)
 _DAY_S = 86400.0
 _HOUR_S = 3600.0
-_HISTORY_EVENTS = 200
+_STATUS_S = 1.0
+
+Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Options:
-    """What ``listen-embed monitor run`` takes; see its ``--help``."""
-
-    head: str
-    source: str
-    journal: str = "monitor.sqlite"
-    name: str = "machine"
-    hop_s: float = 0.1
-    debounce_s: float = 1.0
-    threshold: float = 3.0
-    heartbeat_s: float = 10.0
-    checkpoint_s: float = 10.0
-    mqtt: Sequence[str] = ()
-    sparkplug: Sequence[str] = ()
-    jsonl: Sequence[str] = ()
-    webhook: Sequence[str] = ()
-    page: str | None = None
-    token: str | None = None
-    drain_s: float = 10.0
-    keep_days: float = 30.0
-    threads: int | None = 1
-
-
-def make_ear(machine: Machine, hop_s: float, threads: int | None = 1) -> Ear:
-    """Return the ear that a machine was learnt with.
+def make_embedder(machine: Machine, hop_s: float, threads: int | None = 1) -> Embedder:
+    """Return the embedder that a machine was learnt with.
 
     Raises
     ------
@@ -74,122 +60,186 @@ def make_ear(machine: Machine, hop_s: float, threads: int | None = 1) -> Ear:
             f"the machine was learnt with another {machine.model} (digest {machine.digest[:12]}, "
             f"here {embedder.digest[:12]}); run listen-embed monitor adapt again"
         )
+    return embedder
+
+
+def make_ear(embedder: Embedder) -> Ear:
+    """Return how the pipeline gets embeddings."""
     front_end = embedder.spec.front_end
-    frame_s = front_end.frame_samples / front_end.sample_rate
-    return Ear(embedder.stream, front_end.sample_rate, frame_s, hop_s)
+    return Ear(embedder.stream, front_end.sample_rate, front_end.frame_seconds, embedder.hop_size)
 
 
-def make_settings(ear: Ear, options: Options) -> Settings:
-    """Return how decisions are made.
-
-    Frames that lie across a change hear both states and may look like a third: the window has room
-    for them besides ``debounce_s``, so that they cannot win a vote.
-    """
-    seconds = options.debounce_s + max(0.0, ear.frame_s - options.hop_s)
-    return Settings(max(1, round(seconds / options.hop_s)), options.threshold)
+def make_rules(machine: Machine, ear: Ear, config: MonitorConfig) -> DebounceRules:
+    """Return how decisions are made."""
+    threshold = machine.threshold if config.threshold is None else config.threshold
+    return DebounceRules.over(config.debounce_s, ear.frame_s, ear.hop_s, threshold)
 
 
-def run(options: Options, stop: threading.Event) -> list[str]:
-    """Monitor until the source ends or `stop` is set; return the sinks that have events left.
+def check(config: MonitorConfig) -> list[str]:
+    """Return what a monitor would listen to and tell, having tried all that needs no connection.
 
     Raises
     ------
     ListenEmbedError
-        Something asked for is not there; nothing that happens later raises, but a full disk.
+        Something asked for is not there.
     """
-    _check(options)
-    machine = Machine.load(options.head)
-    ear = make_ear(machine, options.hop_s, options.threads)
-    settings = make_settings(ear, options)
-    source = open_source(options.source)
+    said: list[str] = []
+    machine = Machine.load(config.head)
+    ear = make_ear(make_embedder(machine, config.hop_s, config.threads))
+    check_folder(config.journal)
+    names = [*config.jsonl, *config.webhook]
+    if config.mqtt or config.sparkplug:
+        from listen_embed.monitor.broker import parse
+        from listen_embed.monitor.sinks.mqtt import SINK_OPTIONS
+
+        names += [parse(url, SINK_OPTIONS).name for url in config.mqtt]
+        names += [parse(url).name for url in config.sparkplug]
+    source = open_source(config.source)
+    _introduce(said.append, config, source, machine, make_rules(machine, ear, config), names)
+    if config.page is not None:
+        from listen_embed.monitor.page.server import check_address
+
+        check_address(config.page, config.token)
+        said.append(f"page:    {config.page}")
+    return said
+
+
+def run(config: MonitorConfig, stop: threading.Event, say: Say = lambda text: None) -> list[str]:
+    """Monitor until the source ends or `stop` is set; return the sinks that have events left.
+
+    Parameters
+    ----------
+    config : MonitorConfig
+        All that it can be told.
+    stop : threading.Event
+        Ends it.
+    say : callable
+        Told, line by line, what it listens to and where its events go.
+
+    Raises
+    ------
+    ListenEmbedError
+        Something asked for is not there; nothing that happens later raises.
+    """
+    config.check()
+    machine = Machine.load(config.head)
+    ear = make_ear(make_embedder(machine, config.hop_s, config.threads))
+    rules = make_rules(machine, ear, config)
+    source = open_source(config.source)
     with ExitStack() as stack:
-        stack.enter_context(sole_owner(options.journal))
-        journal = Journal(options.journal)
+        stack.enter_context(sole_owner(config.journal))
+        journal, damaged = open_checked(config.journal)
         stack.callback(journal.close)
-        hub = _open_page(options, settings, source, journal, stack)
-        senders = [Sender(sink, options.journal) for sink in _open_sinks(options, journal)]
-        keeper = _Housekeeper(journal, senders, options.keep_days)
-        for sender in senders:
-            sender.start()
-
-        def on_entries(entries: Sequence[Entry]) -> None:
-            for sender in senders:
-                sender.wake()
-            keeper.look()
-            if hub is not None:
-                hub.entries(entries)
-
-        def on_hop(hop: Hop) -> None:
-            if hub is not None:
-                hub.problems = [s.problem for s in senders if s.problem]
-                hub.hop(hop)
-
+        sinks = _open_sinks(config, journal)
+        senders = [Sender(sink, config.journal) for sink in sinks]
+        systemd = Systemd()
+        watchers = Watchers(journal, senders, sinks, config.keep_days, systemd)
+        _introduce(say, config, source, machine, rules, [sender.name for sender in senders])
         pipeline = Pipeline(
             ear,
             machine,
-            settings,
+            rules,
             journal,
             source,
-            rhythm=Rhythm(options.heartbeat_s, options.checkpoint_s),
-            on_hop=on_hop if hub is not None else None,
-            on_entries=on_entries,
+            rhythm=Rhythm(config.heartbeat_s, config.checkpoint_s),
+            on_hop=watchers.hop if config.page is not None else None,
+            on_entries=watchers.entries,
+            on_problem=watchers.journal_problem,
+            on_block=watchers.block,
         )
+        if config.keep_audio is not None or config.page is not None:
+            watchers.keep_audio(config)
+        if config.page is not None:
+            _open_page(config, source.name, rules, machine, pipeline, watchers, stack, say)
+        for sender in senders:
+            sender.start()
+        if damaged is not None:
+            say(f"the journal was damaged: set aside as {damaged}, a new one is begun")
+            pipeline.remark("journal", {"what": "damaged", "kept_as": str(damaged)})
+        systemd.ready(f"listening to {source.name}")
         try:
             pipeline.run(stop)
         finally:
-            left = finish_all(senders, options.drain_s)
+            systemd.stopping()
+            watchers.finish()
+            left = finish_all(senders, config.drain_s)
     return left
 
 
-def _check(options: Options) -> None:
-    limits = {"hop_s": 3600.0, "debounce_s": 3600.0, "heartbeat_s": _DAY_S, "checkpoint_s": _HOUR_S}
-    for name, most in limits.items():
-        value = getattr(options, name)
-        if not 0.001 <= value <= most:
-            raise InputError(f"{name} is {value!r}; give seconds from 0.001 to {most:g}")
+def _introduce(
+    say: Say,
+    config: MonitorConfig,
+    source: Source,
+    machine: Machine,
+    rules: DebounceRules,
+    sinks: Sequence[str],
+) -> None:
+    say(f"source:  {source.name}")
+    states = ", ".join(machine.states)
+    say(f"machine: {config.head}, {machine.model}, states {states}")
+    tail = machine.profile.tail
+    often = ""
+    if tail is not None:
+        rate = tail.per_hour(rules.threshold * machine.profile.limit)
+        often = f", {rate:.2g} false alarms an hour expected"
+    say(f"alarm:   score {rules.threshold:g} for {config.debounce_s:g} s{often}")
+    say(f"journal: {config.journal}")
+    for name in sinks:
+        say(f"sink:    {name}")
+    if not sinks:
+        say("sink:    none but the journal")
 
 
 def _open_page(
-    options: Options, settings: Settings, source: Source, journal: Journal, stack: ExitStack
-) -> Hub | None:
-    if options.page is None:
-        return None
-    from listen_embed.monitor.page import Hub, Page
+    config: MonitorConfig,
+    source: str,
+    rules: DebounceRules,
+    machine: Machine,
+    pipeline: Pipeline,
+    watchers: Watchers,
+    stack: ExitStack,
+    say: Say,
+) -> None:
+    from listen_embed.monitor.page import ControlRoom, Hub, Page
+    from listen_embed.monitor.page.peers import Peers
+    from listen_embed.monitor.teaching import Teacher
 
-    hub = Hub({"name": options.name, "source": source.name, "threshold": settings.threshold})
-    hub.load(*journal.since(time.time() - _HOUR_S, _HISTORY_EVENTS))
-    page = Page(hub, options.page, options.token)
+    def learnt(new: Machine) -> None:
+        pipeline.replace_machine(new)
+        states = ", ".join(new.states)
+        pipeline.remark_soon("machine", {"what": "learnt", "states": states})
+
+    teacher = Teacher(
+        machine,
+        Path(config.head),
+        lambda hop_s: make_embedder(machine, hop_s, config.threads),
+        learnt,
+    )
+    room = ControlRoom(
+        hub := Hub(),
+        config.journal,
+        config.name,
+        source,
+        rules.threshold,
+        teacher,
+        watchers.ring,
+        watchers.keeper,
+        Peers(config.peer),
+    )
+    room.resume()
+    page = Page(room, config.page or "", config.token)
     stack.callback(page.close)
-    _log.info("page: %s", page.url)
-    return hub
+    watchers.hub = hub
+    say(f"page:    {page.url}")
 
 
-def _open_sinks(options: Options, journal: Journal) -> list[Sink]:
-    sinks: list[Sink] = [JsonLines(path) for path in options.jsonl]
-    sinks += [Webhook(url) for url in options.webhook]
-    if options.mqtt or options.sparkplug:
-        from listen_embed.monitor.mqtt import JsonSink
-        from listen_embed.monitor.sparkplug import SparkplugSink
+def _open_sinks(config: MonitorConfig, journal: Journal) -> list[Sink]:
+    sinks: list[Sink] = [JsonLines(path) for path in config.jsonl]
+    sinks += [Webhook(url) for url in config.webhook]
+    if config.mqtt or config.sparkplug:
+        from listen_embed.monitor.sinks.mqtt import JsonSink
+        from listen_embed.monitor.sinks.sparkplug import SparkplugSink
 
-        sinks += [JsonSink(url, journal.run) for url in options.mqtt]
-        sinks += [SparkplugSink(url, journal.path) for url in options.sparkplug]
+        sinks += [JsonSink(url, journal.run, config.name) for url in config.mqtt]
+        sinks += [SparkplugSink(url, journal.path) for url in config.sparkplug]
     return sinks
-
-
-class _Housekeeper:
-    """Forget what is old, once an hour, on the pipeline's thread."""
-
-    def __init__(self, journal: Journal, senders: Sequence[Sender], keep_days: float) -> None:
-        self._journal = journal
-        self._sinks = [sender.name for sender in senders]
-        self._keep_s = keep_days * _DAY_S
-        self._next = 0.0
-
-    def look(self) -> None:
-        """Prune if an hour has passed."""
-        if (now := time.monotonic()) >= self._next:
-            self._next = now + _HOUR_S
-            wall = time.time()
-            self._journal.prune(
-                events_before=wall - self._keep_s, trace_before=wall - _DAY_S, sinks=self._sinks
-            )

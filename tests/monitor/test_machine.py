@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +14,7 @@ from listen_embed import heads
 from listen_embed.errors import HeadError
 from listen_embed.heads import Anomaly, Classifier
 from listen_embed.monitor.machine import Machine
+from listen_embed.monitor.profile import NO_PROFILE, Profile
 
 EMBEDDER = SimpleNamespace(spec=SimpleNamespace(name="logmel/128/16k"), digest="d" * 64)
 
@@ -67,3 +70,32 @@ def test_files_without_both_heads_are_refused(machine: Machine, tmp_path: Path) 
         Machine.load(tmp_path / "a.npz")
     with pytest.raises(HeadError):
         Machine.load(tmp_path / "none.npz")
+
+
+def test_the_score_is_one_at_the_limit(machine: Machine) -> None:
+    row = np.full(6, 7.0, np.float32)
+    limit = float(machine.anomaly.score(row[None])[0])
+    limited = replace(machine, profile=Profile(limit=limit))
+    assert limited.judge(row).score == pytest.approx(1.0)
+    assert (limited.threshold, machine.threshold) == (1.0, 3.0)
+
+
+def test_a_file_of_heads_alone_is_a_machine_and_ours_a_file_of_heads(
+    machine: Machine, tmp_path: Path
+) -> None:
+    heads.save(tmp_path / "h.npz", classifier=machine.classifier, anomaly=machine.anomaly)
+    assert Machine.load(tmp_path / "h.npz").profile == NO_PROFILE
+    machine.save(tmp_path / "m.npz")
+    assert heads.load(tmp_path / "m.npz").classifier is not None
+
+
+def test_a_damaged_profile_is_refused(machine: Machine, tmp_path: Path) -> None:
+    machine.save(tmp_path / "m.npz")
+    with zipfile.ZipFile(tmp_path / "m.npz") as archive:
+        parts = {info.filename: archive.read(info) for info in archive.infolist()}
+    parts["profile.npy"] = parts["profile.npy"].replace(b"l\0\0\0i\0\0\0m", b"l\0\0\0a\0\0\0m")
+    with zipfile.ZipFile(tmp_path / "bad.npz", "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    with pytest.raises(HeadError, match=r"profile is damaged.*adapt again"):
+        Machine.load(tmp_path / "bad.npz")

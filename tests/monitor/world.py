@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -25,10 +25,13 @@ from paho.mqtt.properties import Properties
 
 from listen_embed.framing import Framer, hop_in_samples
 from listen_embed.monitor.block import Block
-from listen_embed.monitor.decide import Judgement, Settings
+from listen_embed.monitor.debounce import DebounceRules, Judgement
+from listen_embed.monitor.events import Entry, Event
 from listen_embed.monitor.journal import Journal
-from listen_embed.monitor.pipeline import Ear, Pipeline, Rhythm
-from listen_embed.monitor.sources import Place, open_source
+from listen_embed.monitor.pipeline import Ear, Hop, Pipeline, Rhythm
+from listen_embed.monitor.profile import NO_PROFILE
+from listen_embed.monitor.sources import Item, Notice, Place, Source, open_source
+from listen_embed.monitor.trace import TracePoint
 
 ROOT = Path(__file__).parents[2]
 RATE = 8000
@@ -89,6 +92,8 @@ class ToneStream:
 class ToneMachine:
     """Stands in for learnt heads: tells the states of `sound` apart; loud is anomalous."""
 
+    profile = NO_PROFILE
+
     def judge(self, embedding: NDArray[np.float32]) -> Judgement:
         level, loudest_hz = embedding
         state = "off" if level < 0.05 else "low" if loudest_hz < 700 else "high"
@@ -100,7 +105,7 @@ def tone_ear(hop_s: float = 0.1) -> Ear:
     return Ear(lambda rate: ToneStream(rate, hop_in_samples(hop_s, rate)), RATE, 0.5, hop_s)
 
 
-SETTINGS = Settings(window=5, threshold=0.4)
+RULES = DebounceRules(window=5, threshold=0.4)
 
 
 class Blocks:
@@ -136,13 +141,31 @@ def listen(source: object, journal: Path, **options: object) -> Pipeline:
     opened = open_source(str(source)) if isinstance(source, str | Path) else source
     stop = options.pop("stop", threading.Event())
     ear = options.pop("ear", tone_ear())
-    settings = options.pop("settings", SETTINGS)
+    rules = options.pop("rules", RULES)
     options.setdefault("rhythm", Rhythm(heartbeat_s=2.0, checkpoint_s=1.0))
     book = Journal(journal)
-    pipeline = Pipeline(ear, ToneMachine(), settings, book, opened, **options)
+    pipeline = Pipeline(ear, ToneMachine(), rules, book, opened, **options)
     pipeline.run(stop)
     book.close()
     return pipeline
+
+
+def gather(items: Iterable[Item]) -> tuple[np.ndarray, list[str]]:
+    """Return the samples, at their places on the clock, and the notices."""
+    blocks, notices = [], []
+    for item in items:
+        if isinstance(item, Notice):
+            notices.append(item.what)
+        else:
+            blocks.append(item)
+    total = np.zeros(max((block.end for block in blocks), default=0), np.float32)
+    for block in blocks:
+        total[block.first : block.end] = block.samples
+    return total, notices
+
+
+def play(source: Source, place: Place | None = None) -> tuple[np.ndarray, list[str]]:
+    return gather(source.items(place, threading.Event()))
 
 
 def told(journal: Path) -> list[tuple[object, ...]]:
@@ -157,6 +180,11 @@ def told(journal: Path) -> list[tuple[object, ...]]:
     ]
 
 
+def entry(number: int, kind: str = "state", **data: object) -> Entry:
+    data = data or {"state": f"Mode{number}"}
+    return Entry(number, "run", Event("s", "c", number, 10, 1e9, kind, data))
+
+
 def kinds(journal: Path) -> list[str]:
     """Return the events as short texts."""
     texts = []
@@ -164,6 +192,30 @@ def kinds(journal: Path) -> list[str]:
         values = dict(data)
         texts.append(f"{kind}:{values.get('what') or values.get('state')}")
     return texts
+
+
+def point(wall: float, state: str | None = "Mode1", **fields: object) -> TracePoint:
+    """Return a point of the timelines."""
+    usual = {"score": 0.5, "anomaly": False, "latency_ms": 0.7, "level_db": -30.0}
+    rest = {"x": 0.1, "y": -0.2, "spectrum": bytes(range(48))}
+    return TracePoint(wall=wall, state=state, **{**usual, **rest, **fields})
+
+
+def hop(index: int, state: str = "Mode1") -> Hop:
+    """Return a hop as the page gets it."""
+    return Hop(
+        clock="c",
+        index=index,
+        time_s=index / 10,
+        rate=16000,
+        point=point(1e9 + index / 10, state),
+        judgement=Judgement(state, 0.9, 0.5),
+        peak_db=-12.0,
+        threshold=1.0,
+        dropped=0,
+        behind_s=0.0,
+        wrong=(),
+    )
 
 
 def free_port() -> int:
