@@ -264,7 +264,7 @@ def test_every_import_is_a_stated_dependency() -> None:
     }
     rooms = {"training", "monitor"}
     # Imported where it is there, and never required: each is guarded by an error or an extra.
-    optional = {"matplotlib", "pyarrow", "sounddevice", "tflite-runtime", "ai-edge-litert"}
+    optional = {"matplotlib", "pyarrow", "scipy", "sounddevice", "tflite-runtime", "ai-edge-litert"}
     optional |= {"pandas"}
     distributions = importlib.metadata.packages_distributions()
     for path in PACKAGE.rglob("*.py"):
