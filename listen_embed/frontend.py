@@ -23,16 +23,8 @@ from numpy.typing import NDArray
 from listen_embed.framing import Frames
 from listen_embed.spec import FrontEnd
 
-# The Fourier transform, and what it is fastest in. scipy's in float32 takes half the time, and its
-# rounding is that of float32; numpy's works in float64 whatever it is given.
-rfft: Callable[[NDArray[Any]], NDArray[Any]] = np.fft.rfft
-RFFT_TYPE: type[np.floating[Any]] = np.float64
-if importlib.util.find_spec("scipy") is not None:
-    import scipy.fft
-
-    rfft, RFFT_TYPE = scipy.fft.rfft, np.float32
-
 Array = NDArray[np.float32]
+Transform = tuple[Callable[[NDArray[Any]], NDArray[Any]], type[np.floating[Any]]]
 
 # OpenBLAS uses one thread up to 2 ** 18 multiplications. Source: its interface/gemm.c.
 _COLUMNS_AT_ONCE = 128
@@ -174,14 +166,28 @@ class FeatureExtractor:
         return _logarithm(bands, front_end)
 
 
-def _transform_of(front_end: FrontEnd) -> tuple[Any, type[np.floating[Any]]]:
+@lru_cache(maxsize=1)
+def fastest_transform() -> Transform:
+    """Return the fastest Fourier transform here, and the type that it is fastest in.
+
+    scipy's in float32 takes half the time of numpy's, and its rounding is that of float32; numpy's
+    works in float64 whatever it is given.
+    """
+    if importlib.util.find_spec("scipy") is None:
+        return np.fft.rfft, np.float64
+    import scipy.fft
+
+    return scipy.fft.rfft, np.float32
+
+
+def _transform_of(front_end: FrontEnd) -> Transform:
     """Return the Fourier transform that a front end takes, and its type.
 
     The published L3 family looks 80 dB down, where on pure tones the rounding of float32 shows in
     its embeddings; it is held to upstream's own numbers.
     """
     is_l3 = front_end.resampler == "kaiser_best"
-    return (np.fft.rfft, np.float64) if is_l3 else (rfft, RFFT_TYPE)
+    return (np.fft.rfft, np.float64) if is_l3 else fastest_transform()
 
 
 def _set_energy(energy: Array, spectrum: NDArray[Any]) -> None:
