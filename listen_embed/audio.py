@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import IO, TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -255,9 +255,11 @@ def _soxr_latency(sr_in: int, sr_out: int) -> float:
 
 
 def read_blocks(
-    path: str | os.PathLike[str], seconds: float = 10.0
+    path: str | os.PathLike[str], seconds: float = 10.0, *, file: IO[bytes] | None = None
 ) -> Iterator[tuple[Samples, int]]:
     """Yield a sound file as (mono float32 block, sr), in constant memory.
+
+    With `file`, an open file that can seek, `path` is only what errors call it.
 
     Raises
     ------
@@ -266,10 +268,10 @@ def read_blocks(
     InputError
         It holds NaN or infinity, or its rate is out of range.
     """
-    with _open(path) as file:
-        sr = check_rate(file.samplerate)
+    with _open(path, file) as sound:
+        sr = check_rate(sound.samplerate)
         is_empty = True
-        for block in _decoded(file, path, max(1, int(seconds * sr))):
+        for block in _decoded(sound, path, max(1, int(seconds * sr))):
             is_empty = False
             mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
             _check_levels(mono)
@@ -290,13 +292,13 @@ def sample_rate(path: str | os.PathLike[str]) -> int:
         return check_rate(file.samplerate)
 
 
-def _open(path: str | os.PathLike[str]) -> soundfile.SoundFile:
+def _open(path: str | os.PathLike[str], file: IO[bytes] | None = None) -> soundfile.SoundFile:
     import soundfile
 
-    if problem := _why_unreadable(Path(path)):
+    if file is None and (problem := _why_unreadable(Path(path))):
         raise AudioFileError(f"{path}: {problem}")
     try:
-        return soundfile.SoundFile(os.fspath(path))
+        return soundfile.SoundFile(os.fspath(path) if file is None else file)
     except (soundfile.SoundFileError, TypeError) as error:
         reason = getattr(error, "error_string", error)
         raise AudioFileError(

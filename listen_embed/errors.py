@@ -14,6 +14,7 @@
     ├── RuntimeUnavailableError (ImportError)  no TFLite interpreter is installed
     ├── HeadError (ValueError)                 a head used wrongly, or on another model's embeddings
     ├── OutputError (OSError)                  a result cannot be written
+    ├── IndexFileError (OSError)               an index that is damaged, foreign or another model's
     └── MissingExtraError (ImportError)        an optional room whose packages are missing
 
 Each also is the builtin error in brackets, so handlers written for those keep working.
@@ -79,6 +80,10 @@ class HeadError(ListenEmbedError, ValueError):
 
 class OutputError(ListenEmbedError, OSError):
     """A result cannot be written; what stood at its place before is untouched."""
+
+
+class IndexFileError(ListenEmbedError, OSError):
+    """An index is damaged, no index at all, or holds another model's embeddings."""
 
 
 class MissingExtraError(ListenEmbedError, ImportError):

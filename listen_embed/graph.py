@@ -46,6 +46,8 @@ class TensorInfo:
         Of the quantisation: empty, one, or one for each channel.
     content : bytes
         The values of a constant, as they stand in the file.
+    axis : int
+        Axis of the quantisation's channels.
     """
 
     name: str
@@ -57,6 +59,7 @@ class TensorInfo:
     scales: tuple[float, ...]
     zero_points: tuple[int, ...]
     content: bytes = field(default=b"", repr=False)
+    axis: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +217,7 @@ def _tensor(tensor: Any, tree: Any, types: dict[int, str], model: bytes) -> Tens
         tuple(map(float, _listed(quantisation and quantisation.scale))),
         _indices(quantisation and quantisation.zeroPoint),
         content,
+        int(quantisation.quantizedDimension) if quantisation else 0,
     )
 
 

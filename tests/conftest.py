@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 from .web import Web, serving
 
 REQUIRE_ALL = "LISTEN_EMBED_REQUIRE_ALL"
+# mteb brings 280 MB of packages; its tests are there for who installs its extra.
+collect_ignore = [] if importlib.util.find_spec("mteb") else ["test_mteb.py"]
 
 # Published file -> where the folder of reference data keeps it.
 PUBLISHED = {

@@ -243,7 +243,9 @@ def test_registry_states_what_the_genuine_files_cost(shared: Path, name: str) ->
 def test_every_published_row_is_counted() -> None:
     counted = {spec.name for spec in L3_ROWS} | PUBLISHED.keys()
     assert {spec.name for spec in ROWS} == counted
-    assert registry.find("listen").macs == 64 * 64 * 256 + 2 * (64 * 24_576 + 2 * 64 * 64 * 64)
+    assert registry.find("listen/64/cnc").macs == 64 * 64 * 256 + 2 * (
+        64 * 24_576 + 2 * 64 * 64 * 64
+    )
 
 
 # -- files that are something else -------------------------------------------------------------

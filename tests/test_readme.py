@@ -91,9 +91,10 @@ def test_commands_know_their_options() -> None:
         if "listen-embed" not in words or words[0] in ("pip", "python"):
             continue
         words = words[words.index("listen-embed") + 1 :]
-        # A command is one bare word; those of monitor and export have a second.
+        # A command is one bare word; some have a second.
         bare = list(itertools.takewhile(lambda word: re.fullmatch(r"[a-z]+", word), words))
-        command = bare[: 2 if bare[:1] in (["monitor"], ["export"]) else 1]
+        has_second = bare[:1] in (["monitor"], ["bulk"], ["index"], ["export"])
+        command = bare[: 2 if has_second else 1]
         key = " ".join(command)
         if key not in helps:
             run = subprocess.run(

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-from listen_embed.cli import embed, models
+from listen_embed.cli import embed, label, models
 from listen_embed.console import FAILED, OK, PROGRAM, USAGE, Console, UsageError
 from listen_embed.errors import ListenEmbedError, MissingExtraError
 
@@ -26,15 +26,22 @@ from listen_embed.errors import ListenEmbedError, MissingExtraError
 ROOMS = {
     "specialize": "listen_embed.training.commands",
     "monitor": "listen_embed.monitor.commands",
-    "export": "listen_embed.device.commands",
+    "bulk": "listen_embed.bulk.commands",
+    "export": "listen_embed.cli.export",
+    "index": "listen_embed.index.commands",
+    "search": "listen_embed.index.search_command",
 }
 COMMANDS = {
     "embed": "embed sound files; meant where no command is named",
     "models": "list the models there are",
     "download": "fetch models for use without a network",
+    "label": "label sounds by a head, for Raven, Audacity, Kaleidoscope or R",
     "specialize": "make a small model for your own sounds (room training)",
     "monitor": "listen to a machine: states and anomalies (room monitor)",
-    "export": "write a model as C for microcontrollers",
+    "export": "write a model as C, for browsers or as ONNX (rooms device, onnx)",
+    "bulk": "embed archives on one machine or many (room bulk)",
+    "index": "make an index of embeddings (room index)",
+    "search": "find in an index what sounds like a sound (room index)",
 }
 
 _INTERRUPTED, _BROKEN_PIPE = 128 + signal.SIGINT, 128 + 13
@@ -113,6 +120,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     if command in ROOMS:
         return _parse_for_room(command, parser, subparsers, arguments)
     models.register(subparsers)
+    label.register(subparsers)
     return parser.parse_args(arguments)
 
 
@@ -122,17 +130,18 @@ def _parse_for_room(
     subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
     arguments: list[str],
 ) -> argparse.Namespace:
-    with _saying_what_to_install(command):
+    with _saying_what_to_install(command, ROOMS[command]):
         importlib.import_module(ROOMS[command]).register(subparsers)
         args = parser.parse_args(arguments)
-    args.run = _saying_what_to_install(command)(args.run)
+    # Whose code runs says whose extra it needs: some commands are of several rooms.
+    args.run = _saying_what_to_install(command, args.run.__module__)(args.run)
     return args
 
 
 @contextmanager
-def _saying_what_to_install(command: str) -> Iterator[None]:
-    """Turn a missing module into the pip command that brings it; also a decorator."""
-    package, room, *_ = ROOMS[command].split(".")
+def _saying_what_to_install(command: str, module: str) -> Iterator[None]:
+    """Turn what a room's module misses into the pip command that brings it; also a decorator."""
+    package, room, *_ = module.split(".")
     try:
         yield
     except ModuleNotFoundError as error:

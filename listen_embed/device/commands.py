@@ -1,4 +1,4 @@
-"""``listen-embed export``: a model as C, on the command line."""
+"""``listen-embed export c`` and ``export wasm``: a model as C, on the command line."""
 
 from __future__ import annotations
 
@@ -26,10 +26,8 @@ _C = (
 )
 
 
-def register(subparsers: Subparsers) -> None:
-    """Add the command to the package's own."""
-    parser = subparsers.add_parser("export", description="Write a model for other machines.")
-    kinds = parser.add_subparsers(required=True, metavar="KIND")
+def add_kinds(kinds: Subparsers) -> None:
+    """Add this room's kinds to those of ``export``."""
     _add_c(kinds.add_parser("c", help="plain C for microcontrollers", description=_C))
     _add_wasm(kinds.add_parser("wasm", help="a page for browsers", description=_WASM))
 

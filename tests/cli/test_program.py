@@ -115,6 +115,8 @@ def test_a_rooms_missing_packages_are_told(
     def missing(*_: object) -> None:
         raise ModuleNotFoundError("No module named 'paho'", name="paho")
 
+    missing.__module__ = "listen_embed.fake.commands"
+
     def missing_later(subparsers: object) -> None:
         subparsers.add_parser("fake").set_defaults(run=missing)  # type: ignore[attr-defined]
 
@@ -125,6 +127,17 @@ def test_a_rooms_missing_packages_are_told(
         room(monkeypatch, register)
         assert cli.main(["fake"]) == 1
         assert 'pip install "listen-embed[fake]"' in capsys.readouterr().err
+
+
+def test_a_command_of_several_rooms_tells_the_extra_of_the_one_that_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    for kind in ("c", "wasm", "onnx"):
+        assert cli.main(["export", kind, "--help"]) == 0
+    monkeypatch.delitem(sys.modules, "listen_embed.onnx.export", raising=False)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert cli.main(["export", "onnx", "sea/32/nano"]) == 1
+    assert 'pip install "listen-embed[onnx]"' in capsys.readouterr().err
 
 
 def test_a_room_that_is_not_there_is_told(

@@ -1,0 +1,134 @@
+"""A .tflite as plain objects: tensors with their values and quantisation, operators with options.
+
+The bytes are hostile until checked: indices, sizes and types, before anything is computed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from listen_embed.errors import ConversionError
+from listen_embed.graph import OperatorInfo, TensorInfo, read_graph
+
+_NO_TENSOR = -1  # an optional input that is left out
+_TYPES: dict[str, Any] = {
+    "FLOAT32": np.float32,
+    "INT8": np.int8,
+    "INT16": np.int16,
+    "INT32": np.int32,
+    "INT64": np.int64,
+}
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """How integers stand for values: ``value = scale * (integer - zero_point)``.
+
+    Attributes
+    ----------
+    scales : ndarray, float32 (1,) or (channels,)
+    zero_points : ndarray, int64, of the same shape
+    axis : int
+        Axis of the channels.
+    """
+
+    scales: NDArray[np.float32]
+    zero_points: NDArray[np.int64]
+    axis: int
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor; `values` is None unless they stand in the file."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: Any
+    values: NDArray[Any] | None
+    quantisation: Quantisation | None
+
+    def dequantised(self) -> NDArray[np.float32]:
+        """Return the values of a constant as float32."""
+        assert self.values is not None
+        if self.quantisation is None:
+            return self.values.astype(np.float32)
+        shape = [1] * self.values.ndim
+        if len(self.quantisation.scales) > 1:
+            shape[self.quantisation.axis] = -1
+        zero = self.quantisation.zero_points.reshape(shape)
+        scale = self.quantisation.scales.astype(np.float64).reshape(shape)
+        return ((self.values.astype(np.float64) - zero) * scale).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator; an optional input that is left out is None."""
+
+    kind: str
+    inputs: tuple[int | None, ...]
+    outputs: tuple[int, ...]
+    options: Any
+
+
+@dataclass(frozen=True)
+class Network:
+    """The only graph of a .tflite, its operators in the order of execution."""
+
+    tensors: tuple[Tensor, ...]
+    operators: tuple[Operator, ...]
+    input: int
+    output: int
+
+
+def read(model: bytes) -> Network:
+    """Return the network in a .tflite.
+
+    Raises
+    ------
+    ConversionError
+        It is no .tflite of ours: one graph, one input, one output, fixed shapes.
+    """
+    graph = read_graph(model)
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        raise ConversionError("a network of ours has one graph with one input and one output")
+    if _NO_TENSOR in (*graph.inputs, *graph.outputs):
+        raise ConversionError("a damaged .tflite: its input or output is no tensor")
+    try:
+        tensors = tuple(map(_tensor, graph.tensors))
+    except (IndexError, ValueError) as error:
+        raise ConversionError(f"a damaged .tflite: {error}") from error
+    operators = tuple(map(_operator, graph.operators))
+    return Network(tensors, operators, graph.inputs[0], graph.outputs[0])
+
+
+def _tensor(tensor: TensorInfo) -> Tensor:
+    if tensor.type not in _TYPES:
+        raise ConversionError(f"tensor {tensor.name} has the type {tensor.type}, not known here")
+    dtype = np.dtype(_TYPES[tensor.type])
+    values = None
+    if tensor.is_constant:
+        count = math.prod(tensor.shape)
+        values = np.frombuffer(tensor.content, dtype.newbyteorder("<"), count)
+        values = values.reshape(tensor.shape)
+    return Tensor(tensor.name, tensor.shape, dtype, values, _quantisation(tensor))
+
+
+def _quantisation(tensor: TensorInfo) -> Quantisation | None:
+    if not tensor.scales:
+        return None
+    scales = np.asarray(tensor.scales, np.float32)
+    zeros = np.broadcast_to(np.asarray(tensor.zero_points or (0,), np.int64), scales.shape)
+    if not np.isfinite(scales).all() or (scales <= 0).any():
+        raise ConversionError("a scale of the quantisation is not a positive number")
+    return Quantisation(scales, zeros, tensor.axis)
+
+
+def _operator(entry: OperatorInfo) -> Operator:
+    inputs = tuple(None if i == _NO_TENSOR else i for i in entry.inputs)
+    return Operator(entry.name, inputs, entry.outputs, SimpleNamespace(**entry.options))
