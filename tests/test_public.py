@@ -158,8 +158,7 @@ def test_import_loads_nothing_heavy() -> None:
     assert not loaded & set(HEAVY)
     program = program.replace("import sys, listen_embed", "import sys; from listen_embed import *")
     everything = set(python(program).split())
-    # The front end's Fourier transform is scipy's where that is installed.
-    assert not everything & (set(HEAVY) - {"scipy"} | {"sklearn", "pandas"})
+    assert not everything & (set(HEAVY) | {"sklearn", "pandas"})
 
 
 def test_import_is_as_quick_as_numpys() -> None:
