@@ -2,10 +2,10 @@
 
     python recipes/continue.py RECORDINGS... [--only NAME] --run training-runs
 
-This is how the shipped files of this version were made: those of 0.1.0, which `students.py` made
-from nothing, learnt on from more recordings and from crops of one, two and five seconds, with
-int8's steps felt all the while. A graph is written as the converter makes it today, so a model of
-0.1.0 loses its HARD_SWISH operators on the way.
+This is how this version's `sea/64/general` and `sea/32/nano` were made: those of 0.1.0, which
+`students.py` made from nothing, learnt on from more recordings and from crops of one, two and five
+seconds, with int8's steps felt all the while. A graph is written as the converter makes it today,
+so a model of 0.1.0 loses its HARD_SWISH operators on the way.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def test_the_state_changes_with_the_cache(mirror: object, cache: Path, capsys: C
         return str(next(row["state"] for row in rows if row["name"] == "listen/64/cnc"))
 
     assert state() == "to download"
-    assert main(["download", "listen"]) == 0
+    assert main(["download", "listen/64/cnc"]) == 0
     capsys.readouterr()
     assert state() == "cached"
 
@@ -86,7 +86,7 @@ def test_large_numbers_are_short(number: float, shown: str) -> None:
 def test_a_download_tells_the_name_and_the_file(
     mirror: object, cache: Path, capsys: Captured
 ) -> None:
-    assert main(["download", "listen", "sea/64/sonyc-ust"]) == 0
+    assert main(["download", "listen/64/cnc", "sea/64/sonyc-ust"]) == 0
     shown = capsys.readouterr()
     assert shown.err == ""
     lines = [line.split("\t") for line in shown.out.splitlines()]
@@ -98,7 +98,7 @@ def test_a_download_tells_the_name_and_the_file(
 
 
 def test_quiet_tells_nothing(mirror: object, capsys: Captured) -> None:
-    assert main(["download", "listen", "--quiet"]) == 0
+    assert main(["download", "listen/64/cnc", "--quiet"]) == 0
     assert capsys.readouterr() == ("", "")
 
 
@@ -112,7 +112,7 @@ def test_models_without_a_network_need_no_download(capsys: Captured) -> None:
 def test_failures_are_listed_and_do_not_stop_the_rest(
     mirror: object, cache: Path, capsys: Captured
 ) -> None:
-    assert main(["download", "nope", "listen", "teacher/512/l3-env-mel256"]) == 1
+    assert main(["download", "nope", "listen/64/cnc", "teacher/512/l3-env-mel256"]) == 1
     shown = capsys.readouterr()
     assert shown.out.startswith("listen/64/cnc\t")
     assert "listen-embed: nope: no model with" in shown.err
@@ -138,12 +138,12 @@ def test_the_published_files_are_listed_for_a_mirror(capsys: Captured, cache: Pa
     assert {tuple(row[::2]) for row in rows} == {(f.file_name, f.digest) for f in files}
     assert all(address.endswith(f"/{name}") for name, _, _, address in rows)
     assert len({name for name, *_ in rows}) == len(rows) == len(files)
-    assert main(["download", "--list", "listen"]) == 0
+    assert main(["download", "--list", "listen/64/cnc"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
     assert not cache.exists()
 
 
-@pytest.mark.parametrize("arguments", [[], ["--all", "listen"]])
+@pytest.mark.parametrize("arguments", [[], ["--all", "listen/64/cnc"]])
 def test_names_or_all(arguments: list[str], capsys: Captured) -> None:
     assert main(["download", *arguments]) == 2
     assert "name models, or give --all" in capsys.readouterr().err
