@@ -20,9 +20,9 @@ import numpy as np
 from students import build_corpora, plans, recipes
 
 from listen_embed import registry
+from listen_embed.graph import macs, peak_bytes
 from listen_embed.runtime import Network
 from listen_embed.training import convert, export, quantize
-from listen_embed.graph import macs, peak_bytes
 from listen_embed.training.restore import restore
 from listen_embed.training.shards import shards
 
