@@ -458,6 +458,7 @@ def main() -> None:
         for name in shipped
         if args.float
     }
+    folders = {name: folder for name, folder in folders.items() if folder.is_dir()}
     warnings.simplefilter("ignore", listen_embed.ListenEmbedWarning)
     models = [Embeddings(args.data, m, args.cache) for m in args.models or (*BASELINES, *shipped)]
     measured = {model.name for model in models}
