@@ -6,9 +6,10 @@ import copy
 import itertools
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -188,12 +189,12 @@ def test_an_interruption_while_saving_loses_one_shard(
 ) -> None:
     genuine, n_saved = torch.save, []
 
-    def save(state: Any, path: Path) -> None:
-        n_saved.append(path)
+    def save(state: Any, file: IO[bytes]) -> None:
+        n_saved.append(file)
         if len(n_saved) == 3:
-            path.write_bytes(b"half a check")
+            file.write(b"half a check")
             raise Interrupted
-        genuine(state, path)
+        genuine(state, file)
 
     whole, history = train(tmp_path / "whole")
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
@@ -207,16 +208,20 @@ def test_an_interruption_while_saving_loses_one_shard(
 def test_an_interruption_while_writing_the_curve_leaves_the_last_one(
     tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    genuine = Path.write_text
+    genuine = distill.replacing
 
-    def write_text(path: Path, text: str, **more: Any) -> int:
-        if len(json.loads(text)) == 3:
-            genuine(path, text[:20], **more)
-            raise Interrupted
-        return genuine(path, text, **more)
+    @contextmanager
+    def cut_off(target: Path) -> Iterator[IO[bytes]]:
+        with genuine(target) as file:
+            yield file
+            file.flush()
+            written = Path(file.name).read_bytes()
+            if target.suffix == ".json" and len(json.loads(written)) == 3:
+                file.truncate(20)
+                raise Interrupted
 
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(Path, "write_text", write_text)
+        patch.setattr(distill, "replacing", cut_off)
         train(tmp_path)
     assert [row["shard"] for row in json.loads((tmp_path / "history.json").read_text())] == [1, 2]
     _, history = train(tmp_path)

@@ -27,6 +27,7 @@ from listen_embed.training.network import (
 )
 from listen_embed.training.quantize import RoundedActivation, finish, folded, prepare
 from listen_embed.training.shards import open_shard
+from listen_embed.training.train import Split
 
 BLOCKS = (
     Block(3, 1, 16, 16, 0, "relu", expands=False),
@@ -301,10 +302,10 @@ def test_it_rounds_as_the_int8_file_does(specialised: Any) -> None:
     rounding = prepare(student)
     checkpoint = specialised.work / "int8" / "checkpoint.pt"
     rounding.load_state_dict(torch.load(checkpoint, weights_only=True)["averaged"])
-    features = open_shard(specialised.work / "shards", 0).features[0]
-    typical = np.asarray(features[:256], np.float32)  # what the quantiser was calibrated on
+    split = Split.of(open_shard(specialised.work / "shards", 0))
+    typical = np.asarray(split.calibration.features[0], np.float32)
     set_ranges_as_the_converter_does(rounding, torch.from_numpy(typical)[:, None])
-    fresh = np.asarray(features[256:512], np.float32)
+    fresh = np.asarray(split.measurement.features[0], np.float32)
     foreseen = given(rounding, torch.from_numpy(fresh)[:, None]).numpy()
     in_float = given(finish(rounding), torch.from_numpy(fresh)[:, None]).numpy()
     files = ("model.tflite", "float/model.tflite")
