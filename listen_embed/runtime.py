@@ -64,6 +64,8 @@ class Network:
 
     def of_length(self, n_steps: int) -> Network:
         """Return this network for log-mels of `n_steps` columns; the last few are kept."""
+        if len(self.input_shape) < 3:
+            raise ConversionError(f"a network that takes {self.input_shape} takes no other length")
         if n_steps == self.input_shape[2]:
             return self
         with self._lock:

@@ -38,12 +38,17 @@ def test_published_float_models(name: str, with_front_end: bool, mirror: Web) ->
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_integer_models(name: str) -> None:
-    """The front end adds no difference to that of the network; integers stay integers."""
+    """Integers stay integers, and the model is kept, with its front end and without.
+
+    Log-mels agree to 1e-4 (another test), but one that falls on the other side of an int8 step
+    grows inside a deep network: up to 0.003 of cosine for the two largest.
+    """
     alone = compare(to_onnx(name, with_front_end=False), Embedder(name))
     graph = to_onnx(name)
     whole = compare(graph, Embedder(name))
     assert alone.is_kept and whole.is_kept and whole.is_integer
-    assert whole.cosine == pytest.approx(alone.cosine, abs=1e-3)
+    deep = name in ("pruned/384/mn04", "sea/128/general")
+    assert whole.cosine == pytest.approx(alone.cosine, abs=4e-3 if deep else 1e-3)
     weights = {constant.data_type for constant in graph.graph.initializer}
     assert onnx.TensorProto.INT8 in weights
 
