@@ -279,7 +279,7 @@ def random_model(folder: Path) -> str:
             model_type="random", emb_dim=64, variant="network", licence="MIT", source="seeded"
         )
         typical = np.random.default_rng(0).standard_normal((32, *shape)).astype(np.float32)
-        trained = export.Trained(model, convert.to_int8(model, typical), {})
+        trained = export.Trained(model, convert.to_int8(model, typical))
         target.parent.mkdir(parents=True, exist_ok=True)
         export.write_folder(target, identity, NANO_FRONT_END, trained)
     return str(target / "float")
