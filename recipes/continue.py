@@ -5,7 +5,8 @@
 This is how this version's `sea/64/general` and `sea/32/nano` were made: those of 0.1.0, which
 `students.py` made from nothing, learnt on from more recordings and from crops of one, two and five
 seconds, with int8's steps felt all the while. A graph is written as the converter makes it today,
-so a model of 0.1.0 loses its HARD_SWISH operators on the way.
+so a model of 0.1.0 loses its HARD_SWISH operators on the way. `--weights` is a folder of 0.1.0's
+models (its wheel has one): those of today cannot be restored, but for nano.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@
 So a better form of a graph (a hard-swish that the CPU's delegate takes, means without a transpose)
 reaches models without training. The ranges of int8 are chosen anew, on crops of the recordings. Of
 this version's students `sea/128/general` and `pruned/384/mn04` were made so from 0.1.0's: going on
-to train them (`continue.py`) made clips or frames of ESC-50 worse by up to 1.3 points.
+to train them (`continue.py`) made clips or frames of ESC-50 worse by up to 1.3 points. `--weights`
+is a folder of 0.1.0's models, as there.
 """
 
 from __future__ import annotations

@@ -45,12 +45,13 @@ def restore(model: bytes) -> Student:
     Parameters
     ----------
     model : bytes
-        As `convert.to_int8` wrote it, with the operator HARD_SWISH or without.
+        As `convert.to_int8` of 0.1.0 wrote it, or a student of plain ReLUs.
 
     Raises
     ------
     ConversionError
-        The graph is not that of a `Student`.
+        The graph is not that of a `Student`, or its hard-swishes are written as sums and products:
+        their sixths stand in other layers' weights, and are not taken out again.
     """
     layers = _layers(model)
     stem, *rest = layers
@@ -100,6 +101,14 @@ def _layers(model: bytes) -> list[_Layer]:
     graph = read_graph(model)
     interpreter = Interpreter(model_content=model)
     interpreter.allocate_tensors()
+    readers: dict[int, set[str]] = {}
+    for op in graph.operators:
+        for tensor in op.inputs:
+            readers.setdefault(tensor, set()).add(op.name)
+    if {"ADD", "MUL"} in readers.values():
+        raise ConversionError(
+            "its hard-swishes are sums and products; give the .tflite that 0.1.0 shipped"
+        )
     swished = {op.inputs[0] for op in graph.operators if op.name == "HARD_SWISH"}
     layers = []
     for op in graph.operators:
