@@ -92,7 +92,7 @@ def _joined(found: list[dict[str, Any]]) -> dict[str, Any]:
     """
     joined = dict(found[-1])
     for name, last in joined.items():
-        if "min" in last and "max" in last:
+        if "min" in last and "max" in last and np.asarray(last["min"]).dtype != bool:
             lowest = np.stack([of_one[name]["min"] for of_one in found])
             highest = np.stack([of_one[name]["max"] for of_one in found])
             low = np.quantile(lowest, 0.01, axis=0).astype(np.float32)

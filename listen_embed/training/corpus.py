@@ -23,6 +23,8 @@ from listen_embed.finder import AUDIO_SUFFIXES, sounds_in
 from listen_embed.spec import Resampler
 from listen_embed.training import timetable
 
+# Part of what decides whether a folder's corpus is the one that is asked for.
+_FORMAT = "2"
 _LOG = logging.getLogger(__name__)
 
 # Below this a second is called silent, in dB of full scale.
@@ -47,6 +49,8 @@ class Corpus:
         Index of the crop's recording.
     bounds : ndarray, int64 (n_recordings + 1,)
         Recording ``r`` is ``samples[bounds[r] : bounds[r + 1]]``.
+    of_file : ndarray, int64 (n_recordings,)
+        Which of the sound files it is from; silences and repeats cut files into recordings.
     """
 
     samples: NDArray[np.int16]
@@ -55,6 +59,7 @@ class Corpus:
     loudness_db: NDArray[np.float32]
     recording: NDArray[np.int64]
     bounds: NDArray[np.int64]
+    of_file: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -145,13 +150,13 @@ def open_corpus(folder: Path) -> Corpus:
     """Return the corpus that `build` left in a folder."""
     with np.load(folder / "index.npz", allow_pickle=False) as index:
         samples = np.memmap(folder / "audio.i16", np.int16, "r")
-        names = ("starts", "loudness_db", "recording", "bounds")
+        names = ("starts", "loudness_db", "recording", "bounds", "of_file")
         return Corpus(samples, int(index["sr"]), **{name: index[name] for name in names})
 
 
 def _fingerprint(recordings: list[Path], sr: int, resampler: Resampler) -> str:
     facts = [f"{path}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in recordings]
-    decoded = str(sr) if resampler == "soxr" else f"{sr} {resampler}"
+    decoded = f"{_FORMAT} {sr} {resampler}"
     return hashlib.sha256("\n".join([decoded, *facts]).encode()).hexdigest()
 
 
@@ -173,11 +178,12 @@ def _decode_all(
     starts: list[int] = []
     loudness: list[float] = []
     recording: list[int] = []
+    of_file: list[int] = []
     bounds, seen = [0], set[bytes]()
     timetable.begin(progress, "decoding")
     bar = timetable.bar(progress, "decoding", total=len(recordings), unit="file")
     with open(target, "wb") as file, bar:
-        for path in recordings:
+        for number, path in enumerate(recordings):
             for seconds in _runs_of_sound(path, sr, seen, resampler):
                 first = bounds[-1]
                 for offset in range(0, max(1, len(seconds) - sr // 2), sr):
@@ -186,12 +192,14 @@ def _decode_all(
                     recording.append(len(bounds) - 1)
                 file.write((seconds * 32767).astype("<i2").tobytes())
                 bounds.append(first + len(seconds))
+                of_file.append(number)
             bar.update()
     return {
         "starts": np.array(starts, np.int64),
         "loudness_db": np.array(loudness, np.float32),
         "recording": np.array(recording, np.int64),
         "bounds": np.array(bounds, np.int64),
+        "of_file": np.array(of_file, np.int64),
     }
 
 

@@ -70,11 +70,16 @@ class Trained:
     Attributes
     ----------
     float_model, int8_model : bytes
-        .tflite files.
+        .tflite files; both the same where there is none in int8.
     """
 
     float_model: bytes
     int8_model: bytes
+
+    @property
+    def is_rounded(self) -> bool:
+        """Whether there is an int8 model."""
+        return self.int8_model != self.float_model
 
 
 def write_folder(
@@ -83,6 +88,8 @@ def write_folder(
     front_end: FrontEnd,
     trained: Trained,
     complete: Callable[[Path], None] = lambda place: None,
+    *,
+    as_c: bool = True,
 ) -> None:
     """Write a model folder, replacing an older one of ours.
 
@@ -94,6 +101,8 @@ def write_folder(
     trained : Trained
     complete : callable
         Adds to the folder, given where it is written; it is moved to its place after that.
+    as_c : bool
+        Export to C too, which not every operator has.
 
     Raises
     ------
@@ -105,7 +114,7 @@ def write_folder(
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        _fill(temporary, identity, front_end, trained)
+        _fill(temporary, identity, front_end, trained, as_c)
         complete(temporary)
         if folder.exists():
             shutil.rmtree(folder)
@@ -114,11 +123,15 @@ def write_folder(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _fill(folder: Path, identity: Identity, front_end: FrontEnd, trained: Trained) -> None:
+def _fill(
+    folder: Path, identity: Identity, front_end: FrontEnd, trained: Trained, as_c: bool
+) -> None:
     _write_model(folder, identity, front_end, trained.int8_model)
-    (folder / "float").mkdir()
-    _write_model(folder / "float", identity, front_end, trained.float_model)
-    export_c(registry.load_folder(folder), folder / "c", model=trained.int8_model)
+    if trained.is_rounded:
+        (folder / "float").mkdir()
+        _write_model(folder / "float", identity, front_end, trained.float_model)
+    if as_c:
+        export_c(registry.load_folder(folder), folder / "c", model=trained.int8_model)
     write_golden(folder)
 
 
@@ -232,6 +245,8 @@ def card(
     """Return a model card as Markdown; see `write_card`."""
     name = f"{identity.model_type}/{identity.emb_dim}/{identity.variant}"
     model = f"{folder}/" if identity.model_type == "own" else name
+    n_bytes = f"| int8 .tflite | {len(trained.int8_model):,} bytes |\n"
+    int8 = n_bytes if trained.is_rounded else ""
     return f"""# {name}
 
 {identity.source}
@@ -239,8 +254,7 @@ def card(
 | | |
 |---|---|
 | embedding | {identity.emb_dim} values, float32 |
-| int8 .tflite | {len(trained.int8_model):,} bytes |
-| float .tflite | {len(trained.float_model):,} bytes |
+{int8}| float .tflite | {len(trained.float_model):,} bytes |
 | multiply-accumulates of a frame | {macs(trained.int8_model):,} |
 | tensor arena (peak of live tensors) | {peak_bytes(trained.int8_model):,} bytes |
 | licence | {identity.licence} |

@@ -33,6 +33,7 @@ def corpus_of(loudness_db: Any) -> Corpus:
         loudness_db=np.asarray(loudness_db, np.float32),
         recording=np.zeros(n, np.int64),
         bounds=np.array([0, n]),
+        of_file=np.array([0]),
     )
 
 

@@ -1,0 +1,113 @@
+"""The state-space block: tokens pass through a selective scan forwards, and one backwards.
+
+Source: Zhu et al., "Vision Mamba" (ICML 2024), algorithm 1, which SSAMBA took over; the scans are
+those of Mamba (a decay for every channel and state) or Mamba-2 (one for a head).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from listen_embed.pretrain import scan
+
+_EXPANSION = 2
+_N_STATES = 16
+_KERNEL = 4
+_HEAD_WIDTH = 64
+# Step sizes at the start. Source: mamba, mamba_simple.py, dt_min and dt_max.
+_FASTEST, _SLOWEST = 0.1, 0.001
+
+Decay = Literal["head", "channel"]
+
+
+class Direction(nn.Module):
+    """One way through the tokens: causal convolution, then the selective scan.
+
+    Parameters
+    ----------
+    inner : int
+        Channels.
+    decay : {"head", "channel"}
+    rank : int
+        Of the steps' sizes, where every channel has its own.
+    """
+
+    def __init__(self, inner: int, decay: Decay, rank: int) -> None:
+        super().__init__()
+        self.decay: Decay = decay
+        n_steps = inner // _HEAD_WIDTH if decay == "head" else rank
+        self.widths = [n_steps, _N_STATES, _N_STATES]
+        self.convolution = nn.Conv2d(
+            inner, inner, (1, _KERNEL), groups=inner, padding=(0, _KERNEL - 1)
+        )
+        self.select = nn.Linear(inner, sum(self.widths), bias=False)
+        if decay == "channel":
+            self.step: nn.Module = nn.Linear(rank, inner, bias=False)
+            states = torch.arange(1, _N_STATES + 1).float()
+            self.log_decay = nn.Parameter(states.log().repeat(inner, 1))
+            self.step_bias = nn.Parameter(_step_bias(inner))
+            self.skip = nn.Parameter(torch.ones(inner))
+        else:
+            self.step = nn.Identity()
+            self.log_decay = nn.Parameter(torch.linspace(1, _N_STATES, n_steps).log())
+            self.step_bias = nn.Parameter(_step_bias(n_steps))
+            self.skip = nn.Parameter(torch.ones(inner))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, L, inner); step t has heard x up to t."""
+        x = functional.silu(self._convolved(x))
+        steps, b, c = self.select(x).split(self.widths, dim=-1)
+        dt = functional.softplus(self.step(steps).float() + self.step_bias)
+        decay = -self.log_decay.float().exp()
+        if self.decay == "channel":
+            y = scan.by_channel(x, dt, decay, b, c).to(x.dtype)
+        else:
+            heads = x.reshape(*x.shape[:2], -1, _HEAD_WIDTH)
+            y = scan.by_head(heads, dt, decay, b, c).flatten(2)
+        return y + x * self.skip.to(x.dtype)
+
+    def _convolved(self, x: Tensor) -> Tensor:
+        """Return the causal convolution of every channel."""
+        # In float32 and two dimensions torch's way back is twice as fast on a CPU.
+        with torch.autocast(x.device.type, enabled=False):
+            picture = x.float().transpose(1, 2)[:, :, None]
+            heard = self.convolution(picture)[:, :, 0, : x.shape[1]].transpose(1, 2)
+        return heard.to(x.dtype)  # type: ignore[no-any-return]
+
+
+class StateSpaceBlock(nn.Module):
+    """Both directions, gated, behind a norm and beside a short cut.
+
+    Parameters
+    ----------
+    width : int
+    decay : {"head", "channel"}
+    """
+
+    def __init__(self, width: int, decay: Decay = "head") -> None:
+        super().__init__()
+        inner = _EXPANSION * width
+        rank = math.ceil(width / 16)
+        self.norm = nn.RMSNorm(width, eps=1e-5)
+        self.enter = nn.Linear(width, 2 * inner, bias=False)
+        self.forwards = Direction(inner, decay, rank)
+        self.backwards = Direction(inner, decay, rank)
+        self.leave = nn.Linear(inner, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return tokens (B, L, width)."""
+        inner, gate = self.enter(self.norm(x)).chunk(2, dim=-1)
+        both = self.forwards(inner) + self.backwards(inner.flip(1)).flip(1)
+        # Halved, as the published "v2" does.
+        return x + self.leave(both / 2 * functional.silu(gate))  # type: ignore[no-any-return]
+
+
+def _step_bias(n: int) -> Tensor:
+    """Return what softplus turns into step sizes spread evenly over their logarithm."""
+    sizes = torch.exp(torch.linspace(math.log(_SLOWEST), math.log(_FASTEST), n))
+    return sizes + torch.log(-torch.expm1(-sizes))
