@@ -53,8 +53,12 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         "--patch", choices=tuple(_PATCHES), default="16x16", help="128x2 suits speech"
     )
     group.add_argument(
-        "--seconds", type=float, default=_DEFAULTS.seconds, help="length of crops, and of frames"
+        "--seconds", type=float, default=_DEFAULTS.seconds, help="length of what it learns from"
     )
+    group.add_argument(
+        "--frame", type=float, default=_DEFAULTS.frame,
+        help="seconds that each embedding of the finished model hears",
+    )  # fmt: skip
     group.add_argument(
         "--pool", choices=get_args(Pool), default=_DEFAULTS.pool,
         help="the embedding: the mean of all tokens, or of each row of patches",

@@ -50,6 +50,7 @@ def write(
     folder: Path,
     encoder: Encoder,
     trained: Trained,
+    n_steps: int,
     licence: str,
     settings: Mapping[str, Any],
     quality: str,
@@ -62,6 +63,8 @@ def write(
     folder : Path
     encoder : Encoder
     trained : Trained
+    n_steps : int
+        Columns of the log-mels that it takes.
     licence : str
         What the card says about the recordings, and so about the weights.
     settings : mapping
@@ -71,7 +74,7 @@ def write(
     complete : callable
         Adds to the folder, given where it is written.
     """
-    heard = front_end(encoder.architecture.n_steps)
+    heard = front_end(n_steps)
     identity = Identity(
         model_type="own",
         emb_dim=encoder.architecture.emb_dim,

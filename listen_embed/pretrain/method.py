@@ -25,13 +25,10 @@ class Batch:
         another sound or of noise.
     masks : Tensor, bool (B, V, N)
         Hidden patches of each view.
-    share : float
-        Of the run, in [0, 1], that is over.
     """
 
     log_mels: Tensor
     masks: Tensor
-    share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +55,8 @@ class Method(nn.Module, ABC):
     name : str
     n_views : int
         Views of a clip that it looks at.
+    rate : float
+        The learning rate that suits it at "micro".
     borrows : bool
         Whether it puts patches of other sounds in the place of hidden ones.
     encoder : Encoder
@@ -66,6 +65,7 @@ class Method(nn.Module, ABC):
 
     name: ClassVar[str]
     n_views: ClassVar[int] = 1
+    rate: ClassVar[float] = 1e-3
     borrows: ClassVar[bool] = False
     encoder: Encoder
 

@@ -67,7 +67,10 @@ class Options:
     patch : (int, int)
         Bands and columns: (16, 16), or (128, 2) for stretches of time, which suit speech.
     seconds : float
-        Length of the crops that it learns from, and of its frames.
+        Length of the crops that it learns from.
+    frame : float
+        Length of the sound that each embedding of the finished model hears, in seconds; positions
+        are interpolated.
     pool : {"mean", "bands"}
         What the embedding is: the mean of all tokens, or one for each row of patches.
     n_steps, batch : int
@@ -88,6 +91,7 @@ class Options:
     size: Size = "micro"
     patch: tuple[int, int] = (16, 16)
     seconds: float = 2.56
+    frame: float = 0.96
     pool: Pool = "mean"
     n_steps: int = 5000
     batch: int = 32
@@ -102,7 +106,14 @@ class Options:
     @property
     def rate(self) -> float:
         """The learning rate."""
-        return self.learning_rate or 1e-3 * (128 / self.architecture.width) ** 0.5
+        return (
+            self.learning_rate or METHODS[self.method].rate * (128 / self.architecture.width) ** 0.5
+        )
+
+    @property
+    def n_frame_steps(self) -> int:
+        """Columns of a frame of the finished model."""
+        return round(self.frame * _COLUMNS_A_SECOND)
 
     @property
     def architecture(self) -> Architecture:
@@ -177,10 +188,11 @@ def _check(options: Options) -> None:
         raise InputError(
             f"{options.n_steps} steps of {options.batch} clips teach nothing; both are at least 1"
         )
-    if not 0.5 <= options.seconds <= 30:
-        raise InputError(f"crops of {options.seconds} s: 0.5 to 30 s are possible")
-    # Finds out whether patches fit.
-    assert options.architecture.depth
+    for what, seconds in (("crops", options.seconds), ("frames", options.frame)):
+        if not 0.3 <= seconds <= 30:
+            raise InputError(f"{what} of {seconds} s: 0.3 to 30 s are possible")
+    # Both find out whether patches tile them.
+    dataclasses.replace(options.architecture, n_steps=options.n_frame_steps)
 
 
 def _decoded(files: list[Path], folder: Path, part: tuple[int, int], progress: bool) -> Corpus:
@@ -282,16 +294,23 @@ def _write(folder: Path, run: Run, options: Options, heard: Corpus, pairs: probe
         torch.save(state, place / WEIGHTS)
 
     export.write(
-        folder, method.encoder, trained, options.licence, settings, shown.quality(), complete
+        folder,
+        method.encoder,
+        trained,
+        options.n_frame_steps,
+        options.licence,
+        settings,
+        shown.quality(),
+        complete,
     )
 
 
 def _typical(heard: Corpus, options: Options) -> report.Array:
     rng = np.random.default_rng(options.seed)
-    n_steps = options.architecture.n_steps
-    n_samples = front_end(n_steps).frame_samples
+    n_samples = front_end(options.n_frame_steps).frame_samples
     crops = rng.integers(len(heard), size=_N_TYPICAL)
-    return log_mels_of(np.stack([heard.crop(int(c), n_samples) for c in crops]), n_steps)
+    sounds = np.stack([heard.crop(int(c), n_samples) for c in crops])
+    return log_mels_of(sounds, options.n_frame_steps)
 
 
 def _imagined(

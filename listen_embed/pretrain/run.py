@@ -161,15 +161,14 @@ class Run:
     def _learn(self, clips: Clips) -> Losses:
         self._network.train()
         self._set_rate()
-        share = self.step / self.settings.n_steps
         with autocast(self.device, self.settings.precision):
-            losses = cast(Losses, self._network(as_batch(clips, self.device, share)))
+            losses = cast(Losses, self._network(as_batch(clips, self.device)))
         self._check_finite(losses.total, clips)
         self._optimizer.zero_grad()
         losses.total.mean().backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.method.parameters(), 3.0)
         self._optimizer.step()
-        self.method.after_step(share)
+        self.method.after_step(self.step / self.settings.n_steps)
         return losses
 
     def _check_finite(self, total: Tensor, clips: Clips) -> None:
@@ -296,11 +295,11 @@ def _multiplies_bfloat16(device: torch.device) -> bool:
     return bool(torch.cpu.get_capabilities().get("amx_tile", False))
 
 
-def as_batch(clips: Clips, device: torch.device, share: float = 0.0) -> Batch:
+def as_batch(clips: Clips, device: torch.device) -> Batch:
     """Return clips as tensors of a device."""
     log_mels = torch.from_numpy(np.ascontiguousarray(clips.log_mels))
     masks = torch.from_numpy(np.ascontiguousarray(clips.masks))
-    return Batch(log_mels.to(device), masks.to(device), share)
+    return Batch(log_mels.to(device), masks.to(device))
 
 
 def _decayed(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
