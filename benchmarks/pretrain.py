@@ -2,9 +2,9 @@
 
     python benchmarks/pretrain.py DATA RUNS [--steps 1000] [--only train probe tune scale]
 
-DATA is as in benchmarks/probe.py, with ``fsdd-mini`` and unlabelled recordings (``unlabelled``
-and ``unlabelled-2``), which alone the encoders hear. RUNS keeps checkpoints, models and scores: what
-is there is not made again. Writes docs/PRETRAINING.md and its pictures.
+DATA is as in benchmarks/probe.py, with ``fsdd-mini`` and unlabelled recordings (``unlabelled`` and
+``unlabelled-2``), which alone the encoders hear. RUNS keeps checkpoints, models and scores: what is
+there is not made again. Writes docs/PRETRAINING.md and its pictures.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from listen_embed.errors import InputError
 from listen_embed.pretrain import pretrain
 from listen_embed.pretrain.encoder import Kind, Pool, Size
 from listen_embed.pretrain.run import Precision
@@ -29,7 +30,11 @@ def register(subparsers: Subparsers) -> None:
         "is made the folder is deleted. Several GPUs: torchrun --nproc-per-node N -m listen_embed "
         "pretrain ...",
     )
-    parser.add_argument("recordings", nargs="+", type=Path, help="sound files, or folders of them")
+    parser.add_argument("recordings", nargs="*", type=Path, help="sound files, or folders of them")
+    parser.add_argument(
+        "--published", type=Path, metavar="FILE",
+        help="in place of recordings: a .pth of SSAST's or SSAMBA's authors, to be converted",
+    )  # fmt: skip
     parser.add_argument("--out", required=True, type=Path, help="the model folder to write")
     _add_what(parser)
     _add_how(parser)
@@ -89,6 +94,12 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     args.patch = _PATCHES[args.patch]
     options = pretrain.Options(**{f.name: getattr(args, f.name) for f in fields(pretrain.Options)})
+    if (args.published is None) == (not args.recordings):
+        raise InputError("give either recordings to learn from, or --published FILE to convert")
+    if args.published:
+        folder = pretrain.take_over(args.published, args.out, options)
+        print(f"{folder}: model card README.md; use it with --model {folder}")
+        return 0
     folder = pretrain.pretrain(args.recordings, args.out, options, progress=not args.quiet)
     print(f"{folder}: model card README.md, picture report.png; use it with --model {folder}")
     return 0

@@ -79,7 +79,7 @@ class Architecture:
     n_steps : int
         Columns that the positions were learnt for; others are interpolated.
     n_extra : int
-        Tokens before those of the patches: 0, or 1 that gathers the whole sound (ASiT), or the 2
+        Tokens beside those of the patches: 0, or 1 that gathers the whole sound (ASiT), or the 2
         that SSAST has from DeiT.
     decay : {"head", "channel"}
         What shares a decay in a state space; "channel" is what published weights have.
@@ -187,7 +187,7 @@ class Encoder(nn.Module):
         self.extra_position = nn.Parameter(torch.zeros(shape), requires_grad=is_learnt)
         self.position = nn.Parameter(torch.zeros(width, *architecture.grid))
         self.blocks = nn.ModuleList(_block(architecture) for _ in range(architecture.depth))
-        self.norm = nn.LayerNorm(width)
+        self.norm = _norm(architecture)
         for tokens in (self.extra, self.extra_position, self.position):
             nn.init.trunc_normal_(tokens, std=0.02)
 
@@ -211,12 +211,26 @@ class Encoder(nn.Module):
     def tokens(self, embedded: Tensor) -> Tensor:
         """Return (B, n_extra + N, width): what the blocks make of embedded patches."""
         tokens = embedded + self.positions(embedded.shape[1])
-        if self.architecture.n_extra:
+        n_extra, first = self.architecture.n_extra, self._first_extra(embedded.shape[1])
+        if n_extra:
             extra = (self.extra + self.extra_position).expand(len(tokens), -1, -1)
-            tokens = torch.cat([extra.to(tokens.dtype), tokens], dim=1)
+            tokens = torch.cat([tokens[:, :first], extra.to(tokens.dtype), tokens[:, first:]], 1)
         for block in self.blocks:
             tokens = block(tokens)
-        return self.norm(tokens)  # type: ignore[no-any-return]
+        tokens = self.norm(tokens)
+        if first:
+            n_behind = tokens.shape[1] - first - n_extra
+            before, extra, behind = tokens.split([first, n_extra, n_behind], 1)
+            tokens = torch.cat([extra, before, behind], 1)
+        return tokens
+
+    def _first_extra(self, n_patches: int) -> int:
+        """Return where the extra tokens stand among those of the patches.
+
+        Attention sees everything from anywhere; scans from both ends meet in the middle.
+        """
+        in_the_middle = self.architecture.kind == "state-space" and self.architecture.n_extra > 0
+        return n_patches // 2 if in_the_middle else 0
 
     def positions(self, n_patches: int) -> Tensor:
         """Return (N, width); for other lengths than the learnt one they are interpolated."""
@@ -228,6 +242,13 @@ class Encoder(nn.Module):
                 position[None], asked, mode="bilinear", align_corners=False
             )[0]
         return position.flatten(1).T
+
+
+def _norm(architecture: Architecture) -> nn.Module:
+    """Return the last norm, of the kind that the blocks have."""
+    if architecture.kind == "state-space":
+        return nn.RMSNorm(architecture.width, eps=1e-5)
+    return nn.LayerNorm(architecture.width, eps=1e-6)
 
 
 def _block(architecture: Architecture) -> nn.Module:

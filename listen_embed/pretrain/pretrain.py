@@ -20,9 +20,10 @@ from tqdm import tqdm
 
 import listen_embed
 from listen_embed.errors import InputError
-from listen_embed.pretrain import export, probe, report
+from listen_embed.pretrain import export, probe, published, report
 from listen_embed.pretrain.asit import Asit
 from listen_embed.pretrain.encoder import (
+    N_BANDS,
     Architecture,
     Encoder,
     Kind,
@@ -37,9 +38,9 @@ from listen_embed.pretrain.method import Method
 from listen_embed.pretrain.report import Report
 from listen_embed.pretrain.run import Precision, Run, Settings, as_batch, shared_run
 from listen_embed.pretrain.ssast import Ssast
-from listen_embed.training import corpus
+from listen_embed.training import convert, corpus
 from listen_embed.training.corpus import Corpus
-from listen_embed.training.export import check_place
+from listen_embed.training.export import Trained, check_place
 
 METHODS: dict[str, type[Method]] = {"ssast": Ssast, "asit": Asit}
 
@@ -181,6 +182,58 @@ def pretrain(
     return folder
 
 
+def take_over(
+    weights: str | os.PathLike[str], out: str | os.PathLike[str], options: Options | None = None
+) -> Path:
+    """Make a model folder of the published weights of SSAST or SSAMBA, and return it.
+
+    Parameters
+    ----------
+    weights : path
+        A ``.pth`` file of their authors; see `listen_embed.pretrain.published.read`.
+    out : path
+        The model folder to write.
+    options : Options, optional
+        `frame`, `pool` and `licence` count.
+
+    Raises
+    ------
+    ConversionError
+        The file is no such state dict.
+    InputError
+        The place is taken.
+    """
+    options = options or Options()
+    folder = Path(out)
+    check_place(folder)
+    encoder = published.read(weights)
+    encoder.architecture = dataclasses.replace(encoder.architecture, pool=options.pool)
+    in_float = convert.to_float(encoder, (N_BANDS, options.n_frame_steps))
+    quality = f"Published weights, `{Path(weights).name}`: their authors say how good they are.\n"
+
+    def complete(place: Path) -> None:
+        _save(place, encoder)
+
+    export.write(
+        folder,
+        encoder,
+        Trained(in_float, in_float),
+        options.n_frame_steps,
+        options.licence,
+        {"weights": count_weights(encoder)},
+        quality,
+        complete,
+    )
+    return folder
+
+
+def _save(place: Path, encoder: Encoder) -> None:
+    """Write what `load` reads."""
+    architecture = dataclasses.asdict(encoder.architecture)
+    state = {"architecture": architecture, "encoder": encoder.state_dict()}
+    torch.save(state, place / WEIGHTS)
+
+
 def _check(options: Options) -> None:
     if options.method not in METHODS:
         raise InputError(f"method {options.method!r}: methods are {', '.join(METHODS)}")
@@ -287,11 +340,7 @@ def _write(folder: Path, run: Run, options: Options, heard: Corpus, pairs: probe
 
     def complete(place: Path) -> None:
         report.write(place, shown)
-        state = {
-            "architecture": dataclasses.asdict(options.architecture),
-            "encoder": method.encoder.state_dict(),
-        }
-        torch.save(state, place / WEIGHTS)
+        _save(place, method.encoder)
 
     export.write(
         folder,

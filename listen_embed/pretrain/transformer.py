@@ -52,9 +52,9 @@ class AttentionBlock(nn.Module):
 
     def __init__(self, width: int, n_heads: int) -> None:
         super().__init__()
-        self.norm_attention = nn.LayerNorm(width)
+        self.norm_attention = nn.LayerNorm(width, eps=1e-6)
         self.attention = Attention(width, n_heads)
-        self.norm_hidden = nn.LayerNorm(width)
+        self.norm_hidden = nn.LayerNorm(width, eps=1e-6)
         self.hidden = nn.Linear(width, 4 * width)
         self.out = nn.Linear(4 * width, width)
 
