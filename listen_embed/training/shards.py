@@ -13,10 +13,8 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
-from multiprocessing import get_context
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,6 +27,7 @@ from listen_embed.embedder import Embedder
 from listen_embed.errors import InputError
 from listen_embed.framing import Frames
 from listen_embed.frontend import FeatureExtractor
+from listen_embed.pool import in_order
 from listen_embed.spec import FrontEnd, Resampler
 from listen_embed.training import corpus as corpus_
 from listen_embed.training.augment import Augmentation, add_at_snr, augment
@@ -249,19 +248,10 @@ def shards(
             make_shard(folder, recipe, number)
             yield open_shard(folder, number)
         return
-    context = get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_use_one_thread) as pool:
-        waiting: list[tuple[int, Future[None]]] = []
-        numbers = iter(range(first, last))
-        try:
-            for number in range(first, last):
-                while len(waiting) < ahead and (later := next(numbers, None)) is not None:
-                    waiting.append((later, pool.submit(make_shard, folder, recipe, later)))
-                waiting.pop(0)[1].result()
-                yield open_shard(folder, number)
-        finally:
-            for _, future in waiting:
-                future.cancel()
+    make = partial(make_shard, folder, recipe)
+    numbers = range(first, last)
+    for number, _ in in_order(make, numbers, workers, ahead=ahead, begin=_use_one_thread):
+        yield open_shard(folder, number)
 
 
 def _check_recipe(folder: Path, recipe: Recipe) -> None:
