@@ -11,8 +11,8 @@ import dataclasses
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from listen_embed import registry
+from listen_embed.atomic import folder_beside, replacing
 from listen_embed.audio import rate_converter
 from listen_embed.embedder import Embedder
 from listen_embed.errors import InputError
@@ -266,10 +267,8 @@ def _check_recipe(folder: Path, recipe: Recipe) -> None:
                 "another folder, or delete this one"
             )
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{_RECIPE}.{os.getpid()}")
-    temporary.write_text(json.dumps(ours, indent=1), encoding="utf-8")
-    os.replace(temporary, path)
+    with replacing(path) as file:
+        file.write(json.dumps(ours, indent=1).encode())
 
 
 def _described(value: Any) -> Any:
@@ -317,9 +316,13 @@ def make_shard(folder: Path, recipe: Recipe, number: int) -> None:
     place = _place(folder, number)
     if place.exists():
         return
-    temporary = folder / f".making-{number}-{os.getpid()}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    with folder_beside(place) as temporary:
+        _fill(temporary, recipe, number)
+        with suppress(OSError):  # another process was faster; both made the same
+            temporary.rename(place)
+
+
+def _fill(folder: Path, recipe: Recipe, number: int) -> None:
     length = recipe.length(number)
     teachers = [_teacher(name, length) for name in recipe.teachers]
     front_ends = [longer(front_end, length) for front_end in recipe.front_ends]
@@ -327,15 +330,11 @@ def make_shard(folder: Path, recipe: Recipe, number: int) -> None:
     sounds = _draw(recipe, seconds, length, np.random.default_rng([recipe.seed, number]))
     inputs = _Features(recipe.sounds.sr)
     for i, front_end in enumerate(front_ends):
-        np.save(temporary / f"features-{i}.npy", inputs.of(sounds, front_end).astype(np.float16))
+        np.save(folder / f"features-{i}.npy", inputs.of(sounds, front_end).astype(np.float16))
     targets = [t.embed_features(inputs.of(sounds, t.spec.front_end)) for t in teachers]
     if not targets:
         targets = [steady_spectrum(inputs.of(sounds, front_ends[0]))]
-    np.save(temporary / "targets.npy", np.concatenate(targets, axis=1))
-    try:
-        temporary.rename(place)
-    except OSError:  # another process was faster; both made the same
-        shutil.rmtree(temporary)
+    np.save(folder / "targets.npy", np.concatenate(targets, axis=1))
 
 
 def _place(folder: Path, number: int) -> Path:
