@@ -1,16 +1,18 @@
 """What exported models cost on Cortex-M boards and in a browser's engine -> docs/DEVICES.md.
 
-    python benchmarks/device.py [MODEL ...]
+    python benchmarks/device.py [--only boards mode equal web]
 
 Needs gcc-arm-none-eabi, libnewlib-arm-none-eabi and qemu-system-arm; for WebAssembly clang, lld,
 wasi-libc and node. Instructions are counted by QEMU (-icount shift=0) and are the same in every
-run; they are no cycles, which no emulator tells.
+run; they are no cycles, which no emulator tells. With `--only` the page's other tables stay as they
+are.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import subprocess
 import tempfile
@@ -170,12 +172,12 @@ def boards_table(specs: list[ModelSpec]) -> str:
 def mode_table(specs: list[ModelSpec]) -> str:
     board = next(board for board in boards.BOARDS if board.processor == "cortex-m4")
     rows = [HEAD.replace("core", "rounding, M4")]
-    for spec in specs:
-        for mode in ("xnn", "reference"):
-            with tempfile.TemporaryDirectory() as place:
-                cost = measured(spec, board, Path(place), Options(mode=mode))
-            rows.append(row(spec.name, mode, cost, spec))
-            print(rows[-1], flush=True)
+    spec = specs[0]
+    for mode in ("xnn", "reference"):
+        with tempfile.TemporaryDirectory() as place:
+            cost = measured(spec, board, Path(place), Options(mode=mode))
+        rows.append(row(spec.name, mode, cost, spec))
+        print(rows[-1], flush=True)
     return "\n".join(rows)
 
 
@@ -222,20 +224,25 @@ def web_table(specs: list[ModelSpec]) -> str:
     return "\n".join(rows)
 
 
+MAKERS = {"boards": boards_table, "mode": mode_table, "equal": equal_table, "web": web_table}
+
+
+def tables_of(page: str) -> list[str]:
+    """Return the tables of a page in their order."""
+    return [found.rstrip() for found in re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE)]
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("models", nargs="*", default=MODELS)
-    names = parser.parse_args().models
-    specs = [registry.find(name) for name in names]
-    version = boards.run([boards.COMPILER, "-dumpversion"]).decode().strip()
-    text = _TEXT.format(
-        compiler=version,
-        boards=boards_table(specs),
-        mode=mode_table(specs[:1]),
-        equal=equal_table(specs),
-        web=web_table(specs),
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    PAGE.write_text(text, encoding="utf-8")
+    parser.add_argument("--only", nargs="+", choices=MAKERS, default=list(MAKERS))
+    chosen = parser.parse_args().only
+    tables = dict(zip(MAKERS, tables_of(PAGE.read_text(encoding="utf-8")), strict=True))
+    specs = [registry.find(name) for name in MODELS]
+    tables |= {name: MAKERS[name](specs) for name in chosen}
+    version = boards.run([boards.COMPILER, "-dumpversion"]).decode().strip()
+    PAGE.write_text(_TEXT.format(compiler=version, **tables), encoding="utf-8")
 
 
 if __name__ == "__main__":

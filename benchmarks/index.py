@@ -32,6 +32,7 @@ import soxr
 from tqdm import tqdm
 
 from listen_embed import Embedder
+from listen_embed.atomic import replacing
 from listen_embed.finder import find_sounds
 from listen_embed.index import Index
 from listen_embed.index.build import Builder
@@ -85,9 +86,8 @@ def embedded(folder: Path, n_rows: int, cache: Path, seed: int = 0) -> np.ndarra
             rng = np.random.default_rng([seed, len(rows)])
             pieces = [frames(embedder, crops.draw(rng), crops.sr) for _ in range(_SAVED_CROPS)]
             rows = np.concatenate([rows, *pieces])
-            part = cache.with_name(cache.name + ".part.npy")
-            np.save(part, rows)
-            os.replace(part, cache)
+            with replacing(cache) as file:
+                np.save(file, rows)
             bar.update(sum(map(len, pieces)))
     return rows[:n_rows]
 

@@ -1,4 +1,4 @@
-"""The one way to write a file: it appears under its name only when it is complete.
+"""The one way to write a file or a folder: it appears under its name only when it is complete.
 
 Until then it has a hidden name beside it, which any failure removes, and what stood at the name
 before stays as it was.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,7 @@ def replacing(target: Path) -> Iterator[IO[bytes]]:
     """
     # Through a symbolic link the file behind it is replaced, as by any program that opens it.
     final = Path(os.path.realpath(target))
-    part = final.with_name(f".listen-embed-{secrets.token_hex(4)}.part")
+    part = final.with_name(_hidden_name())
     try:
         _check_replaceable(final, target)
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -39,6 +40,25 @@ def replacing(target: Path) -> Iterator[IO[bytes]]:
         if isinstance(error, OSError) and not isinstance(error, ListenEmbedError):
             raise OutputError(f"{target}: cannot be written ({error.strerror or error})") from error
         raise
+
+
+@contextmanager
+def folder_beside(target: Path) -> Iterator[Path]:
+    """Give an empty hidden folder on `target`'s disk, removed after the block with all in it.
+
+    What is made in it, or the folder itself, can be moved to its place at once; only the caller
+    knows what is to be done with a folder that stands there already.
+    """
+    folder = target.with_name(_hidden_name())
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _hidden_name() -> str:
+    return f".listen-embed-{secrets.token_hex(4)}.part"
 
 
 def _check_replaceable(final: Path, target: Path) -> None:

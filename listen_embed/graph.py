@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from listen_embed.errors import ConversionError
 from listen_embed.upstream.graph import schema
 
@@ -60,6 +63,42 @@ class TensorInfo:
     zero_points: tuple[int, ...]
     content: bytes = field(default=b"", repr=False)
     axis: int = 0
+
+    def values(self) -> NDArray[Any]:
+        """Return the values of a constant as they stand in the file, in its shape, read-only.
+
+        Raises
+        ------
+        ConversionError
+            The file has too few of them, or of a type that numpy does not know.
+        """
+        try:
+            kind = np.dtype(self.type.lower()).newbyteorder("<")
+            return np.frombuffer(self.content, kind, math.prod(self.shape)).reshape(self.shape)
+        except (TypeError, ValueError) as error:
+            raise ConversionError(f"a damaged .tflite: tensor {self.name}: {error}") from error
+
+    def dequantised(self) -> NDArray[np.float32]:
+        """Return the real values of a constant, scale * (value - zero point), in its shape.
+
+        Raises
+        ------
+        ConversionError
+            As `values`; or its quantisation does not fit its shape.
+        """
+        values = self.values().astype(np.float64)
+        if not self.scales:
+            return values.astype(np.float32)
+        try:
+            shape = [1] * values.ndim
+            if len(self.scales) > 1:
+                shape[self.axis] = -1
+            scales = np.asarray(self.scales, np.float32).astype(np.float64).reshape(shape)
+            zeros = np.asarray(self.zero_points or (0,), np.int64)
+            shifted = values - (zeros if zeros.size == 1 else zeros.reshape(shape))
+            return (shifted * scales).astype(np.float32)
+        except (IndexError, ValueError) as error:
+            raise ConversionError(f"a damaged .tflite: tensor {self.name}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)

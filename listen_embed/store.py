@@ -21,14 +21,20 @@ import logging
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Literal
 
 from listen_embed import upstream
-from listen_embed.errors import CacheError, DownloadError, ModelNotFoundError, VerificationError
+from listen_embed.atomic import folder_beside, replacing
+from listen_embed.errors import (
+    CacheError,
+    DownloadError,
+    ModelNotFoundError,
+    OutputError,
+    VerificationError,
+)
 from listen_embed.spec import Download, ModelSpec
 
 _LOG = logging.getLogger(__name__)
@@ -148,7 +154,7 @@ def _opened(path: Path | str) -> IO[bytes]:
 def _fetch_into(target: Path, spec: ModelSpec, download: Download, progress: bool | None) -> None:
     if progress is not False:
         print(f"listen-embed: fetching {spec.name} ({download.urls[0]})", file=sys.stderr)
-    with _workspace(target.parent) as folder:
+    with _workspace(target) as folder:
         published = folder / download.file_name
         obtain(download, published, progress)
         content = upstream.convert(
@@ -157,37 +163,32 @@ def _fetch_into(target: Path, spec: ModelSpec, download: Download, progress: boo
             input_shape=spec.front_end.input_shape,
             emb_dim=spec.emb_dim,
         )
-        _publish(content, target, folder)
+        _publish(content, target)
     _LOG.info("%s: converted into %s", spec.name, target)
 
 
 @contextmanager
-def _workspace(cache: Path) -> Iterator[Path]:
-    """Give a temporary folder on the cache's own disk, so that the final move is atomic."""
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".incoming-", dir=cache))
-    except OSError as error:
-        raise CacheError(
-            f"{cache}: the cache cannot be written ({error.strerror}); "
-            "set LISTEN_EMBED_CACHE to a folder that can"
-        ) from error
-    try:
+def _workspace(target: Path) -> Iterator[Path]:
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(folder_beside(target))
+        except OSError as error:
+            raise CacheError(
+                f"{target.parent}: the cache cannot be written ({error.strerror}); "
+                "set LISTEN_EMBED_CACHE to a folder that can"
+            ) from error
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _publish(content: bytes, target: Path, folder: Path) -> None:
-    """Move the digest, then the model: a reader sees both or fetches again."""
+def _publish(content: bytes, target: Path) -> None:
+    """Write the digest, then the model: a reader sees both or fetches again."""
     digest = hashlib.sha256(content).hexdigest().encode()
     try:
         for path, payload in ((_digest_path(target), digest), (target, content)):
-            temporary = folder / path.name
-            temporary.write_bytes(payload)
-            os.replace(temporary, path)
-    except OSError as error:
-        raise CacheError(f"{target}: cannot be written ({error.strerror})") from error
+            with replacing(path) as file:
+                file.write(payload)
+    except OutputError as error:
+        raise CacheError(str(error)) from error
 
 
 def obtain(download: Download, target: Path, progress: bool | None = None) -> None:

@@ -83,6 +83,13 @@ def shared() -> Path:
 
 
 @pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return an empty folder, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
 def web() -> Iterator[Web]:
     """Return an HTTP server of this test's own."""
     with serving() as server:

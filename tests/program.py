@@ -85,6 +85,13 @@ def write_long_sound(path: Path, minutes: float) -> Path:
     return path
 
 
+def touch(*names: str) -> None:
+    """Make empty files, their folders too."""
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+
+
 def names_in(folder: Path) -> Iterator[str]:
     """Yield all names below a folder, hidden ones too."""
     yield from sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))

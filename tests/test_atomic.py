@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from listen_embed.atomic import replacing
+from listen_embed.atomic import folder_beside, replacing
 from listen_embed.errors import OutputError
 
 from .program import names_in
@@ -20,6 +20,28 @@ def test_the_file_appears_only_when_it_is_complete(tmp_path: Path) -> None:
         assert len(list(names_in(tmp_path))) == 1
     assert list(names_in(tmp_path)) == ["a"]
     assert (tmp_path / "a").read_bytes() == b"new"
+
+
+def test_a_folder_beside_is_gone_with_what_was_not_moved(tmp_path: Path) -> None:
+    with folder_beside(tmp_path / "new" / "a") as folder:
+        (folder / "kept").write_bytes(b"k")
+        (folder / "dropped").write_bytes(b"d")
+        (folder / "kept").rename(tmp_path / "new" / "a")
+    assert list(names_in(tmp_path / "new")) == ["a"]
+
+
+def test_a_folder_beside_can_itself_be_moved(tmp_path: Path) -> None:
+    with folder_beside(tmp_path / "a") as folder:
+        (folder / "b").touch()
+        folder.rename(tmp_path / "a")
+    assert list(names_in(tmp_path / "a")) == ["b"]
+
+
+def test_a_folder_beside_survives_no_failure(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no"), folder_beside(tmp_path / "a") as folder:
+        (folder / "b").touch()
+        raise ValueError("no")
+    assert list(names_in(tmp_path)) == []
 
 
 def test_a_new_file_has_the_usual_permissions(tmp_path: Path) -> None:

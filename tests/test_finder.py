@@ -11,17 +11,7 @@ import pytest
 from listen_embed.errors import AudioFileError, ListenEmbedWarning
 from listen_embed.finder import find_sounds, sounds_in
 
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def touch(*names: str) -> None:
-    for name in names:
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).touch()
+from .program import touch
 
 
 def found(argument: str) -> list[tuple[str, str]]:

@@ -101,6 +101,8 @@ class Place:
 
     @contextmanager
     def _writing_locally(self, path: str) -> Iterator[IO[bytes]]:
+        # Not `atomic.replacing`: jobs are killed outright, and the name says to whom a left-over
+        # belonged; and a part that is there must have reached the disk.
         folder, name = os.path.split(path)
         mark = f"{_MARK}{socket.gethostname()}~{os.getpid()}~{secrets.token_hex(4)}"
         part = os.path.join(folder, f"{mark}~{name}")

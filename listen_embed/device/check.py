@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from listen_embed.device import boards
+from listen_embed.device.length import lasting
 from listen_embed.device.model_source import ModelSource, Options
 from listen_embed.errors import ListenEmbedError
 from listen_embed.framing import Frames
@@ -96,6 +97,7 @@ def check(
     ListenEmbedError
         No C compiler; or the two differ, and in what.
     """
+    spec, model, _ = lasting(spec, model, options.frame_size)
     sound = check_sound(spec, made.frame_hop, options)
     with tempfile.TemporaryDirectory() as place:
         work = Path(place)

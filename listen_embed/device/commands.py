@@ -63,6 +63,10 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         help="between frames, a multiple of the step between columns; side by side by default",
     )  # fmt: skip
     parser.add_argument(
+        "--frame", dest="frame_size", type=float, metavar="SECONDS",
+        help="that each embedding hears (default: the model's; not all models take others)",
+    )  # fmt: skip
+    parser.add_argument(
         "--heads", type=Path, metavar="FILE", help="a taught classifier or anomaly head, or both"
     )
 
@@ -70,8 +74,9 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 def run_c(args: argparse.Namespace) -> int:
     """Write the folder, and check it if so asked; return the exit code."""
     options = Options(
-        mode=args.mode, hop_size=args.hop_size, samples=args.samples, arithmetic=args.arithmetic
-    )
+        mode=args.mode, hop_size=args.hop_size, frame_size=args.frame_size, samples=args.samples,
+        arithmetic=args.arithmetic,
+    )  # fmt: skip
     spec = registry.find(args.model)
     made = export_c(spec, args.out, options, heads=args.heads)
     print(f"{args.out}: {_summary(made)}")
@@ -82,7 +87,7 @@ def run_c(args: argparse.Namespace) -> int:
 
 def run_wasm(args: argparse.Namespace) -> int:
     """Write the page; return the exit code."""
-    options = Options(mode=args.mode, hop_size=args.hop_size)
+    options = Options(mode=args.mode, hop_size=args.hop_size, frame_size=args.frame_size)
     made = export_wasm(registry.find(args.model), args.out, options, args.heads)
     print(f"{args.out}: {_summary(made)}; serve it: python -m http.server -d {args.out}")
     return 0

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from listen_embed.device.folding import Folded, constant
 from listen_embed.device.steps import Argument, Array, Field, Memory, Mode, Step, Struct
@@ -41,6 +42,25 @@ class Context:
         """Return whether an optional input is there."""
         return len(self.op.inputs) > i and self.op.inputs[i] >= 0
 
+    def weights(self) -> NDArray[np.int8]:
+        """Return the second input's values.
+
+        Raises
+        ------
+        InputError
+            They are no int8 constants around zero.
+        """
+        info = self.input(1)
+        if info.type != "INT8" or not info.is_constant or any(info.zero_points):
+            raise InputError(f"{self.output.name}: weights must be int8 constants around zero")
+        return info.values()
+
+    def bias(self, n: int) -> NDArray[np.int64]:
+        """Return the third input's values, zeros (n,) where it is left out."""
+        if not self.has(2):
+            return np.zeros(n, np.int64)
+        return constant(self.graph, self.op.inputs[2])
+
     def step(
         self, function: str, *before: Argument, lags: dict[int, int], n_inputs: int = 1
     ) -> Step:
@@ -54,8 +74,7 @@ class Context:
     def _argument(self, tensor: int) -> Argument:
         info = self.graph.tensors[tensor]
         if info.is_constant:
-            kind = info.type.lower()
-            return Array(f"{kind}_t", np.frombuffer(info.content, np.dtype(kind).newbyteorder("<")))
+            return Array(f"{info.type.lower()}_t", info.values().ravel())
         return Memory(tensor)
 
 

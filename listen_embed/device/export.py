@@ -8,6 +8,7 @@ from pathlib import Path
 
 from listen_embed import store
 from listen_embed.device.heads_source import heads_source
+from listen_embed.device.length import lasting
 from listen_embed.device.model_source import ModelSource, Options, model_source
 from listen_embed.device.readme import readme, sound_header
 from listen_embed.errors import InputError, OutputError
@@ -44,6 +45,7 @@ def export_c(
     ------
     InputError
         A front end, an operator or a type that there is no C for: named, and nothing is written.
+        Or a `frame_size` that the model does not take.
     HeadError
         The heads are those of another model.
     OutputError
@@ -51,10 +53,11 @@ def export_c(
     """
     options = options or Options()
     content = _network_of(spec) if model is None else model
-    made = model_source(content, spec, options, _version())
+    spec, content, digest = lasting(spec, content, options.frame_size)
+    made = model_source(content, spec, options, _version(), digest)
     files = _files(made) | _papers(spec, options, made, content)
     if heads is not None:
-        texts = heads_source(Path(heads), spec, spec.digest(content))
+        texts = heads_source(Path(heads), spec, digest)
         files |= _copied(HEADS) | {f"src/{name}": text.encode() for name, text in texts.items()}
     write_files(Path(folder), files, _MARK)
     return made

@@ -41,9 +41,7 @@ class Folded:
 
 def constant(graph: Graph, tensor: int) -> NDArray[np.int64]:
     """Return the values of an integer constant in its shape."""
-    info = graph.tensors[tensor]
-    kind = np.dtype(info.type.lower()).newbyteorder("<")
-    return np.frombuffer(info.content, kind).reshape(info.shape).astype(np.int64)
+    return graph.tensors[tensor].values().astype(np.int64)
 
 
 def fold(graph: Graph) -> list[Folded]:

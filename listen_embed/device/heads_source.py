@@ -12,7 +12,7 @@ from listen_embed import heads, npz
 from listen_embed.device.steps import Array
 from listen_embed.device.text import array, define
 from listen_embed.errors import InputError
-from listen_embed.heads import _storage
+from listen_embed.heads import _covariance, _storage
 from listen_embed.spec import ModelSpec
 
 Floats = NDArray[np.float64]
@@ -117,9 +117,18 @@ def _anomaly(head: Any, fields: dict[str, Any]) -> tuple[dict[str, Any], dict[st
         constants |= {"NEIGHBORS": min(n, len(memory))}
         return constants, {"listen_memory": _floats(memory.ravel())}
     mean = fields["anomaly/mean"]
-    constants |= {"ANOMALY_MAHALANOBIS": 1, "NORMAL_COUNT": float(head.count)}
+    constants |= {
+        "ANOMALY_MAHALANOBIS": 1,
+        "NORMAL_COUNT": float(head.count),
+        "NORMAL_QUARTIC": float(fields["anomaly/quartic"]),
+        "MIN_SHRINKAGE": _covariance.MIN_SHRINKAGE,
+        "NOISE": _covariance.FLOAT32_EPS**2,
+        "MIN_VARIANCE": _covariance.MIN_VARIANCE,
+    }
     return constants, {
         "listen_normal_mean": _floats(mean),
+        "listen_normal_scatter": _floats(fields["anomaly/scatter"][np.tril_indices(len(mean))]),
+        "listen_normal_cubic": _floats(fields["anomaly/cubic"]),
         "listen_normal_metric": _floats(_triangle(_metric_of(head, mean))),
     }
 

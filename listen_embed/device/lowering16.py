@@ -29,16 +29,10 @@ _TWICE_AWAY, _TWICE_UP, _ONCE, _SHORT = range(4)
 
 
 def _fully_connected(context: Context) -> list[Step]:
-    info, given = context.input(1), context.output
-    if info.type != "INT8" or not info.is_constant or any(info.zero_points):
-        raise InputError(f"{given.name}: weights must be int8 constants around zero")
-    weights = np.frombuffer(info.content, np.int8).reshape(info.shape)
+    info, given, weights = context.input(1), context.output, context.weights()
     n_out, n_in = weights.shape
     if np.abs(weights.astype(np.int64)).sum(1).max() << 15 > _LARGEST_SUM:
         raise InputError(f"{given.name}: sums of {n_in} products may not fit 32 bits")
-    bias = np.zeros(n_out, np.int64)
-    if context.has(2):
-        bias = np.frombuffer(context.input(2).content, "<i8").astype(np.int64)
     rows = math.prod(context.input(0).shape) // n_in
     fields: dict[str, Field] = {
         "rows": rows,
@@ -46,7 +40,7 @@ def _fully_connected(context: Context) -> list[Step]:
         "n_out": n_out,
         "rounding": _dense_rounding(context),
         "weights": int8(weights),
-        "bias": Array("int64_t", bias),
+        "bias": Array("int64_t", context.bias(n_out)),
         "factors": Exact(rescale.product_factors(context.input(0), info, given, n_out)),
         "range": _range(context),
     }

@@ -64,12 +64,12 @@ class _Window:
 
 
 def _conv(context: Context) -> list[Step]:
-    weights = _weights(context)  # (out, height, width, in)
+    weights = context.weights()  # (out, height, width, in)
     return _dense(context, weights, _window(context, weights.shape[1:3]))
 
 
 def _depthwise(context: Context) -> list[Step]:
-    weights = _weights(context)  # (1, height, width, channels)
+    weights = context.weights()  # (1, height, width, channels)
     window = _window(context, weights.shape[1:3])
     if window.taken[2] == 1:
         return _dense(context, weights.transpose(3, 1, 2, 0), window)
@@ -95,7 +95,7 @@ def _paired(weights: NDArray[np.int8]) -> NDArray[np.int8]:
 
 
 def _fully_connected(context: Context) -> list[Step]:
-    weights = _weights(context)  # (out, in)
+    weights = context.weights()  # (out, in)
     n_out, n_in = weights.shape
     rows = math.prod(context.input(0).shape) // n_in
     window = _Window((rows, 1, n_in), (rows, 1, n_out), (1, 1))
@@ -126,13 +126,6 @@ def _with_scratch(step: Step, n_bytes: int) -> list[Step]:
     return [replace(step, arguments=(*step.arguments, Scratch(n_bytes)))]
 
 
-def _weights(context: Context) -> NDArray[np.int8]:
-    info = context.input(1)
-    if info.type != "INT8" or not info.is_constant or any(info.zero_points):
-        raise InputError(f"{context.output.name}: weights must be int8 constants around zero")
-    return np.frombuffer(info.content, np.int8).reshape(info.shape)
-
-
 def _window(context: Context, kernel: tuple[int, ...]) -> _Window:
     taken, given = context.input(0).shape, context.output.shape
     options, padding = context.op.options, context.folded.padding or (0, 0, 0, 0)
@@ -152,9 +145,7 @@ def _sums(context: Context, weights: NDArray[np.int8]) -> dict[str, Field]:
     """Return bias, factors and limits of weights (channels, values)."""
     taken, info, given = context.input(0), context.input(1), context.output
     zero = taken.zero_points[0]
-    bias = np.zeros(len(weights), np.int64)
-    if context.has(2):
-        bias = np.frombuffer(context.input(2).content, "<i4").astype(np.int64)
+    bias = context.bias(len(weights))
     factors = rescale.product_factors(taken, info, given, len(weights))
     largest = np.abs(bias) + np.abs(weights.astype(np.int64)).sum(1) * 2 * _LARGEST_VALUE
     rescale.check_products(largest.tolist(), factors, given.name)

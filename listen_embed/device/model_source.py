@@ -91,12 +91,15 @@ class Options:
     arithmetic : {"float", "fixed"}
         Of the front end: ``fixed`` is for parts without a floating-point unit, several times as
         fast there; it takes int16.
+    frame_size : float, optional
+        Seconds that an embedding hears, 0.1 to 60; None is the model's own. RAM grows with it.
     """
 
     mode: Mode = "xnn"
     hop_size: float | None = None
     samples: Samples = "int16"
     arithmetic: Arithmetic = "float"
+    frame_size: float | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES:
@@ -130,8 +133,13 @@ class ModelSource:
     digest: str
 
 
-def model_source(model: bytes, spec: ModelSpec, options: Options, version: str) -> ModelSource:
+def model_source(
+    model: bytes, spec: ModelSpec, options: Options, version: str, digest: str = ""
+) -> ModelSource:
     """Return a model's own C.
+
+    `model` and `spec` are of the frames' length already; `digest` is that of the model as it is
+    published, by default theirs.
 
     Raises
     ------
@@ -145,6 +153,7 @@ def model_source(model: bytes, spec: ModelSpec, options: Options, version: str) 
     plan = lower(graph, options.mode)
     layout = arrange(plan)
     hop = _frame_hop(spec, options)
+    digest = digest or spec.digest(model)
     texts = {
         "title": in_comment(spec.name),
         "licence": in_comment(spec.licence),
@@ -160,7 +169,7 @@ def model_source(model: bytes, spec: ModelSpec, options: Options, version: str) 
         tables = fixed.tables(spec.front_end)
     header = _HEADER.format(
         **texts,
-        network=_defines(_network_constants(model, graph, plan, layout, spec, options)),
+        network=_defines(_network_constants(model, graph, plan, layout, spec, options, digest)),
         front_end=_defines(numbers),
         tables="\n".join(
             f"extern const {table.kind} {name}[{len(table.values)}];"
@@ -179,7 +188,7 @@ def model_source(model: bytes, spec: ModelSpec, options: Options, version: str) 
         picture.column_bytes(spec.front_end, hop),
         picture.sample_bytes(spec.front_end, hop, options.samples == "float32"),
     )
-    return ModelSource(header, source, plan, layout, hop, memory, macs(model), spec.digest(model))
+    return ModelSource(header, source, plan, layout, hop, memory, macs(model), digest)
 
 
 def _defines(constants: dict[str, Any]) -> str:
@@ -200,8 +209,9 @@ def _frame_hop(spec: ModelSpec, options: Options) -> int:
 
 
 def _network_constants(
-    model: bytes, graph: Graph, plan: Plan, layout: Layout, spec: ModelSpec, options: Options
-) -> dict[str, Any]:
+    model: bytes, graph: Graph, plan: Plan, layout: Layout, spec: ModelSpec, options: Options,
+    digest: str,
+) -> dict[str, Any]:  # fmt: skip
     taken, given = _input(graph), graph.tensors[graph.outputs[0]]
     _check_fits(spec, taken, given)
     least = picture.scratch_bytes(spec.front_end)
@@ -222,7 +232,7 @@ def _network_constants(
         "OUTPUT_ZERO": f"({given.zero_points[0]})",
         "VALUE_MIN": f"{taken.type}_MIN",
         "VALUE_MAX": f"{taken.type}_MAX",
-        "DIGEST": f'"{spec.digest(model)}"',
+        "DIGEST": f'"{digest}"',
     }
 
 

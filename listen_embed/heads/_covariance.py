@@ -14,9 +14,9 @@ import numpy as np
 
 from listen_embed.heads._checks import Floats
 
-_MIN_SHRINKAGE = 1e-6  # keeps directions without any variance invertible
-_FLOAT32_EPS = float(np.finfo(np.float32).eps)
-_MIN_VARIANCE = 1e-24
+MIN_SHRINKAGE = 1e-6  # keeps directions without any variance invertible
+FLOAT32_EPS = float(np.finfo(np.float32).eps)
+MIN_VARIANCE = 1e-24
 _SMALL = 64
 
 
@@ -39,7 +39,7 @@ def ledoit_wolf(covariance: Floats, quartic: float, count: float, width: int) ->
     misfit = square - trace * mean_variance  # squared distance of the covariance from the sphere
     noise = (quartic - square) / count if count > 0 else np.inf
     weight = 0.0 if misfit <= 0 else float(np.clip(noise / misfit, 0.0, 1.0))
-    weight = max(weight, _MIN_SHRINKAGE)
+    weight = max(weight, MIN_SHRINKAGE)
     shrunk = (1.0 - weight) * covariance
     shrunk[np.diag_indices_from(shrunk)] += weight * mean_variance
     return np.asarray(shrunk)
@@ -129,6 +129,6 @@ class Moments:
         covariance = self.scatter / self.count
         shrunk = ledoit_wolf(covariance, self.quartic / self.count, self.count, len(self.mean))
         # Embeddings are float32: a spread below its resolution is rounding, not information.
-        noise = _FLOAT32_EPS**2 * float(np.mean(self.mean**2)) + _MIN_VARIANCE
+        noise = FLOAT32_EPS**2 * float(np.mean(self.mean**2)) + MIN_VARIANCE
         shrunk[np.diag_indices_from(shrunk)] += noise
         return whitening(shrunk)

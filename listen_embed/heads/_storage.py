@@ -10,17 +10,17 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import secrets
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from listen_embed import npz
-from listen_embed.errors import HeadError
+from listen_embed.atomic import replacing
+from listen_embed.errors import HeadError, OutputError
 from listen_embed.heads._checks import Codes, Floats, Label, as_labels
 from listen_embed.heads._identity import Embeds, Identity
 
@@ -46,28 +46,21 @@ def write(path: PathLike, identity: Identity, heads: Mapping[str, Fields]) -> No
             f"the heads take {size} bytes, allowed are {MAX_BYTES - _OVERHEAD}. Learn with a lower "
             "capacity, or with a model of fewer dimensions."
         )
-    target = Path(path)
-    temporary = target.with_name(f"{target.name}.{secrets.token_hex(4)}.tmp")
     try:
-        _write_arrays(temporary, arrays)
-        os.replace(temporary, target)
-    except OSError as error:
-        message = f"cannot write {target}: {error}. Give a path in a folder that can be written."
-        raise HeadError(message) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        with replacing(Path(path)) as file:
+            _write_arrays(file, arrays)
+            file.flush()
+            os.fsync(file.fileno())
+    except OutputError as error:
+        raise HeadError(f"{error}. Give a path in a folder that can be written.") from error
 
 
-def _write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    with open(path, "xb") as file:
-        with zipfile.ZipFile(file, "w") as archive:
-            for name, array in arrays.items():
-                buffer = io.BytesIO()
-                np.lib.format.write_array(buffer, array, version=(1, 0), allow_pickle=False)
-                archive.writestr(zipfile.ZipInfo(f"{name}.npy", _EPOCH), buffer.getvalue())
-        file.flush()
-        os.fsync(file.fileno())
+def _write_arrays(file: IO[bytes], arrays: Mapping[str, NDArray[Any]]) -> None:
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            buffer = io.BytesIO()
+            np.lib.format.write_array(buffer, array, version=(1, 0), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", _EPOCH), buffer.getvalue())
 
 
 @contextlib.contextmanager

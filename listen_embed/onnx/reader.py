@@ -5,7 +5,6 @@ The bytes are hostile until checked: indices, sizes and types, before anything i
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -47,6 +46,7 @@ class Quantisation:
 class Tensor:
     """A tensor; `values` is None unless they stand in the file."""
 
+    info: TensorInfo
     name: str
     shape: tuple[int, ...]
     dtype: Any
@@ -55,15 +55,7 @@ class Tensor:
 
     def dequantised(self) -> NDArray[np.float32]:
         """Return the values of a constant as float32."""
-        assert self.values is not None
-        if self.quantisation is None:
-            return self.values.astype(np.float32)
-        shape = [1] * self.values.ndim
-        if len(self.quantisation.scales) > 1:
-            shape[self.quantisation.axis] = -1
-        zero = self.quantisation.zero_points.reshape(shape)
-        scale = self.quantisation.scales.astype(np.float64).reshape(shape)
-        return ((self.values.astype(np.float64) - zero) * scale).astype(np.float32)
+        return self.info.dequantised()
 
 
 @dataclass(frozen=True)
@@ -111,12 +103,8 @@ def _tensor(tensor: TensorInfo) -> Tensor:
     if tensor.type not in _TYPES:
         raise ConversionError(f"tensor {tensor.name} has the type {tensor.type}, not known here")
     dtype = np.dtype(_TYPES[tensor.type])
-    values = None
-    if tensor.is_constant:
-        count = math.prod(tensor.shape)
-        values = np.frombuffer(tensor.content, dtype.newbyteorder("<"), count)
-        values = values.reshape(tensor.shape)
-    return Tensor(tensor.name, tensor.shape, dtype, values, _quantisation(tensor))
+    values = tensor.values() if tensor.is_constant else None
+    return Tensor(tensor, tensor.name, tensor.shape, dtype, values, _quantisation(tensor))
 
 
 def _quantisation(tensor: TensorInfo) -> Quantisation | None:

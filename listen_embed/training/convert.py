@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from listen_embed.graph import Graph, read_graph
 from listen_embed.training import int8_ranges
-from listen_embed.upstream.graph import pack, schema
+from listen_embed.upstream.graph import pack, schema, unpack
 
 _N_NARROWING = 64  # inputs on which the width of a range is tried
 
@@ -166,12 +166,8 @@ def slimmed(model: bytes) -> bytes:
     without it, and then a network takes up to five times as long.
     """
     table = schema()
-    tree = table.ModelT.InitFromPackedBuf(model, 0)
+    tree = unpack(model)
     (graph,) = tree.subgraphs
-    for buffer in tree.buffers:
-        if buffer.offset > 1:  # its bytes stand behind the flatbuffer; here they move inside
-            content = np.frombuffer(model, np.uint8, buffer.size, buffer.offset)
-            buffer.data, buffer.offset, buffer.size = content, 0, 0
     kept = {*graph.inputs, *graph.outputs}
     is_float = any(tensor.type == table.TensorType.FLOAT32 for tensor in graph.tensors)
     vectors: dict[bytes, int] = {}

@@ -12,12 +12,13 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from listen_embed import audio
+from listen_embed.atomic import replacing
 from listen_embed.errors import InputError, ListenEmbedError
 from listen_embed.finder import AUDIO_SUFFIXES, sounds_in
 from listen_embed.spec import Resampler
@@ -129,21 +130,23 @@ def build(
     fingerprint = _fingerprint(recordings, sr, resampler)
     if _is_built(folder, fingerprint):
         return open_corpus(folder)
-    decoded = folder / ".audio.i16"
-    index = _decode_all(recordings, decoded, sr, progress, resampler)
+    with replacing(folder / "audio.i16") as file:
+        index = _decode_all(recordings, file, sr, progress, resampler)
+        _check_some(index, recordings)
+        # No index must ever stand beside audio that it does not describe.
+        (folder / "index.npz").unlink(missing_ok=True)
+    facts: dict[str, Any] = {"sr": sr, "fingerprint": fingerprint, **index}
+    with replacing(folder / "index.npz") as file:
+        np.savez(file, **facts)
+    return open_corpus(folder)
+
+
+def _check_some(index: dict[str, NDArray[np.generic]], recordings: list[Path]) -> None:
     if not len(index["starts"]):
         raise InputError(
             f"none of {len(recordings)} recordings has a second above {SILENCE_DB:.0f} dB of full "
             "scale that can be decoded; see the warnings above"
         )
-    temporary = folder / ".index.npz"
-    facts: dict[str, Any] = {"sr": sr, "fingerprint": fingerprint, **index}
-    np.savez(temporary, **facts)
-    # No index must ever stand beside audio that it does not describe.
-    (folder / "index.npz").unlink(missing_ok=True)
-    os.replace(decoded, folder / "audio.i16")
-    os.replace(temporary, folder / "index.npz")
-    return open_corpus(folder)
 
 
 def open_corpus(folder: Path) -> Corpus:
@@ -170,7 +173,7 @@ def _is_built(folder: Path, fingerprint: str) -> bool:
 
 def _decode_all(
     recordings: list[Path],
-    target: Path,
+    file: IO[bytes],
     sr: int,
     progress: timetable.Shown,
     resampler: Resampler,
@@ -182,7 +185,7 @@ def _decode_all(
     bounds, seen = [0], set[bytes]()
     timetable.begin(progress, "decoding")
     bar = timetable.bar(progress, "decoding", total=len(recordings), unit="file")
-    with open(target, "wb") as file, bar:
+    with bar:
         for number, path in enumerate(recordings):
             for seconds in _runs_of_sound(path, sr, seen, resampler):
                 first = bounds[-1]

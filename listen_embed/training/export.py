@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from listen_embed import registry, self_check
+from listen_embed.atomic import folder_beside
 from listen_embed.device import export_c
 from listen_embed.embedder import Embedder
 from listen_embed.errors import InputError
@@ -110,17 +111,12 @@ def write_folder(
         The place is taken by something that is no model folder.
     """
     check_place(folder)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
+    with folder_beside(folder) as temporary:
         _fill(temporary, identity, front_end, trained, as_c)
         complete(temporary)
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _fill(

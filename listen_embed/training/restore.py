@@ -1,21 +1,18 @@
 """A shipped int8 .tflite -> the `Student` it was made of, to go on with or to write anew.
 
-int8 weights stand on their steps, so nothing is lost but what the activations were rounded to. The
-graph of a student is a chain, so its layers in order are enough to tell its architecture.
+int8 weights stand on their steps, so nothing is lost but what the activations were rounded to.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from listen_embed.errors import ConversionError
-from listen_embed.graph import Graph, OperatorInfo, read_graph
+from listen_embed.graph import Graph, read_graph
+from listen_embed.training.layers import Layer, layers
 from listen_embed.training.network import (
     Activation,
     Architecture,
@@ -24,19 +21,6 @@ from listen_embed.training.network import (
     SqueezeExcite,
     Student,
 )
-
-_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-
-
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """A layer with weights, as torch has them."""
-
-    kind: str
-    weight: NDArray[np.float32]
-    bias: NDArray[np.float32]
-    n_rows: int  # of the picture that it gives
-    is_hard_swish: bool
 
 
 def restore(model: bytes) -> Student:
@@ -53,8 +37,9 @@ def restore(model: bytes) -> Student:
         The graph is not that of a `Student`, or its hard-swishes are written as sums and products:
         their sixths stand in other layers' weights, and are not taken out again.
     """
-    layers = _layers(model)
-    stem, *rest = layers
+    graph = read_graph(model)
+    _check_swishes_whole(graph)
+    stem, *rest = layers(graph)
     blocks, stages = _blocks(rest, stem.n_rows)
     tail = rest[len([layer for stage in stages for layer in stage]) :]
     if len(tail) not in (1, 2) or tail[0].kind != "CONV_2D":
@@ -95,12 +80,7 @@ def _without_norms(student: Student) -> nn.Module:
     return student
 
 
-def _layers(model: bytes) -> list[_Layer]:
-    from ai_edge_litert.interpreter import Interpreter
-
-    graph = read_graph(model)
-    interpreter = Interpreter(model_content=model)
-    interpreter.allocate_tensors()
+def _check_swishes_whole(graph: Graph) -> None:
     readers: dict[int, set[str]] = {}
     for op in graph.operators:
         for tensor in op.inputs:
@@ -109,41 +89,17 @@ def _layers(model: bytes) -> list[_Layer]:
         raise ConversionError(
             "its hard-swishes are sums and products; give the .tflite that 0.1.0 shipped"
         )
-    swished = {op.inputs[0] for op in graph.operators if op.name == "HARD_SWISH"}
-    layers = []
-    for op in graph.operators:
-        if op.name in _WEIGHTED:
-            weight = _dequantised(interpreter, graph, op.inputs[1])
-            bias = _dequantised(interpreter, graph, op.inputs[2])
-            rows = graph.tensors[op.outputs[0]].shape[1]
-            is_swish = op.outputs[0] in swished
-            layers.append(_Layer(op.name, _as_torch(op, weight), bias, rows, is_swish))
-    return layers
 
 
-def _dequantised(interpreter: object, graph: Graph, tensor: int) -> NDArray[np.float32]:
-    values = interpreter.get_tensor(tensor).astype(np.float32)  # type: ignore[attr-defined]
-    scales = np.array(graph.tensors[tensor].scales, np.float32)
-    if values.ndim == 4 and values.shape[0] == 1 and len(scales) == values.shape[3]:
-        return cast(NDArray[np.float32], values * scales)
-    return cast(NDArray[np.float32], values * scales.reshape(-1, *[1] * (values.ndim - 1)))
-
-
-def _as_torch(op: OperatorInfo, weight: NDArray[np.float32]) -> NDArray[np.float32]:
-    if op.name == "DEPTHWISE_CONV_2D":
-        return weight.transpose(3, 0, 1, 2)
-    return weight.transpose(0, 3, 1, 2) if op.name == "CONV_2D" else weight
-
-
-def _blocks(layers: list[_Layer], n_rows: int) -> tuple[tuple[Block, ...], list[list[_Layer]]]:
+def _blocks(given: list[Layer], n_rows: int) -> tuple[tuple[Block, ...], list[list[Layer]]]:
     """Return the inverted residuals in order, and each one's layers."""
     blocks, stages, at = [], [], 0
-    while any(layer.kind == "DEPTHWISE_CONV_2D" for layer in layers[at:]):
-        expands = layers[at].kind == "CONV_2D"
-        depthwise = layers[at + expands]
-        squeezes = layers[at + expands + 1].kind == "FULLY_CONNECTED"
+    while any(layer.kind == "DEPTHWISE_CONV_2D" for layer in given[at:]):
+        expands = given[at].kind == "CONV_2D"
+        depthwise = given[at + expands]
+        squeezes = given[at + expands + 1].kind == "FULLY_CONNECTED"
         end = at + expands + 1 + 2 * squeezes + 1
-        stage = layers[at:end]
+        stage = given[at:end]
         blocks.append(
             Block(
                 kernel=depthwise.weight.shape[-1],
@@ -161,7 +117,7 @@ def _blocks(layers: list[_Layer], n_rows: int) -> tuple[tuple[Block, ...], list[
 
 
 @torch.no_grad()
-def _set(module: nn.Module, layer: _Layer) -> None:
+def _set(module: nn.Module, layer: Layer) -> None:
     for target, values in ((module.weight, layer.weight), (module.bias, layer.bias)):
         assert isinstance(target, torch.Tensor)
         target.copy_(torch.from_numpy(values.reshape(target.shape).copy()))

@@ -11,12 +11,10 @@ import dataclasses
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
-from multiprocessing import get_context
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,11 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from listen_embed import registry
+from listen_embed.atomic import folder_beside, replacing
 from listen_embed.audio import rate_converter
 from listen_embed.embedder import Embedder
 from listen_embed.errors import InputError
 from listen_embed.framing import Frames
 from listen_embed.frontend import FeatureExtractor
+from listen_embed.pool import in_order
 from listen_embed.spec import FrontEnd, Resampler
 from listen_embed.training import corpus as corpus_
 from listen_embed.training.augment import Augmentation, add_at_snr, augment
@@ -249,19 +249,10 @@ def shards(
             make_shard(folder, recipe, number)
             yield open_shard(folder, number)
         return
-    context = get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_use_one_thread) as pool:
-        waiting: list[tuple[int, Future[None]]] = []
-        numbers = iter(range(first, last))
-        try:
-            for number in range(first, last):
-                while len(waiting) < ahead and (later := next(numbers, None)) is not None:
-                    waiting.append((later, pool.submit(make_shard, folder, recipe, later)))
-                waiting.pop(0)[1].result()
-                yield open_shard(folder, number)
-        finally:
-            for _, future in waiting:
-                future.cancel()
+    make = partial(make_shard, folder, recipe)
+    numbers = range(first, last)
+    for number, _ in in_order(make, numbers, workers, ahead=ahead, begin=_use_one_thread):
+        yield open_shard(folder, number)
 
 
 def _check_recipe(folder: Path, recipe: Recipe) -> None:
@@ -276,10 +267,8 @@ def _check_recipe(folder: Path, recipe: Recipe) -> None:
                 "another folder, or delete this one"
             )
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{_RECIPE}.{os.getpid()}")
-    temporary.write_text(json.dumps(ours, indent=1), encoding="utf-8")
-    os.replace(temporary, path)
+    with replacing(path) as file:
+        file.write(json.dumps(ours, indent=1).encode())
 
 
 def _described(value: Any) -> Any:
@@ -327,9 +316,13 @@ def make_shard(folder: Path, recipe: Recipe, number: int) -> None:
     place = _place(folder, number)
     if place.exists():
         return
-    temporary = folder / f".making-{number}-{os.getpid()}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    with folder_beside(place) as temporary:
+        _fill(temporary, recipe, number)
+        with suppress(OSError):  # another process was faster; both made the same
+            temporary.rename(place)
+
+
+def _fill(folder: Path, recipe: Recipe, number: int) -> None:
     length = recipe.length(number)
     teachers = [_teacher(name, length) for name in recipe.teachers]
     front_ends = [longer(front_end, length) for front_end in recipe.front_ends]
@@ -337,15 +330,11 @@ def make_shard(folder: Path, recipe: Recipe, number: int) -> None:
     sounds = _draw(recipe, seconds, length, np.random.default_rng([recipe.seed, number]))
     inputs = _Features(recipe.sounds.sr)
     for i, front_end in enumerate(front_ends):
-        np.save(temporary / f"features-{i}.npy", inputs.of(sounds, front_end).astype(np.float16))
+        np.save(folder / f"features-{i}.npy", inputs.of(sounds, front_end).astype(np.float16))
     targets = [t.embed_features(inputs.of(sounds, t.spec.front_end)) for t in teachers]
     if not targets:
         targets = [steady_spectrum(inputs.of(sounds, front_ends[0]))]
-    np.save(temporary / "targets.npy", np.concatenate(targets, axis=1))
-    try:
-        temporary.rename(place)
-    except OSError:  # another process was faster; both made the same
-        shutil.rmtree(temporary)
+    np.save(folder / "targets.npy", np.concatenate(targets, axis=1))
 
 
 def _place(folder: Path, number: int) -> Path:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 import listen_embed
 from listen_embed import registry, store
+from listen_embed.atomic import replacing
 from listen_embed.embedder import Embedder
 from listen_embed.errors import InputError
 from listen_embed.spec import FrontEnd
@@ -378,15 +379,15 @@ def _crop_embeddings(
     if not path.exists():
         embedder = Embedder(teacher, hop_size=3600.0, center=False)
         shape = (len(built), embedder.spec.emb_dim)
-        temporary = path.with_suffix(".tmp")
-        rows = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
         timetable.begin(progress, "choosing")
-        with timetable.bar(progress, "choosing", total=len(built), unit="crop") as bar:
+        bar = timetable.bar(progress, "choosing", total=len(built), unit="crop")
+        with replacing(path) as file, bar:
+            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
             for i in range(len(built)):
-                rows[i] = embedder.embed(built.crop(i, built.sr), built.sr)[0][0]
+                embedding = embedder.embed(built.crop(i, built.sr), built.sr)[0][0]
+                file.write(embedding.astype("<f4").tobytes())
                 bar.update()
-        rows.flush()
-        os.replace(temporary, path)
     mapped: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
     return mapped
 

@@ -10,14 +10,14 @@ ones; zeros stand here in the place of copied channels.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from listen_embed.errors import InputError
+from listen_embed.graph import read_graph
+from listen_embed.training.layers import Layer, layers
 from listen_embed.training.network import (
     Architecture,
     Block,
@@ -26,7 +26,6 @@ from listen_embed.training.network import (
     estimate_bytes,
 )
 from listen_embed.training.quantize import folded
-from listen_embed.upstream.graph import schema
 
 _MULTIPLE = 8  # channels come in eights, as vector units like them
 _KNOWN = {
@@ -54,11 +53,11 @@ def widened(model: bytes, budget_bytes: int, emb_dim: int, n_bands: int) -> Stud
     InputError
         The budget is too small even for the model as it is, or the model is of another kind.
     """
-    layers = _layers(model)
-    narrow = replace(_architecture(layers), emb_dim=emb_dim, n_bands=n_bands)
+    convolutions = _convolutions(model)
+    narrow = replace(_architecture(convolutions), emb_dim=emb_dim, n_bands=n_bands)
     student = folded(Student(wider(narrow, budget_bytes)))
     assert isinstance(student, Student)
-    for convolution, layer in zip(_convolutions(student), layers, strict=False):
+    for convolution, layer in zip(_modules(student), convolutions, strict=False):
         _fill(convolution, layer)
     n_read = student.architecture.last + 2 * n_bands
     student.set_readout(torch.zeros(emb_dim, n_read), torch.zeros(emb_dim))
@@ -80,7 +79,7 @@ def wider(narrow: Architecture, budget_bytes: int) -> Architecture:
 
 def least_bytes(model: bytes, emb_dim: int) -> int:
     """Return the size of a student that holds a model and nothing more, without a short cut."""
-    return estimate_bytes(replace(_architecture(_layers(model)), emb_dim=emb_dim))
+    return estimate_bytes(replace(_architecture(_convolutions(model)), emb_dim=emb_dim))
 
 
 def _times(narrow: Architecture, factor: float) -> Architecture:
@@ -91,49 +90,17 @@ def _times(narrow: Architecture, factor: float) -> Architecture:
     return replace(narrow, stem=more(narrow.stem), blocks=blocks, last=more(narrow.last))
 
 
-class _Layer:
-    """A convolution of a file: float weights as torch has them, biases, its stride."""
-
-    def __init__(self, weight: NDArray[np.float32], bias: NDArray[np.float32], stride: int) -> None:
-        self.weight, self.bias, self.stride = weight, bias, stride
-
-
-def _layers(model: bytes) -> list[_Layer]:
+def _convolutions(model: bytes) -> list[Layer]:
     """Return the convolutions of a .tflite in order, the linear layer at its end left out."""
-    table = schema()
-    tree = table.ModelT.InitFromPackedBuf(model, 0)
-    (graph,) = tree.subgraphs
-    names = {value: name for name, value in vars(table.BuiltinOperator).items()}
-    codes = [names[max(c.builtinCode, c.deprecatedBuiltinCode)] for c in tree.operatorCodes]
-    kinds = [codes[operator.opcodeIndex] for operator in graph.operators]
-    if unknown := set(kinds) - _KNOWN:
+    graph = read_graph(model)
+    if unknown := {operator.name for operator in graph.operators} - _KNOWN:
         raise InputError(f"a student cannot start from a model with {', '.join(sorted(unknown))}")
-    layers = []
-    for kind, operator in zip(kinds, graph.operators, strict=True):
-        if kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
-            weight, bias = (_values(tree, graph.tensors[i]) for i in operator.inputs[1:3])
-            order = (0, 3, 1, 2) if kind == "CONV_2D" else (3, 0, 1, 2)
-            layers.append(_Layer(weight.transpose(order), bias, operator.builtinOptions.strideH))
-    return layers
+    return [layer for layer in layers(graph) if layer.kind != "FULLY_CONNECTED"]
 
 
-def _values(tree: Any, tensor: Any) -> NDArray[np.float32]:
-    """Return a constant's real values."""
-    kinds = {0: "<f4", 2: "<i4", 9: "<i1"}
-    raw = np.frombuffer(bytes(tree.buffers[tensor.buffer].data), kinds[tensor.type])
-    values = raw.reshape(tensor.shape).astype(np.float32)
-    scales = tensor.quantization.scale if tensor.quantization else None
-    if scales is None:
-        return values
-    shape = np.ones(values.ndim, int)
-    shape[tensor.quantization.quantizedDimension] = -1
-    scaled: NDArray[np.float32] = values * np.asarray(scales, np.float32).reshape(shape)
-    return scaled
-
-
-def _architecture(layers: list[_Layer]) -> Architecture:
+def _architecture(convolutions: list[Layer]) -> Architecture:
     """Return the shape of a network of separable blocks: depthwise, then to other channels."""
-    stem, *inner, last = layers
+    stem, *inner, last = convolutions
     blocks = tuple(
         Block(
             depthwise.weight.shape[-1], depthwise.stride, len(depthwise.weight),
@@ -144,7 +111,7 @@ def _architecture(layers: list[_Layer]) -> Architecture:
     return Architecture(len(stem.weight), blocks, len(last.weight), 0, "relu")
 
 
-def _convolutions(student: Student) -> list[nn.Conv2d]:
+def _modules(student: Student) -> list[nn.Conv2d]:
     blocks: list[ConvNorm] = [student.stem]
     for block in student.residuals:
         blocks += [block.depthwise, block.project]
@@ -152,7 +119,7 @@ def _convolutions(student: Student) -> list[nn.Conv2d]:
 
 
 @torch.no_grad()
-def _fill(convolution: nn.Conv2d, layer: _Layer) -> None:
+def _fill(convolution: nn.Conv2d, layer: Layer) -> None:
     """Give the first channels a layer's weights; let them not hear the new ones yet."""
     n_out, n_in = layer.weight.shape[:2]
     weight: Tensor = convolution.weight

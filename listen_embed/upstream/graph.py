@@ -49,6 +49,16 @@ def schema() -> Any:
     return _import("ai_edge_litert.schema_py_generated")
 
 
+def unpack(model: bytes) -> Any:
+    """Return the ``ModelT`` of a file, the data of its buffers inside it."""
+    tree = schema().ModelT.InitFromPackedBuf(model, 0)
+    for buffer in tree.buffers:
+        if buffer.offset > 1:  # its bytes stand behind the flatbuffer
+            content = np.frombuffer(model, np.uint8, buffer.size, buffer.offset)
+            buffer.data, buffer.offset, buffer.size = content, 0, 0
+    return tree
+
+
 def pack(model: Any) -> bytes:
     """Return the file bytes of a ``ModelT``, each buffer's data aligned to 16 bytes."""
     flatbuffers = _import("flatbuffers")

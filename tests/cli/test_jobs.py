@@ -16,20 +16,7 @@ from listen_embed.cli.jobs import NOWHERE, Destination, Job, destination, make_p
 from listen_embed.errors import InputError, OutputError
 from listen_embed.output import FORMATS
 
-from ..program import write_sound
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def touch(*names: str) -> None:
-    for name in names:
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).touch()
-
+from ..program import touch, write_sound
 
 # ---- destinations ----------------------------------------------------------------------------
 

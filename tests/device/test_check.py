@@ -141,7 +141,7 @@ def test_a_wrong_band_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     made = export_c(spec, tmp_path / "out", model=content)
     monkeypatch.setattr(check.boards, "are_installed", lambda: False)
     check.check(tmp_path / "out", spec, content, Options(), made)
-    source = tmp_path / "out" / "src" / "listen_front_end.c"
+    source = tmp_path / "out" / "src" / "listen_bands.h"
     source.write_text(source.read_text().replace("gap <= LISTEN_BANDS", "gap < LISTEN_BANDS"))
     with pytest.raises(ListenEmbedError, match="log-mels differ"):
         check.check(tmp_path / "out", spec, content, Options(), made)

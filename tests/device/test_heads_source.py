@@ -30,7 +30,7 @@ def world(n: int = 60) -> tuple[Any, list[str]]:
     return x, [LABELS[code] for code in codes]
 
 
-def library(place: Path, **kinds: Any) -> Any:
+def library(place: Path, *flags: str, **kinds: Any) -> Any:
     """Return the compiled heads of an export."""
     digest = embedder().digest
     heads.save(place / "heads.npz", **kinds)
@@ -38,8 +38,8 @@ def library(place: Path, **kinds: Any) -> Any:
     export_c(SPEC, place / "out", heads=place / "heads.npz")
     source = place / "out" / "src"
     built = place / "heads.so"
-    compile_c(source, source / "listen_heads.c", source / "listen_heads_model.c", "-shared", "-lm",
-              "-o", built)  # fmt: skip
+    files = [source / f"listen_{name}.c" for name in ("heads", "heads_model", "running")]
+    compile_c(source, *files, "-shared", "-lm", *flags, "-o", built)
     loaded = ctypes.CDLL(str(built))
     for name in ("embed_novelty", "embed_anomaly_score"):
         if hasattr(loaded, name):
@@ -104,6 +104,20 @@ def test_means_go_on_learning_on_the_device(tmp_path: Path) -> None:
     assert c.embed_anomaly_score(pointer(new)) < before[1] / 2
     c.embed_heads_init()
     assert c.embed_novelty(pointer(new)) == before[0]
+
+
+@pytest.mark.needs("gcc")
+def test_running_statistics_go_on_as_in_python(tmp_path: Path) -> None:
+    x, others = world(40)[0], 0.3 * world(90)[0] + 1
+    head = heads.Anomaly(embedder()).learn(x)
+    c = library(tmp_path, "-DEMBED_LEARNS_SPREAD=1", anomaly=head)
+    asked = np.concatenate([x[:10], others[:10], 5 + x[:5]])
+    for n_learnt in (0, 1, 5, 30, 50):
+        for row in others[:n_learnt]:
+            head.learn_one(row)
+            c.embed_anomaly_learn(pointer(row))
+        scores = np.array([c.embed_anomaly_score(pointer(row)) for row in asked])
+        np.testing.assert_allclose(scores, head.score(asked), rtol=1e-5)
 
 
 def test_heads_of_another_model_or_kind_are_refused(tmp_path: Path) -> None:

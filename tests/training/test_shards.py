@@ -255,6 +255,16 @@ def test_a_corpus_that_was_built_anew_is_opened_anew(tmp_path: Path) -> None:
         assert np.abs(np.fft.rfft(heard)).argmax() == round(hertz)
 
 
+def test_who_stops_listening_leaves_whole_shards_alone(tmp_path: Path, recipe: Recipe) -> None:
+    made = shards(tmp_path, recipe, 0, 50, workers=1, ahead=8)
+    next(made)
+    made.close()
+    names = {path.name for path in tmp_path.iterdir()} - {"recipe.json"}
+    assert "shard-00000" in names
+    assert "shard-00049" not in names
+    assert all((tmp_path / name / "targets.npy").exists() for name in names)
+
+
 def test_a_workers_error_arrives(tmp_path: Path, recipe: Recipe) -> None:
     with pytest.raises(ModelNotFoundError, match="nobody"):
         list(shards(tmp_path, replace(recipe, teachers=("nobody",)), 0, 3, workers=1))
@@ -294,7 +304,6 @@ def test_two_makers_of_one_shard_agree(
 
     def be_overtaken(*arguments: Any) -> Any:
         monkeypatch.setattr(shards_module, "_draw", genuine)
-        monkeypatch.setattr(shards_module.os, "getpid", lambda: 1)
         make_shard(tmp_path, recipe, 0)
         return genuine(*arguments)
 

@@ -8,6 +8,7 @@ state and alarm, ``<topic>/online`` whether the monitor is there (false is its l
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
 
 import paho.mqtt.client as paho
@@ -35,6 +36,8 @@ class JsonSink:
         self._connection = Connection(address, self._greet)
         self._connection.client.will_set(self._online, self._gone, qos=1, retain=True)
         self._problems: list[str] = []
+        # Greeting happens in the connection's thread: what it says must not come after news.
+        self._telling = threading.Lock()
         self._shown: dict[str, Value] = {"state": None, "anomaly": False}
         self._connection.open()
 
@@ -42,7 +45,8 @@ class JsonSink:
         if prefix := self._address.options["discovery"]:
             for topic, payload in discovery(self._address.topic, prefix, self._machine, VERSION):
                 client.publish(topic, payload, qos=1, retain=True)
-            self._publish_problems()
+            with self._telling:
+                self._publish_problems()
         client.publish(self._online, self._here, qos=1, retain=True)
 
     def send(self, entries: Sequence[Entry]) -> None:
@@ -70,8 +74,9 @@ class JsonSink:
 
     def tell_problems(self, problems: Sequence[str]) -> None:
         """Retain what is wrong with the monitor on ``<topic>/health``; an empty list is well."""
-        self._problems = list(problems)
-        self._publish_problems()
+        with self._telling:
+            self._problems = list(problems)
+            self._publish_problems()
 
     def _publish_problems(self) -> None:
         content = json.dumps({"problems": self._problems}).encode()

@@ -68,17 +68,29 @@ class FifoItems:
 
     def __call__(self, place: Place | None, stop: threading.Event) -> Iterator[Item]:
         """Yield items until the end or `stop`."""
-        while not stop.is_set():
-            # Not blocking: opening would wait for a writer, and nothing could stop it.
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK)
-            try:
+        descriptor = self._opened()
+        try:
+            while not stop.is_set():
                 for item in StdinItems(self._pcm, descriptor)(place, stop):
-                    lost = isinstance(item, Notice) and item.what == "ended" and not self._once
-                    yield Notice("lost", "the program that wrote ended") if lost else item
-            finally:
-                os.close(descriptor)
-            if self._once:
-                return
+                    if self._once or not (isinstance(item, Notice) and item.what == "ended"):
+                        yield item
+                        continue
+                    descriptor = self._opened_again(descriptor)
+                    yield Notice("lost", "the program that wrote ended")
+                if self._once:
+                    return
+        finally:
+            os.close(descriptor)
+
+    def _opened(self) -> int:
+        # Not blocking: opening would wait for a writer, and nothing could stop it.
+        return os.open(self._path, os.O_RDONLY | os.O_NONBLOCK)
+
+    def _opened_again(self, descriptor: int) -> int:
+        """Open before closing: a program that writes just now must never be without a reader."""
+        following = self._opened()
+        os.close(descriptor)
+        return following
 
 
 class StdinItems:

@@ -5,6 +5,7 @@ In: nothing. Out: the types that sources, pipeline and collecting share.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ from listen_embed.monitor.block import Block
 POLL_S = 0.2
 BLOCK_S = 0.1
 FOREVER = float("inf")
+# Several clocks may start in a millisecond.
+_NUMBERS = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +70,8 @@ class Source(Protocol):
 
 
 def new_clock() -> str:
-    """Return a name for a sample clock that starts now."""
-    return f"{time.time_ns() // 1_000_000:x}"
+    """Return a name for a sample clock that starts now, no other's of this process."""
+    return f"{time.time_ns() // 1_000_000:x}{next(_NUMBERS) % 4096:03x}"
 
 
 def seconds_of(item: Item) -> float:

@@ -5,23 +5,11 @@
 #include <math.h>
 #include <string.h>
 
-/* The same picture on every processor: no fused multiply-add, which some have and some do not. */
-#if defined(__clang__)
-#pragma STDC FP_CONTRACT OFF
-#elif defined(__GNUC__)
-#pragma GCC optimize("fp-contract=off")
-#elif defined(_MSC_VER)
-#pragma fp_contract(off)
-#endif
+#include "listen_contract.h"
 
-#define HALF (LISTEN_FFT / 2) /* complex values of the transform */
-
-/* Loops that share a function share its registers, which are too few. */
-#if defined(__GNUC__)
-#define LISTEN_APART __attribute__((noinline))
-#else
-#define LISTEN_APART
-#endif
+typedef float listen_real;
+typedef float listen_energy;
+#define ONE 1.0f
 
 /* int16 are 32768 times too large: a power of two, which the window takes out without rounding. */
 #if LISTEN_SAMPLES_ARE_FLOAT
@@ -51,42 +39,7 @@ static inline float signal_at(const embed_sample *x, int32_t i)
 #endif
 }
 
-static int is_inside(int32_t begin)
-{
-    return begin >= 0 && begin + LISTEN_WINDOW <= LISTEN_SIGNAL_SAMPLES;
-}
-
-/* The signal beyond the ends of the frame. */
-static float padded_at(const embed_sample *x, int32_t origin, int32_t i)
-{
-#if LISTEN_PADS_BY_REFLECTION
-    i = i < 0 ? -i : i;
-    i = i >= LISTEN_SIGNAL_SAMPLES ? 2 * (LISTEN_SIGNAL_SAMPLES - 1) - i : i;
-#else
-    if (i < 0 || i >= LISTEN_SIGNAL_SAMPLES) {
-        return 0.0f;
-    }
-#endif
-    return signal_at(x, i - origin);
-}
-
-/* Where the transform takes its complex value `i` from: the bits of `i` in reverse. */
-static inline uint32_t reversed(uint32_t i)
-{
-#if defined(__GNUC__) && defined(__ARM_ARCH) && __ARM_ARCH >= 7
-    __asm__("rbit %0, %1" : "=r"(i) : "r"(i));
-    return i >> (33 - LISTEN_FFT_BITS);
-#else
-    uint32_t turned = 0, bit;
-    for (bit = 1; bit < HALF; bit <<= 1) {
-        turned = turned << 1 | (i & 1);
-        i >>= 1;
-    }
-    return turned;
-#endif
-}
-
-#define MIDDLE ((LISTEN_WINDOW + 1) / 2)
+#include "listen_transform.h"
 
 /* Samples `i` and `i + 1` of the windowed stretch, `i` even. */
 static inline void store(float *z, int32_t i, float first, float second)
@@ -126,42 +79,41 @@ static LISTEN_APART void load_edge(const embed_sample *x, int32_t origin, int32_
     }
 }
 
-/* ---- Fourier transform: HALF complex values in place, four branches at a time ---- */
-
-/* cos and -sin of a turn * i / LISTEN_FFT. */
-static inline float cosine(int32_t i)
+static void load(const embed_sample *x, int32_t origin, int32_t begin, float *z)
 {
-    return listen_cosines[i <= HALF ? i : LISTEN_FFT - i];
+    if (is_inside(begin)) {
+        load_inside(x + (begin - origin), z);
+    } else {
+        load_edge(x, origin, begin, z);
+    }
 }
 
-static inline float minus_sine(int32_t i)
-{
-    return cosine(i + LISTEN_FFT / 4);
-}
+/* ---- the transform's stages ---- */
 
-/* Of three branches the real and the imaginary factor. */
 typedef struct {
-    float b_re, b_im, c_re, c_im, d_re, d_im;
+    listen_complex b, c, d;
 } listen_turns;
 
-static inline void butterfly(float *z0, int32_t span, const listen_turns *w)
+static inline listen_complex turn(int32_t i)
 {
-    float *z1 = z0 + span, *z2 = z1 + span, *z3 = z2 + span;
-    float b_re = z1[0] * w->b_re - z1[1] * w->b_im, b_im = z1[0] * w->b_im + z1[1] * w->b_re;
-    float c_re = z2[0] * w->c_re - z2[1] * w->c_im, c_im = z2[0] * w->c_im + z2[1] * w->c_re;
-    float d_re = z3[0] * w->d_re - z3[1] * w->d_im, d_im = z3[0] * w->d_im + z3[1] * w->d_re;
-    float even_re = z0[0] + b_re, even_im = z0[1] + b_im;
-    float rest_re = z0[0] - b_re, rest_im = z0[1] - b_im;
-    float sum_re = c_re + d_re, sum_im = c_im + d_im;
-    float gap_re = c_re - d_re, gap_im = c_im - d_im;
-    z0[0] = even_re + sum_re;
-    z0[1] = even_im + sum_im;
-    z1[0] = rest_re + gap_im;
-    z1[1] = rest_im - gap_re;
-    z2[0] = even_re - sum_re;
-    z2[1] = even_im - sum_im;
-    z3[0] = rest_re - gap_im;
-    z3[1] = rest_im + gap_re;
+    listen_complex w;
+    w.re = cosine(i);
+    w.im = minus_sine(i);
+    return w;
+}
+
+static inline listen_complex turned(const float *z, const listen_complex *w)
+{
+    listen_complex product;
+    product.re = z[0] * w->re - z[1] * w->im;
+    product.im = z[0] * w->im + z[1] * w->re;
+    return product;
+}
+
+static inline void butterfly(float *z, int32_t span, const listen_turns *w)
+{
+    combine(z, span, turned(z + span, &w->b), turned(z + 2 * span, &w->c),
+            turned(z + 3 * span, &w->d));
 }
 
 static LISTEN_APART void turned_butterflies(float *z, int32_t span, const listen_turns *turns)
@@ -175,14 +127,13 @@ static LISTEN_APART void turned_butterflies(float *z, int32_t span, const listen
 
 static LISTEN_APART void butterflies(float *z, int32_t span)
 {
-    static const listen_turns none = {1.0f, 0.0f, 1.0f, 0.0f, 1.0f, 0.0f};
+    static const listen_turns none = {{1.0f, 0.0f}, {1.0f, 0.0f}, {1.0f, 0.0f}};
     const float *end = z + LISTEN_FFT;
     for (; z < end; z += 4 * span) {
         butterfly(z, span, &none);
     }
 }
 
-/* Four transforms of `span` floats become one; the second and third lie in reversed order. */
 static LISTEN_APART void stage(float *z, int32_t span)
 {
     int32_t k, step = LISTEN_FFT / (2 * span);
@@ -190,31 +141,10 @@ static LISTEN_APART void stage(float *z, int32_t span)
     for (k = 1; 2 * k < span; k++) {
         int32_t i = k * step;
         listen_turns w;
-        w.b_re = cosine(2 * i);
-        w.b_im = minus_sine(2 * i);
-        w.c_re = cosine(i);
-        w.c_im = minus_sine(i);
-        w.d_re = cosine(3 * i);
-        w.d_im = minus_sine(3 * i);
+        w.b = turn(2 * i);
+        w.c = turn(i);
+        w.d = turn(3 * i);
         turned_butterflies(z + 2 * k, span, &w);
-    }
-}
-
-static void transform(float *z)
-{
-    int32_t j, span = 2;
-    if (LISTEN_FFT_BITS % 2 == 0) { /* HALF is no power of four: one stage of two branches */
-        for (j = 0; j < LISTEN_FFT; j += 4) {
-            float re = z[j + 2], im = z[j + 3];
-            z[j + 2] = z[j] - re;
-            z[j + 3] = z[j + 1] - im;
-            z[j] += re;
-            z[j + 1] += im;
-        }
-        span = 4;
-    }
-    for (; span < LISTEN_FFT; span *= 4) {
-        stage(z, span);
     }
 }
 
@@ -228,6 +158,11 @@ static void transform(float *z)
 
 /* Place of a bin's energy: where its real part was; the last bin's, where bin 0 had its other. */
 #define PLACE(bin) ((bin) == HALF ? 1 : 2 * (bin))
+
+static inline float energy_of(const float *z, int32_t bin)
+{
+    return z[PLACE(bin)];
+}
 
 /* The transform of even and odd samples becomes that of all; only energies are kept. */
 static LISTEN_APART void energies(float *z)
@@ -300,56 +235,6 @@ static inline listen_pixel pixel_of(float band)
 #endif
 }
 
-#if LISTEN_HAS_MELS
-
-#if LISTEN_MEL_SLOPES_SUM_TO_ONE
-#define FALL(i) (1.0f - listen_rise[i])
-#else
-#define FALL(i) listen_fall[i]
-#endif
-
-static LISTEN_APART void finish(const float *z, listen_pixel *column)
-{
-    int32_t gap, bin = listen_mel_edges[0];
-    float rising, falling, before = 0.0f;
-    for (gap = 0; gap <= LISTEN_BANDS; gap++) {
-        rising = falling = 0.0f;
-        for (; bin < listen_mel_edges[gap + 1]; bin++) {
-            float energy = z[PLACE(bin)];
-            rising += energy * listen_rise[bin - listen_mel_edges[0]];
-            falling += energy * FALL(bin - listen_mel_edges[0]);
-        }
-        if (gap > 0) {
-            column[gap - 1] = pixel_of(before + falling);
-        }
-        before = rising;
-    }
-}
-#else
-static LISTEN_APART void finish(const float *z, listen_pixel *column)
-{
-    int32_t bin;
-    for (bin = 0; bin < LISTEN_BANDS; bin++) {
-        column[bin] = pixel_of(z[PLACE(bin)]);
-    }
-}
-#endif
-
-void listen_column(const embed_sample *samples, int32_t origin, int32_t begin, void *scratch,
-                   listen_pixel *column)
-{
-    float *z = scratch;
-    if (LISTEN_WINDOW < LISTEN_FFT) {
-        memset(z, 0, sizeof(float) * LISTEN_FFT);
-    }
-    if (is_inside(begin)) {
-        load_inside(samples + (begin - origin), z);
-    } else {
-        load_edge(samples, origin, begin, z);
-    }
-    transform(z);
-    energies(z);
-    finish(z, column);
-}
+#include "listen_bands.h"
 
 #endif

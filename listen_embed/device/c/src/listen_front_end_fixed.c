@@ -5,8 +5,9 @@
 
 #include <string.h>
 
-#define HALF (LISTEN_FFT / 2) /* complex values of the transform */
-#define MIDDLE ((LISTEN_WINDOW + 1) / 2)
+typedef int32_t listen_real;
+typedef uint64_t listen_energy;
+#define ONE (1u << 15)
 
 /* Samples keep LISTEN_GUARD_BITS more than they came with; the transform's sums fit 31 then. */
 
@@ -35,38 +36,11 @@ static inline int32_t signal_at(const embed_sample *x, int32_t i)
 #endif
 }
 
-static int32_t padded_at(const embed_sample *x, int32_t origin, int32_t i)
-{
-#if LISTEN_PADS_BY_REFLECTION
-    i = i < 0 ? -i : i;
-    i = i >= LISTEN_SIGNAL_SAMPLES ? 2 * (LISTEN_SIGNAL_SAMPLES - 1) - i : i;
-#else
-    if (i < 0 || i >= LISTEN_SIGNAL_SAMPLES) {
-        return 0;
-    }
-#endif
-    return signal_at(x, i - origin);
-}
-
-/* Where the transform takes its complex value `i` from: the bits of `i` in reverse. */
-static inline uint32_t reversed(uint32_t i)
-{
-#if defined(__GNUC__) && defined(__ARM_ARCH) && __ARM_ARCH >= 7
-    __asm__("rbit %0, %1" : "=r"(i) : "r"(i));
-    return i >> (33 - LISTEN_FFT_BITS);
-#else
-    uint32_t turned = 0, bit;
-    for (bit = 1; bit < HALF; bit <<= 1) {
-        turned = turned << 1 | (i & 1);
-        i >>= 1;
-    }
-    return turned;
-#endif
-}
+#include "listen_transform.h"
 
 static void load(const embed_sample *x, int32_t origin, int32_t begin, int32_t *z)
 {
-    int inside = begin >= 0 && begin + LISTEN_WINDOW <= LISTEN_SIGNAL_SAMPLES;
+    int inside = is_inside(begin);
     int32_t i;
     for (i = 0; i < LISTEN_WINDOW; i++) {
         int32_t window = window_at(i < MIDDLE ? i : LISTEN_WINDOW_SYMMETRY - i);
@@ -76,16 +50,7 @@ static void load(const embed_sample *x, int32_t origin, int32_t begin, int32_t *
     }
 }
 
-/* ---- Fourier transform: as in listen_front_end.c ---- */
-
-static inline int32_t cosine(int32_t i)
-{
-    return listen_cosines[i <= HALF ? i : LISTEN_FFT - i];
-}
-
-typedef struct {
-    int32_t re, im;
-} listen_complex;
+/* ---- the transform's stages ---- */
 
 /* z times a turn of i / LISTEN_FFT. */
 static inline listen_complex turned(const int32_t *z, int32_t re, int32_t im)
@@ -104,24 +69,6 @@ static inline listen_complex unturned(const int32_t *z)
     return same;
 }
 
-static inline void combine(int32_t *z0, int32_t span, listen_complex b, listen_complex c,
-                           listen_complex d)
-{
-    int32_t *z1 = z0 + span, *z2 = z1 + span, *z3 = z2 + span;
-    int32_t even_re = z0[0] + b.re, even_im = z0[1] + b.im;
-    int32_t rest_re = z0[0] - b.re, rest_im = z0[1] - b.im;
-    int32_t sum_re = c.re + d.re, sum_im = c.im + d.im;
-    int32_t gap_re = c.re - d.re, gap_im = c.im - d.im;
-    z0[0] = even_re + sum_re;
-    z0[1] = even_im + sum_im;
-    z1[0] = rest_re + gap_im;
-    z1[1] = rest_im - gap_re;
-    z2[0] = even_re - sum_re;
-    z2[1] = even_im - sum_im;
-    z3[0] = rest_re - gap_im;
-    z3[1] = rest_im + gap_re;
-}
-
 static void stage(int32_t *z, int32_t span)
 {
     int32_t k, j, step = LISTEN_FFT / (2 * span);
@@ -130,33 +77,15 @@ static void stage(int32_t *z, int32_t span)
         combine(at, span, unturned(at + span), unturned(at + 2 * span), unturned(at + 3 * span));
     }
     for (k = 1; 2 * k < span; k++) {
-        int32_t i = k * step, quarter = LISTEN_FFT / 4;
-        int32_t b_re = cosine(2 * i), b_im = cosine(2 * i + quarter);
-        int32_t c_re = cosine(i), c_im = cosine(i + quarter);
-        int32_t d_re = cosine(3 * i), d_im = cosine(3 * i + quarter);
+        int32_t i = k * step;
+        int32_t b_re = cosine(2 * i), b_im = minus_sine(2 * i);
+        int32_t c_re = cosine(i), c_im = minus_sine(i);
+        int32_t d_re = cosine(3 * i), d_im = minus_sine(3 * i);
         for (j = 2 * k; j < LISTEN_FFT; j += 4 * span) {
             int32_t *at = z + j;
             combine(at, span, turned(at + span, b_re, b_im), turned(at + 2 * span, c_re, c_im),
                     turned(at + 3 * span, d_re, d_im));
         }
-    }
-}
-
-static void transform(int32_t *z)
-{
-    int32_t j, span = 2;
-    if (LISTEN_FFT_BITS % 2 == 0) {
-        for (j = 0; j < LISTEN_FFT; j += 4) {
-            int32_t re = z[j + 2], im = z[j + 3];
-            z[j + 2] = z[j] - re;
-            z[j + 3] = z[j + 1] - im;
-            z[j] += re;
-            z[j + 1] += im;
-        }
-        span = 4;
-    }
-    for (; span < LISTEN_FFT; span *= 4) {
-        stage(z, span);
     }
 }
 
@@ -224,41 +153,6 @@ static listen_pixel pixel_of(uint64_t band)
     return (listen_pixel)(value > LISTEN_VALUE_MAX ? LISTEN_VALUE_MAX : value);
 }
 
-#if LISTEN_MEL_SLOPES_SUM_TO_ONE
-#define FALL(i) ((1u << 15) - listen_rise[i])
-#else
-#define FALL(i) listen_fall[i]
-#endif
-
-static void finish(const int32_t *z, listen_pixel *column)
-{
-    int32_t gap, bin = listen_mel_edges[0];
-    uint64_t rising, falling, before = 0;
-    for (gap = 0; gap <= LISTEN_BANDS; gap++) {
-        rising = falling = 0;
-        for (; bin < listen_mel_edges[gap + 1]; bin++) {
-            uint64_t energy = energy_of(z, bin);
-            rising += energy * listen_rise[bin - listen_mel_edges[0]];
-            falling += energy * FALL(bin - listen_mel_edges[0]);
-        }
-        if (gap > 0) {
-            column[gap - 1] = pixel_of(before + falling);
-        }
-        before = rising;
-    }
-}
-
-void listen_column(const embed_sample *samples, int32_t origin, int32_t begin, void *scratch,
-                   listen_pixel *column)
-{
-    int32_t *z = scratch;
-    if (LISTEN_WINDOW < LISTEN_FFT) {
-        memset(z, 0, sizeof(int32_t) * LISTEN_FFT);
-    }
-    load(samples, origin, begin, z);
-    transform(z);
-    energies(z);
-    finish(z, column);
-}
+#include "listen_bands.h"
 
 #endif

@@ -2,16 +2,8 @@
 
 #include <string.h>
 
+#include "listen_contract.h"
 #include "listen_rounding.h"
-
-/* A fused multiply-add would round once where the operators' definition rounds twice. */
-#if defined(__clang__)
-#pragma STDC FP_CONTRACT OFF
-#elif defined(__GNUC__)
-#pragma GCC optimize("fp-contract=off")
-#elif defined(_MSC_VER)
-#pragma fp_contract(off)
-#endif
 
 #if defined(__GNUC__) && defined(__ARM_FEATURE_SIMD32) && !defined(LISTEN_NO_SIMD)
 #define LISTEN_SIMD 1

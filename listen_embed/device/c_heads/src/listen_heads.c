@@ -5,13 +5,14 @@
 #include <string.h>
 
 #define DIM LISTEN_HEAD_DIM
+#define HAS_FIXED_SPREAD (LISTEN_ANOMALY_MAHALANOBIS && !EMBED_LEARNS_SPREAD)
 
 static struct {
 #if LISTEN_CLASSES
     float prototypes[LISTEN_CLASSES][DIM]; /* in the metric */
     float counts[LISTEN_CLASSES];
 #endif
-#if LISTEN_ANOMALY_MAHALANOBIS
+#if HAS_FIXED_SPREAD
     float mean[DIM];
     float count;
 #endif
@@ -25,13 +26,15 @@ void embed_heads_init(void)
     memcpy(heads.prototypes, listen_prototypes, sizeof heads.prototypes);
     memcpy(heads.counts, listen_counts, sizeof heads.counts);
 #endif
-#if LISTEN_ANOMALY_MAHALANOBIS
+#if HAS_FIXED_SPREAD
     memcpy(heads.mean, listen_normal_mean, sizeof heads.mean);
     heads.count = LISTEN_NORMAL_COUNT;
+#elif LISTEN_ANOMALY_MAHALANOBIS
+    listen_running_init();
 #endif
 }
 
-#if LISTEN_CLASSES || LISTEN_ANOMALY_MAHALANOBIS
+#if LISTEN_CLASSES || HAS_FIXED_SPREAD
 /* (x - center) times an upper triangle that is stored column by column. */
 static void whiten(const float *x, const float *center, const float *triangle, float *z)
 {
@@ -132,7 +135,7 @@ void embed_learn(const float *embedding, int class_number)
 
 #endif
 
-#if LISTEN_ANOMALY_MAHALANOBIS
+#if HAS_FIXED_SPREAD
 
 float embed_anomaly_score(const float *embedding)
 {
