@@ -27,8 +27,8 @@ def register(subparsers: Subparsers) -> None:
         help="make an encoder of unlabelled recordings",
         description="Train an encoder on recordings without labels. What it works on lies in "
         "OUT.work: Ctrl-C and the same command again go on where it stopped, and when the model "
-        "is made the folder is deleted. Several GPUs: torchrun --nproc-per-node N -m listen_embed.cli "
-        "pretrain ...",
+        "is made the folder is deleted. Several GPUs: torchrun --nproc-per-node N -m "
+        "listen_embed.cli pretrain ...",
     )
     parser.add_argument("recordings", nargs="*", type=Path, help="sound files, or folders of them")
     parser.add_argument(
