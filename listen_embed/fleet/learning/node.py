@@ -65,6 +65,8 @@ class Node:
         What it sends of that.
     sign : callable
         By its key.
+    bound_to : bytes
+        Digest that its updates are bound to: of a run, or of the agreement where there is none.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Node:
     way: Way = field(default_factory=Way)
     sending: Sending = field(default_factory=Sending)
     sign: Sign = unsigned
+    bound_to: bytes = b""
     _kept: dict[str, Vector] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -96,7 +99,7 @@ class Node:
             Update(
                 self.name,
                 start.round,
-                self.agreement.digest,
+                self.bound_to or self.agreement.digest,
                 len(self.x),
                 learnt.vector - start.vector,
                 learnt.signals,

@@ -281,6 +281,15 @@ class Guard:
     _round: int = -1
     _norms: deque[float] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
 
+    @property
+    def norms(self) -> list[float]:
+        """Lengths of the last updates, from which the usual one follows."""
+        return list(self._norms)
+
+    def remember(self, norms: Sequence[float]) -> None:
+        """Go on with lengths that `norms` gave."""
+        self._norms.extend(norms)
+
     def admit(self, content: bytes, round_: int) -> Admitted:
         """Return the update in a message, for a round.
 
