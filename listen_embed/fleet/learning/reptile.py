@@ -15,7 +15,7 @@ import numpy as np
 from listen_embed.errors import InputError
 from listen_embed.fleet.learning.layout import Layout, Vector
 from listen_embed.fleet.learning.node import Model, Start
-from listen_embed.fleet.learning.updates import Update, trimmed_mean
+from listen_embed.fleet.learning.updates import Update, near_ones, trimmed_mean
 
 _LEAST_RATE, _MOST_RATE = 1e-4, 1.0
 
@@ -95,13 +95,14 @@ class State:
     def after(self, updates: Sequence[Update], plan: Plan, layout: Layout) -> State:
         """Return the state after a round in which these updates were let in.
 
-        One update is a serial round; of three and more, each value's extremes are left out. None
-        leaves the start where it is.
+        One update is a serial round. Of three and more each value's extremes are left out, of five
+        and more also those that are much farther off than the others. None leaves the start where
+        it is.
         """
         if not updates:
             return State(self.round + 1, self.vector, self.rates)
         step = np.float32(plan.step(self.round))
-        moved = self.vector + step * trimmed_mean([u.delta for u in updates], plan.trim)
+        moved = self.vector + step * trimmed_mean(near_ones([u.delta for u in updates]), plan.trim)
         return State(self.round + 1, moved, self._new_rates(updates, plan))
 
     def _new_rates(self, updates: Sequence[Update], plan: Plan) -> Vector:

@@ -30,6 +30,8 @@ MAX_NAME_BYTES = 64
 _LONGEST = 2.0
 _FEW = 3
 _REMEMBERED = 32
+# Of so many updates those are left out that are this many times as far off as is usual.
+_ENOUGH, _FARTHEST = 5, 2.0
 
 Sign = Callable[[bytes], bytes]
 Verify = Callable[[bytes, bytes], bool]
@@ -336,6 +338,20 @@ class Guard:
         delta = (update.delta * share).astype(np.float32)
         shortened = Update(**{**update.__dict__, "delta": delta})
         return Admitted(shortened, share)
+
+
+def near_ones(deltas: Sequence[Vector]) -> list[Vector]:
+    """Return the vectors that are not much farther from their median than the others are.
+
+    Trimming alone leaves a poisoned node's noise in: where its value is the largest, an honest
+    smallest goes with it. Of fewer than five nobody can be told apart.
+    """
+    if len(deltas) < _ENOUGH:
+        return list(deltas)
+    rows = np.stack(deltas).astype(np.float64)
+    far = np.linalg.norm(rows - np.median(rows, axis=0), axis=1)
+    is_near = far <= _FARTHEST * np.median(far)
+    return [delta for delta, near in zip(deltas, is_near, strict=True) if near]
 
 
 def trimmed_mean(deltas: Sequence[Vector], share: float) -> Vector:

@@ -18,6 +18,7 @@ from listen_embed.fleet.learning.updates import (
     Update,
     most_bytes,
     named_in,
+    near_ones,
     pack,
     trimmed_mean,
     unpack,
@@ -187,6 +188,14 @@ def test_one_of_ten_cannot_move_the_mean_beyond_the_others(poison: float) -> Non
     assert (mean <= honest.max(axis=0)).all() and (mean >= honest.min(axis=0)).all()
     assert trimmed_mean(list(honest[:1]), 0.1) == pytest.approx(honest[0])
     assert trimmed_mean(list(honest[:2]), 0.1) == pytest.approx(honest[:2].mean(axis=0))
+
+
+def test_what_is_far_from_all_others_is_left_out() -> None:
+    honest = list(np.random.default_rng(1).normal(size=(9, 50)).astype(np.float32))
+    noise = 4 * np.random.default_rng(2).normal(size=50).astype(np.float32)
+    assert [id(one) for one in near_ones([*honest, noise])] == [id(one) for one in honest]
+    assert len(near_ones([*honest[:3], noise])) == 4
+    assert len(near_ones([np.zeros(3, np.float32)] * 6)) == 6
 
 
 def test_a_message_names_its_node() -> None:
