@@ -26,7 +26,7 @@ $(VENV)/.core: $(BIN)/python setup.cfg
 
 $(VENV)/.all: $(VENV)/.core
 	$(BIN)/pip install --quiet $(TORCH)
-	$(BIN)/pip install --quiet --editable ".[plot,parquet,training,monitor,index,bulk,ray,dask,onnx,sklearn,test]"
+	$(BIN)/pip install --quiet --editable ".[plot,parquet,training,monitor,fleet,index,bulk,ray,dask,onnx,sklearn,test]"
 	$(BIN)/pip install --quiet --no-deps --ignore-requires-python $(VALIDATORS)
 	@touch $@
 

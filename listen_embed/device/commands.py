@@ -40,6 +40,10 @@ def _add_c(parser: argparse.ArgumentParser) -> None:
         help="of the front end: fixed for parts without a floating-point unit",
     )  # fmt: skip
     parser.add_argument(
+        "--online", type=Path, metavar="FILE",
+        help="a taught OnlineClassifier, which goes on learning on the device",
+    )  # fmt: skip
+    parser.add_argument(
         "--check", action="store_true",
         help="build it and compare with this package, under QEMU too where that is installed",
     )  # fmt: skip
@@ -78,7 +82,7 @@ def run_c(args: argparse.Namespace) -> int:
         arithmetic=args.arithmetic,
     )  # fmt: skip
     spec = registry.find(args.model)
-    made = export_c(spec, args.out, options, heads=args.heads)
+    made = export_c(spec, args.out, options, heads=args.heads, online=args.online)
     print(f"{args.out}: {_summary(made)}")
     if args.check:
         print(_said(check(args.out, spec, store.load(spec), options, made)))

@@ -10,6 +10,7 @@ from listen_embed import store
 from listen_embed.device.heads_source import heads_source
 from listen_embed.device.length import lasting
 from listen_embed.device.model_source import ModelSource, Options, model_source
+from listen_embed.device.online_source import online_source
 from listen_embed.device.readme import readme, sound_header
 from listen_embed.errors import InputError, OutputError
 from listen_embed.output import replacing
@@ -17,6 +18,7 @@ from listen_embed.spec import ModelSpec
 
 LIBRARY = Path(__file__).with_name("c")
 HEADS = Path(__file__).with_name("c_heads")
+ONLINE = Path(__file__).with_name("c_online")
 _MARK = "src/listen_model.h"
 
 
@@ -26,6 +28,7 @@ def export_c(
     options: Options | None = None,
     model: bytes | None = None,
     heads: str | os.PathLike[str] | None = None,
+    online: str | os.PathLike[str] | None = None,
 ) -> ModelSource:
     """Write a model as a self-contained C99 library.
 
@@ -40,6 +43,8 @@ def export_c(
         Its .tflite; None loads it.
     heads : path, optional
         Heads that `listen_embed.heads.save` wrote, of this model; None exports none.
+    online : path, optional
+        An `OnlineClassifier` of this model, saved; it goes on learning on the device.
 
     Raises
     ------
@@ -59,6 +64,9 @@ def export_c(
     if heads is not None:
         texts = heads_source(Path(heads), spec, digest)
         files |= _copied(HEADS) | {f"src/{name}": text.encode() for name, text in texts.items()}
+    if online is not None:
+        texts = online_source(Path(online), spec, spec.digest(content))
+        files |= _copied(ONLINE) | {f"src/{name}": text.encode() for name, text in texts.items()}
     write_files(Path(folder), files, _MARK)
     return made
 

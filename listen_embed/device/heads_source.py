@@ -40,7 +40,7 @@ const char *const listen_labels[] = {{{labels}}};
 """
 
 
-class _Model(NamedTuple):
+class Model(NamedTuple):
     """As much of an embedder as heads ask for."""
 
     spec: ModelSpec
@@ -57,7 +57,7 @@ def heads_source(path: Path, spec: ModelSpec, digest: str) -> dict[str, str]:
     InputError
         A head of a kind that there is no C for, or of another width.
     """
-    found = heads.load(path, _Model(spec, digest))
+    found = heads.load(path, Model(spec, digest))
     fields = npz.read(path, _storage.MAX_BYTES)
     constants, arrays = _classifier(found.classifier, fields)
     more_constants, more_arrays = _anomaly(found.anomaly, fields)
@@ -74,7 +74,7 @@ def heads_source(path: Path, spec: ModelSpec, digest: str) -> dict[str, str]:
         ),
         "listen_heads_model.c": _SOURCE.format(
             arrays="\n".join(array(name, one, "const") for name, one in arrays.items()),
-            labels=", ".join([*map(_string, labels), "NULL"]),
+            labels=", ".join([*map(c_string, labels), "NULL"]),
         ),
     }
 
@@ -159,7 +159,7 @@ def _floats(values: Any) -> Array:
     return Array("float", np.asarray(values, np.float32))
 
 
-def _string(text: Any) -> str:
+def c_string(text: Any) -> str:
     """Return a label as a C string in UTF-8; octal escapes cannot run into what follows."""
     return '"' + "".join(map(_character, str(text).encode())) + '"'
 

@@ -2,6 +2,7 @@
 
 `Classifier` tells taught sounds apart, from one clip a class up, and can say "unknown".
 `Anomaly` scores how unlike normal sound an embedding is, learning at once or one by one.
+`OnlineClassifier` learns sample by sample in memory that does not grow, as devices do.
 
 They take embeddings, not audio: embed first, then teach. Given the embedder, a head keeps its
 model's name and digest. `save` puts one of each, or either, in one .npz; `load`, given an
@@ -25,8 +26,9 @@ from listen_embed.heads import _storage
 from listen_embed.heads._identity import Embeds
 from listen_embed.heads.anomaly import Anomaly
 from listen_embed.heads.classifier import Classifier
+from listen_embed.heads.online import OnlineClassifier
 
-__all__ = ["Anomaly", "Classifier", "Heads", "load", "save"]
+__all__ = ["Anomaly", "Classifier", "Heads", "OnlineClassifier", "load", "save"]
 
 
 class Heads(NamedTuple):

@@ -13,7 +13,7 @@ import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment of a zip: equal heads make eq
 Field = NDArray[Any] | str | float | int
 Fields = Mapping[str, Field]
 PathLike = str | os.PathLike[str]
+Steps = TypeVar("Steps", np.int8, np.int16)
 
 
 def write(path: PathLike, identity: Identity, heads: Mapping[str, Fields]) -> None:
@@ -109,11 +110,21 @@ class Record:
 
     def labels(self, name: str) -> tuple[Label, ...]:
         """Return two or more different labels, sorted."""
-        kind = "i" if self._kind(name) == "i" else "U"
-        labels = as_labels(self._get(name, kind, (None,)))
+        labels = self._labels(name)
         if len(labels) < 2 or labels != sorted(set(labels)):
             raise ValueError(f"its {name} are not what learning leaves")
         return tuple(labels)
+
+    def distinct(self, name: str, most: int) -> tuple[Label, ...]:
+        """Return one to `most` different labels, in any order."""
+        labels = self._labels(name)
+        if not 1 <= len(labels) == len(set(labels)) <= most:
+            raise ValueError(f"its {name} are not 1 to {most} different ones")
+        return tuple(labels)
+
+    def _labels(self, name: str) -> list[Label]:
+        kind = "i" if self._kind(name) == "i" else "U"
+        return as_labels(self._get(name, kind, (None,)))
 
     def whole(self, name: str, low: int, high: int) -> int:
         """Return a whole number from `low` to `high`."""
@@ -142,6 +153,22 @@ class Record:
         if ((values < low) | (values > high)).any():
             raise ValueError(f"its {name} are not all from {low} to {high}")
         return values.astype(np.intp)
+
+    def singles(
+        self, name: str, *shape: int | None, low: float = -np.inf, high: float = np.inf
+    ) -> NDArray[np.float32]:
+        """Return finite numbers from `low` to `high` in single precision, as they were saved."""
+        values = self.floats(name, *shape).astype(np.float32)
+        if not (np.isfinite(values) & (values >= low) & (values <= high)).all():
+            raise ValueError(f"its {name} is not all from {low:g} to {high:g}")
+        return values
+
+    def steps(self, name: str, kind: type[Steps], *shape: int) -> NDArray[Steps]:
+        """Return whole numbers of the shape that were saved as this kind of integer."""
+        values = self._get(name, "i", shape)
+        if values.dtype != kind:
+            raise ValueError(f"its {name} is {values.dtype}, not {np.dtype(kind)}")
+        return values.astype(kind)
 
     def positive(self, name: str, *shape: int | None) -> Floats:
         """Return finite numbers above 0."""

@@ -117,6 +117,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="another monitor's page, http://[token@]host:port, to show its machine, too",
     )
+    add("--learn", action="store_true", help="corrections from page and MQTT are learnt at once")
     add("--threads", type=int, help="threads of the model (1)")
     parser.set_defaults(run=_run)
 

@@ -57,6 +57,7 @@ class MonitorConfig:
     keep_audio_mb: float = 500.0
     ring_s: float = 120.0
     peer: Sequence[str] = ()
+    learn: bool = False
 
     def check(self) -> None:
         """Raise `InputError` for a number that is out of range."""
@@ -116,6 +117,8 @@ def _check_kind(where: str, name: str, value: Any) -> None:
         good = isinstance(value, list | tuple) and all(isinstance(v, str) for v in value)
     elif kind.startswith("str"):
         good, wanted = isinstance(value, str) or value is None, "a text"
+    elif kind == "bool":
+        good, wanted = isinstance(value, bool), "true or false"
     elif kind.startswith("int"):
         good, wanted = isinstance(value, int) and not isinstance(value, bool), "a whole number"
     else:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from listen_embed import heads
 from listen_embed.atomic import replacing
 from listen_embed.errors import HeadError
-from listen_embed.heads import Anomaly, Classifier
+from listen_embed.heads import Anomaly, Classifier, OnlineClassifier
 from listen_embed.monitor.debounce import Judgement
 from listen_embed.monitor.examples import Examples
 from listen_embed.monitor.profile import NO_PROFILE, Profile
@@ -44,12 +44,16 @@ class Machine:
         Limits, levels, map; an empty one where a file has none.
     examples : Examples or None
         What the heads were taught, None where the file does not say.
+    online : OnlineClassifier or None
+        Names states in the classifier's place where corrections are learnt; kept in a file of its
+        own.
     """
 
     classifier: Classifier
     anomaly: Anomaly
     profile: Profile = NO_PROFILE
     examples: Examples | None = None
+    online: OnlineClassifier | None = None
 
     @property
     def model(self) -> str:
@@ -65,7 +69,8 @@ class Machine:
     def states(self) -> list[str]:
         """The labels, sorted; those taught later follow, so that each keeps its place."""
         taught = self.examples.labels if self.examples else []
-        return list(dict.fromkeys([*taught, *map(str, self.classifier.labels)]))
+        known = [*self.classifier.labels, *(self.online.labels if self.online else ())]
+        return list(dict.fromkeys([*taught, *map(str, known)]))
 
     @property
     def threshold(self) -> float:
@@ -91,6 +96,9 @@ class Machine:
 
     def _name(self, row: NDArray[np.float32]) -> tuple[str, float]:
         """Return the label and its probability; distances are measured once, not per question."""
+        if self.online is not None:
+            shares = self.online.predict_proba(row)[0]
+            return str(self.online.labels[shares.argmax()]), float(shares.max())
         shares = self.classifier.predict_proba(row)[0]
         best = int(shares.argmax())
         limit = self.classifier.threshold

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from listen_embed.embedder import Embedder
 from listen_embed.errors import HeadError
 from listen_embed.monitor.config import MonitorConfig
 from listen_embed.monitor.debounce import DebounceRules
+from listen_embed.monitor.events import Value
 from listen_embed.monitor.journal import (
     Journal,
     check_folder,
@@ -36,7 +37,7 @@ from listen_embed.monitor.sources import Source, open_source
 from listen_embed.monitor.watchers import Watchers
 
 if TYPE_CHECKING:
-    pass
+    from listen_embed.monitor.correcting import Corrector
 
 _log = logging.getLogger(__name__)
 _DAY_S = 86400.0
@@ -147,10 +148,13 @@ def run(config: MonitorConfig, stop: threading.Event, say: Say = lambda text: No
             on_problem=watchers.journal_problem,
             on_block=watchers.block,
         )
+        corrector = _make_corrector(config, machine, pipeline, sinks) if config.learn else None
         if config.keep_audio is not None or config.page is not None:
             watchers.keep_audio(config)
         if config.page is not None:
-            _open_page(config, source.name, rules, machine, pipeline, watchers, stack, say)
+            _open_page(
+                config, source.name, rules, machine, pipeline, watchers, stack, say, corrector
+            )
         for sender in senders:
             sender.start()
         if damaged is not None:
@@ -199,6 +203,7 @@ def _open_page(
     watchers: Watchers,
     stack: ExitStack,
     say: Say,
+    corrector: Corrector | None,
 ) -> None:
     from listen_embed.monitor.page import ControlRoom, Hub, Page
     from listen_embed.monitor.page.peers import Peers
@@ -225,12 +230,32 @@ def _open_page(
         watchers.ring,
         watchers.keeper,
         Peers(config.peer),
+        corrector,
     )
     room.resume()
     page = Page(room, config.page or "", config.token)
     stack.callback(page.close)
     watchers.hub = hub
     say(f"page:    {page.url}")
+
+
+def _make_corrector(
+    config: MonitorConfig, machine: Machine, pipeline: Pipeline, sinks: Sequence[Sink]
+) -> Corrector:
+    """Return what learns corrections, and judge with it from now on."""
+    from listen_embed.monitor.correcting import Corrector
+
+    def corrected(new: Machine, said: Mapping[str, Value]) -> None:
+        pipeline.replace_machine(new)
+        pipeline.remark_soon("machine", said)
+
+    corrector = Corrector(machine, Path(config.head), corrected)
+    pipeline.replace_machine(corrector.machine)
+    pipeline.tell_embeddings(corrector.hear)
+    for sink in sinks:
+        if hasattr(sink, "take_corrections"):
+            sink.take_corrections(corrector.answer)
+    return corrector
 
 
 def _open_sinks(config: MonitorConfig, journal: Journal) -> list[Sink]:

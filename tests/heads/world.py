@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from listen_embed.heads import Anomaly, Classifier
+from listen_embed.heads import Anomaly, Classifier, OnlineClassifier
 
-Head = Classifier | Anomaly
-KINDS = ("prototype", "mahalanobis", "knn")
+Head = Classifier | Anomaly | OnlineClassifier
+KINDS = ("prototype", "mahalanobis", "knn", "online")
+ODD_OPTIONS: dict[str, tuple[dict[str, object], ...]] = {
+    kind: ({"seed": -1}, {"seed": 1.5}, {"seed": True}) for kind in KINDS[:3]
+} | {"online": ({"rate": -0.1}, {"rate": True}, {"hold_out": 2.5}, {"hold_out": -1})}
+_MAKERS: dict[str, Callable[..., Head]] = {
+    "prototype": Classifier,
+    "online": OnlineClassifier,
+}
 LABELS = [f"state{number % 3}" for number in range(60)]
 
 
@@ -34,8 +42,9 @@ def normal_sound(n_rows: int = 60, emb_dim: int = 6, seed: int = 1) -> NDArray[n
 
 def make(kind: str, **options: object) -> Head:
     """Return an untaught head of a kind."""
-    make_one: Callable[..., Head] = Classifier if kind == "prototype" else Anomaly
-    return make_one(**options if kind == "prototype" else options | {"kind": kind})
+    if kind == "online":  # draws nothing
+        return _MAKERS[kind](**{name: value for name, value in options.items() if name != "seed"})
+    return _MAKERS.get(kind, partial(Anomaly, kind=kind))(**options)
 
 
 def embedder(name: str = "sea/64", digest: str = "ab12") -> SimpleNamespace:

@@ -174,13 +174,10 @@ class _Answers:
 
     def _teach(self, asked: dict[str, Any]) -> dict[str, Any]:
         room = self._room
-        if room.teacher is None or room.ring is None:
-            raise InputError("this monitor does not learn from its page")
         since, until = float(asked["since"]), float(asked["until"])
         if not (math.isfinite(since) and math.isfinite(until)):
             raise InputError("since and until must be moments")
-        sound = room.ring.cut(since, until)
-        lesson = room.teacher.teach(str(asked["label"]).strip(), sound.floats(), sound.rate)
+        lesson = room.learn(str(asked["label"]).strip(), since, until)
         room.hub.machine(room.about())
         return {
             "label": lesson.label,
@@ -193,9 +190,7 @@ class _Answers:
         return await self._do(request, self._undo)
 
     def _undo(self, asked: dict[str, Any]) -> dict[str, Any]:
-        if self._room.teacher is None:
-            raise InputError("this monitor does not learn from its page")
-        self._room.teacher.undo()
+        self._room.undo()
         self._room.hub.machine(self._room.about())
         return {"about": self._room.about()}
 

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
+from listen_embed.errors import InputError
 from listen_embed.monitor.audio_ring import AlarmKeeper, AudioRing
+from listen_embed.monitor.correcting import Corrector
 from listen_embed.monitor.events import Entry, Kind
 from listen_embed.monitor.journal import Journal
 from listen_embed.monitor.page.hub import FIELDS, Hub, packed
 from listen_embed.monitor.page.peers import Peers
-from listen_embed.monitor.teaching import Teacher
+from listen_embed.monitor.teaching import Lesson, Teacher
 from listen_embed.monitor.trace import STEPS_S, TracePoint
 
 # Points that a browser gets at most for a range, about one a pixel of a large screen.
@@ -39,11 +41,13 @@ class ControlRoom:
     threshold : float
         Score of an alarm.
     teacher : Teacher or None
-        Learns from the page; None: nobody may teach.
+        Learns all again from the page; None: nobody may teach.
     ring : AudioRing or None
     keeper : AlarmKeeper or None
     peers : Peers
         Other machines' monitors.
+    corrector : Corrector or None
+        Learns corrections at once, in the teacher's place.
     """
 
     hub: Hub
@@ -55,10 +59,12 @@ class ControlRoom:
     ring: AudioRing | None = None
     keeper: AlarmKeeper | None = None
     peers: Peers = field(default_factory=lambda: Peers([]))
+    corrector: Corrector | None = None
 
     def about(self) -> dict[str, Any]:
         """Return what does not change from second to second."""
-        machine = self.teacher.machine if self.teacher else None
+        learner = self.corrector or self.teacher
+        machine = learner.machine if learner else None
         drawn = machine.profile.embedding_map if machine else None
         return {
             "name": self.name,
@@ -68,9 +74,28 @@ class ControlRoom:
             "ranges_s": RANGES_S,
             "states": machine.states if machine else [],
             "places": dict(drawn.places) if drawn else {},
-            "can_teach": bool(machine and machine.examples is not None and self.ring),
-            "can_undo": bool(self.teacher and self.teacher.can_undo),
+            "can_teach": bool(self.corrector or self._can_teach()),
+            "can_undo": bool(learner and learner.can_undo),
         }
+
+    def _can_teach(self) -> bool:
+        return bool(self.teacher and self.teacher.machine.examples is not None and self.ring)
+
+    def learn(self, label: str, since: float, until: float) -> Lesson:
+        """Learn what was heard between two moments as a label; raise `InputError` if it cannot."""
+        if self.corrector is not None:
+            return self.corrector.correct(label, since, until)
+        if self.teacher is None or self.ring is None:
+            raise InputError("this monitor does not learn from its page")
+        sound = self.ring.cut(since, until)
+        return self.teacher.teach(label, sound.floats(), sound.rate)
+
+    def undo(self) -> None:
+        """Take the last lesson back; raise `InputError` if there is none."""
+        learner = self.corrector or self.teacher
+        if learner is None:
+            raise InputError("this monitor does not learn from its page")
+        learner.undo()
 
     def history(self, seconds: float) -> dict[str, Any]:
         """Return the points and events of the last seconds, as many as fit a screen."""

@@ -47,7 +47,7 @@ export function tell(events) {
     } else if (event.kind === "journal") {
       Object.assign(line, { kind: "warn", text: `journal ${event.what}${detail}` });
     } else if (event.kind === "machine") {
-      line.text = `learnt again; knows ${event.states}`;
+      line.text = event.label ? `${event.what}: that was ${event.label}` : `${event.what === "learnt" ? "learnt again" : event.what}; knows ${event.states}`;
     } else continue;
     lines.push(line);
   }

@@ -8,6 +8,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from listen_embed.monitor.block import Block
 from listen_embed.monitor.debounce import DebounceRules, Judgement
 from listen_embed.monitor.events import Kind, Remark, Value
@@ -22,6 +25,7 @@ from listen_embed.monitor.spectrogram import SpectrogramColumn
 from listen_embed.monitor.trace import TracePoint
 
 _N_LATENCIES = 6000
+OnEmbedding = Callable[[NDArray[np.float32], float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,7 @@ class Pipeline:
             name: max(1, round(seconds / ear.hop_s)) for name, seconds in asdict(rhythm).items()
         }
         self._on_hop, self._on_block = on_hop, on_block
+        self._on_embedding: OnEmbedding | None = None
         self._column = SpectrogramColumn(self._track.at.rate)
         self._soon: deque[tuple[Kind, Mapping[str, Value]]] = deque()
         self.latencies_ms: deque[float] = deque(maxlen=_N_LATENCIES)
@@ -106,6 +111,10 @@ class Pipeline:
     def replace_machine(self, machine: Listener) -> None:
         """Judge with another machine from now on; any thread may call it."""
         self._judge.machine = machine
+
+    def tell_embeddings(self, on_embedding: OnEmbedding) -> None:
+        """Tell of every embedding, and when its sound ended, seconds since 1970; before `run`."""
+        self._on_embedding = on_embedding
 
     def remark(self, kind: Kind, data: Mapping[str, Value]) -> None:
         """Note something at the place where listening stands; before `run` only."""
@@ -144,6 +153,8 @@ class Pipeline:
             self._write(self._judge.begin(found.sample, self._track.at.rate), checkpoint=False)
 
     def _hop(self, hop: Heard) -> None:
+        if self._on_embedding is not None:
+            self._on_embedding(hop.embedding, self._wall(hop))
         judged = self._judge.hear(hop)
         remarks = list(judged.remarks)
         if self._due("heartbeat_s", hop):
@@ -153,6 +164,10 @@ class Pipeline:
         self.latencies_ms.append(latency_ms)
         if self._on_hop is not None or self._due("trace_s", hop):
             self._show(hop, judged, self._point(hop, judged, latency_ms))
+
+    def _wall(self, hop: Heard) -> float:
+        at = self._track.at
+        return at.wall_start + hop.end / at.rate
 
     def _due(self, what: str, hop: Heard) -> bool:
         return (hop.index + 1) % self._every[what] == 0
@@ -172,7 +187,7 @@ class Pipeline:
         drawn = self._judge.machine.profile.embedding_map
         x, y = (None, None) if drawn is None else drawn.place(hop.embedding[None])[0].tolist()
         return TracePoint(
-            wall=at.wall_start + hop.end / at.rate,
+            wall=self._wall(hop),
             state=judged.state,
             score=judged.judgement.score,
             anomaly=judged.anomaly,

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import paho.mqtt.client as paho
 
@@ -18,6 +19,7 @@ from listen_embed.monitor.broker import OPTIONS, Connection, parse
 from listen_embed.monitor.events import Entry, Value
 from listen_embed.monitor.sinks.home_assistant import discovery
 
+Answer = Callable[[bytes], dict[str, Value]]
 # discovery: the prefix that Home Assistant listens to, empty for none.
 SINK_OPTIONS = {**OPTIONS, "discovery": ""}
 
@@ -39,9 +41,31 @@ class JsonSink:
         # Greeting happens in the connection's thread: what it says must not come after news.
         self._telling = threading.Lock()
         self._shown: dict[str, Value] = {"state": None, "anomaly": False}
+        self._answer: Answer | None = None
         self._connection.open()
 
+    def take_corrections(self, answer: Answer) -> None:
+        """Hear ``<topic>/correct`` from now on, and say on ``<topic>/corrected`` what came of it.
+
+        `answer` takes a message and returns that; it is called on the network thread.
+        """
+        self._answer = answer
+        self._connection.client.on_message = self._asked
+        if self._connection.up:
+            self._subscribe(self._connection.client)
+
+    def _subscribe(self, client: paho.Client) -> None:
+        client.subscribe(f"{self._address.topic}/correct", 1)
+
+    def _asked(self, client: paho.Client, _: Any, message: paho.MQTTMessage) -> None:
+        # A retained correction would be learnt again at every start.
+        if self._answer is not None and not message.retain:
+            said = json.dumps(self._answer(bytes(message.payload))).encode()
+            client.publish(f"{self._address.topic}/corrected", said, qos=1)
+
     def _greet(self, client: paho.Client) -> None:
+        if self._answer is not None:
+            self._subscribe(client)
         if prefix := self._address.options["discovery"]:
             for topic, payload in discovery(self._address.topic, prefix, self._machine, VERSION):
                 client.publish(topic, payload, qos=1, retain=True)
