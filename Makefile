@@ -26,7 +26,7 @@ $(VENV)/.core: $(BIN)/python setup.cfg
 
 $(VENV)/.all: $(VENV)/.core
 	$(BIN)/pip install --quiet $(TORCH)
-	$(BIN)/pip install --quiet --editable ".[plot,parquet,training,monitor,index,bulk,ray,dask,onnx,sklearn,test]"
+	$(BIN)/pip install --quiet --editable ".[plot,parquet,training,monitor,fleet,index,bulk,ray,dask,onnx,sklearn,test]"
 	$(BIN)/pip install --quiet --no-deps --ignore-requires-python $(VALIDATORS)
 	@touch $@
 
@@ -73,4 +73,4 @@ benchmarks: $(VENV)/.all ## quality and speed tables: make benchmarks DATA=folde
 	$(BIN)/python benchmarks/speed.py --readme README.md
 
 clean: ## remove everything that make made
-	rm -rf $(VENV) .demo .fuzz .lean docs/_build build dist *.egg-info
+	rm -rf $(VENV) .td-schema .demo .fuzz .lean docs/_build build dist *.egg-info

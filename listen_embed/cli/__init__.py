@@ -26,6 +26,7 @@ from listen_embed.errors import ListenEmbedError, MissingExtraError
 ROOMS = {
     "specialize": "listen_embed.training.commands",
     "monitor": "listen_embed.monitor.commands",
+    "fleet": "listen_embed.fleet.commands",
     "bulk": "listen_embed.bulk.commands",
     "export": "listen_embed.cli.export",
     "index": "listen_embed.index.commands",
@@ -39,6 +40,7 @@ COMMANDS = {
     "specialize": "make a small model for your own sounds (room training)",
     "monitor": "listen to a machine: states and anomalies (room monitor)",
     "export": "write a model as C, for browsers or as ONNX (rooms device, onnx)",
+    "fleet": "many devices: describe, match, deploy (room fleet)",
     "bulk": "embed archives on one machine or many (room bulk)",
     "index": "make an index of embeddings (room index)",
     "search": "find in an index what sounds like a sound (room index)",
