@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from listen_embed.fleet.deploy import commands as deploy
+from listen_embed.fleet.page import commands as page
 from listen_embed.fleet.things import commands as things
 
 
@@ -14,3 +15,4 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     things.register(commands)
     deploy.register(commands)
+    page.register(commands)

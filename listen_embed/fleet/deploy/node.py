@@ -118,12 +118,12 @@ class Node:
     def _heard(self, _: Any, __: Any, message: paho.MQTTMessage) -> None:
         """Take a file that is waited for, or a manifest, which is obeyed on a thread of its own."""
         if message.topic == self._topic("deploy"):
-            threading.Thread(target=self.obey, args=(message.payload,), daemon=True).start()
+            threading.Thread(target=self.obey, args=(bytes(message.payload),), daemon=True).start()
             return
         sha256 = message.topic.rpartition("/")[2]
         with self._arrived:
             if sha256 in self._wanted:
-                self._files[sha256] = message.payload
+                self._files[sha256] = bytes(message.payload)
                 self._arrived.notify_all()
 
     def obey(self, envelope: bytes) -> None:

@@ -33,9 +33,15 @@ class Order:
     lasts_s: float
     now: float
 
-    def times(self) -> dict[str, int]:
-        """Return a manifest's times."""
-        return {"issued": int(self.now), "expires": int(self.now + self.lasts_s)}
+    @property
+    def issued(self) -> int:
+        """When manifests are issued."""
+        return int(self.now)
+
+    @property
+    def expires(self) -> int:
+        """When manifests expire."""
+        return int(self.now + self.lasts_s)
 
 
 def deploy(
@@ -55,7 +61,8 @@ def deploy(
             sequence=next_sequence(known.get(target.device.title), order.now),
             needs=target.form,
             files=infos,
-            **order.times(),
+            issued=order.issued,
+            expires=order.expires,
         )
         for target in chosen
         if target.form is not None
@@ -82,7 +89,8 @@ def roll_back(watch: Watch, devices: Iterable[Device], order: Order) -> dict[str
                 digest=seen.status.previous,
                 sequence=next_sequence(seen, order.now),
                 action="rollback",
-                **order.times(),
+                issued=order.issued,
+                expires=order.expires,
             )
     _send(watch, manifests, order.key)
     return manifests

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -72,15 +72,15 @@ class Watch:
         about = topics.parsed(self._base, message.topic)
         if about is None:
             return
-        name, part = about
+        (name, part), content = about, bytes(message.payload)
         with self._changed:
             known = self._things.get(name, Seen(name))
             if name in self._things or len(self._things) < MAX_THINGS:
-                self._things[name] = _with(known, part, message.payload)
+                self._things[name] = _with(known, part, content)
             self._last = time.monotonic()
             self._changed.notify_all()
-        if part == "td" and self._on_description and message.payload != known.description:
-            self._on_description(name, message.payload)
+        if part == "td" and self._on_description and content != known.description:
+            self._on_description(name, content)
 
     def things(self) -> dict[str, Seen]:
         """Return what is known, by names."""
@@ -123,3 +123,10 @@ def _with(known: Seen, part: str, content: bytes) -> Seen:
         return replace(known, status=read_status(content))
     except InputError:
         return known
+
+
+def row(seen: Seen) -> dict[str, object]:
+    """Return what is known of a device as a flat table."""
+    status = seen.status or Status(time=0.0, health="unknown")
+    about = {"name": seen.name, "online": seen.online, "heard_at": seen.heard_at}
+    return about | asdict(status)

@@ -1,16 +1,15 @@
-"""``listen-embed fleet describe | match | registry`` for the command line."""
+"""``listen-embed fleet describe | match`` for the command line."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from listen_embed import registry
 from listen_embed.device.parts import PARTS
-from listen_embed.errors import InputError, ModelNotFoundError
+from listen_embed.errors import ModelNotFoundError
 
 if TYPE_CHECKING:
     from listen_embed.fleet.things.match import Verdict
@@ -25,7 +24,6 @@ def register(commands: Subparsers) -> None:
     """Add the commands about things to those of ``fleet``."""
     _add_describe(commands.add_parser("describe", help="print a device or a model as JSON-LD"))
     _add_match(commands.add_parser("match", help="which models run on which devices, and why not"))
-    _add_registry(commands.add_parser("registry", help="keep descriptions; SPARQL and a page"))
 
 
 def _add_describe(parser: argparse.ArgumentParser) -> None:
@@ -45,17 +43,12 @@ def _add_describe(parser: argparse.ArgumentParser) -> None:
 def _add_match(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", metavar="DEVICE|MODEL", help="one of them; all of the others")
     parser.add_argument("--why", action="store_true", help="say what lacks, and by how much")
-    _add_things(parser)
+    add_things(parser)
     parser.set_defaults(run=_match)
 
 
-def _add_registry(parser: argparse.ArgumentParser) -> None:
-    _add_things(parser)
-    parser.add_argument("--sparql", metavar="QUERY", help="answer a query as JSON and end")
-    parser.set_defaults(run=_registry)
-
-
-def _add_things(parser: argparse.ArgumentParser) -> None:
+def add_things(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which descriptions there are."""
     parser.add_argument(
         "--things", type=Path, nargs="+", default=[], metavar="FILE",
         help="descriptions in JSON-LD, or folders of them (default: known parts and models)",
@@ -89,15 +82,15 @@ def _description(args: argparse.Namespace) -> dict[str, Any]:
     return describe_model(registry.find(args.what))
 
 
-def _opened(args: argparse.Namespace) -> Registry:
-    """Return a registry with all that was given, or with all that is known."""
+def opened(args: argparse.Namespace, with_parts: bool = True) -> Registry:
+    """Return a registry with all that was given, or with the known parts where that is nothing."""
     from listen_embed.fleet.things import gather
     from listen_embed.fleet.things.registry import Registry
 
     found = Registry(args.store)
     if args.things:
         gather.add_files(found, args.things)
-    if not found.devices():
+    if with_parts and not found.devices():
         gather.add_parts(found)
     return found
 
@@ -105,7 +98,7 @@ def _opened(args: argparse.Namespace) -> Registry:
 def _match(args: argparse.Namespace) -> int:
     from listen_embed.fleet.things import gather
 
-    found = _opened(args)
+    found = opened(args)
     if (spec := _spec(args.what)) is not None:
         gather.add_models(found, [spec])
         verdicts = [found.why(device, spec.name) for device in found.devices()]
@@ -131,15 +124,3 @@ def _said(one: Verdict, why: bool) -> list[str]:
     if why:
         lines += [f"    {form}: {said}" for form, all in one.reasons.items() for said in all]
     return lines
-
-
-def _registry(args: argparse.Namespace) -> int:
-    found = _opened(args)
-    if args.sparql:
-        json.dump(found.select(args.sparql), sys.stdout, indent=2)
-        print()
-        return 0
-    if not args.things:
-        raise InputError("give --things to add, --sparql to ask, or --page to serve")
-    print(f"{len(found.devices())} devices, {len(found.models())} models")
-    return 0

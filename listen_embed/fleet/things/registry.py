@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -23,7 +24,7 @@ _TYPE = NamedNode(iri("rdf:type"))
 _DEVICE, _MODEL = NamedNode(iri("le:Device")), NamedNode(iri("le:Model"))
 _RUNTIME, _OPERATOR = NamedNode(iri("le:Runtime")), NamedNode(iri("le:operator"))
 _COMES_WITH_OPERATORS = NamedNode(iri("le:comesWithOperators"))
-_MAX_ROWS = 10_000
+MAX_ROWS = 10_000
 # A service would be asked over the network.
 _SERVICE = re.compile(r"\bservice\b", re.IGNORECASE)
 Row = dict[str, str]
@@ -177,13 +178,33 @@ class Registry:
             raise InputError(f"{device!r} is no device or {model!r} no model")
         return verdict(needs, has)
 
-    def select(self, query: str, limit: int = _MAX_ROWS) -> list[Row]:
-        """Answer a SPARQL query over all graphs; nothing can be changed, nobody else is asked.
+    def select(self, query: str, limit: int = MAX_ROWS) -> list[Row]:
+        """Answer a SPARQL query over all graphs, as texts.
 
         Raises
         ------
         InputError
-            It is no SELECT or ASK, it has a SERVICE, or it has too many rows.
+            As `answer`.
+        """
+        _, rows = self.answer(query, limit)
+        return [{name: _text(term) for name, term in row.items()} for row in rows]
+
+    def answer(
+        self, query: str, limit: int = MAX_ROWS, longest_s: float = 10.0
+    ) -> tuple[list[str], list[dict[str, Any]]]:
+        """Answer a SPARQL query over all graphs; nothing can be changed, nobody else is asked.
+
+        Returns
+        -------
+        names : list of str
+            Of the columns.
+        rows : list of dict
+            Terms by the columns' names; an ASK has one row with the column ``ask``.
+
+        Raises
+        ------
+        InputError
+            It is no SELECT or ASK, it has a SERVICE, too many rows, or takes too long to give them.
         """
         if _SERVICE.search(query):
             raise InputError("a query may not ask other services; leave SERVICE out")
@@ -192,10 +213,11 @@ class Registry:
         except (SyntaxError, ValueError) as error:
             raise InputError(f"no SPARQL query: {error}") from error
         if isinstance(found, QueryBoolean):
-            return [{"ask": str(bool(found)).lower()}]
+            return ["ask"], [{"ask": Literal(bool(found))}]
         if not isinstance(found, QuerySolutions):
             raise InputError("give a SELECT or an ASK")
-        return _rows(found, limit)
+        names = [one.value for one in found.variables]
+        return names, _rows(found, names, limit, time.monotonic() + longest_s)
 
 
 def identified(runtime: Runtime) -> str:
@@ -253,11 +275,14 @@ def _plain(identifier: str) -> str:
     return short_name(identifier).partition("@")[0]
 
 
-def _rows(found: QuerySolutions, limit: int) -> list[Row]:
-    names = [one.value for one in found.variables]
-    rows: list[Row] = []
+def _rows(
+    found: QuerySolutions, names: list[str], limit: int, deadline: float
+) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
     for solution in found:
         if len(rows) == limit:
             raise InputError(f"the query has more than {limit:,} rows; add a LIMIT")
-        rows.append({name: _text(term) for name in names if (term := solution[name]) is not None})
+        if time.monotonic() > deadline:
+            raise InputError("the query takes too long; ask for less")
+        rows.append({name: term for name in names if (term := solution[name]) is not None})
     return rows
