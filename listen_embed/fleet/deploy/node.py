@@ -61,6 +61,8 @@ class Node:
         self._clock, self._learning = clock, learning
         self._refused = (0, "")
         self._work = threading.Lock()
+        self._next: bytes | None = None
+        self._is_working = False
         self._files: dict[str, bytes] = {}
         self._wanted: set[str] = set()
         self._arrived = threading.Condition()
@@ -116,15 +118,33 @@ class Node:
         return said
 
     def _heard(self, _: Any, __: Any, message: paho.MQTTMessage) -> None:
-        """Take a file that is waited for, or a manifest, which is obeyed on a thread of its own."""
+        """Take a file that is waited for, or a manifest, which is obeyed on another thread."""
         if message.topic == self._topic("deploy"):
-            threading.Thread(target=self.obey, args=(bytes(message.payload),), daemon=True).start()
+            self._take(bytes(message.payload))
             return
         sha256 = message.topic.rpartition("/")[2]
         with self._arrived:
             if sha256 in self._wanted:
                 self._files[sha256] = bytes(message.payload)
                 self._arrived.notify_all()
+
+    def _take(self, envelope: bytes) -> None:
+        """Obey an envelope next; of several that wait the newest counts."""
+        with self._arrived:
+            self._next = envelope
+            if self._is_working:
+                return
+            self._is_working = True
+        threading.Thread(target=self._obey_all, name="deploy", daemon=True).start()
+
+    def _obey_all(self) -> None:
+        while True:
+            with self._arrived:
+                envelope, self._next = self._next, None
+                self._is_working = envelope is not None
+            if envelope is None:
+                return
+            self.obey(envelope)
 
     def obey(self, envelope: bytes) -> None:
         """Do what an envelope says if it is right, and tell the outcome."""

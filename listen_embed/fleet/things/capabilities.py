@@ -85,6 +85,8 @@ class Form:
         Of the C front end, ``"float"`` or ``"fixed"``; empty elsewhere.
     ram, flash : int
         Bytes.
+    arena, front_end : int
+        Bytes of the RAM that are the network's tensors, and the front end's.
     needs_fpu : bool
     rate : int
         Of the sound, in Hz.
@@ -98,6 +100,8 @@ class Form:
     arithmetic: str = ""
     ram: int
     flash: int
+    arena: int = 0
+    front_end: int = 0
     needs_fpu: bool = False
     rate: int
     resamples: bool = False

@@ -83,6 +83,8 @@ def c_form(spec: ModelSpec, network: bytes, options: Options) -> Form:
         arithmetic=options.arithmetic,
         ram=memory.ram,
         flash=memory.flash,
+        arena=memory.arena,
+        front_end=memory.columns + memory.samples,
         needs_fpu=options.arithmetic == "float",
         rate=spec.front_end.sample_rate,
     )
@@ -98,6 +100,8 @@ def _tflite_form(spec: ModelSpec, network: bytes) -> Form:
         kind=TFLITE,
         ram=len(network) + tensors + frame,
         flash=len(network),
+        arena=tensors,
+        front_end=frame,
         rate=front_end.sample_rate,
         resamples=True,
         operators=frozenset(names),
@@ -141,6 +145,8 @@ def _feature(model: Model, form: Form) -> dict[str, Any]:
         "le:resamples": form.resamples,
         "le:sampleRate": quantity(form.rate, "HZ"),
         "le:operator": sorted(form.operators),
+        "le:arena": quantity(form.arena, "BYTE"),
+        "le:frontEnd": quantity(form.front_end, "BYTE"),
         "ssn-system:inCondition": [_memory("RAM", form.ram), _memory("Flash", form.flash)],
     }
 

@@ -33,7 +33,7 @@ def read_model(told: Triples, about: str) -> Model:
 
 def _model(told: Triples, about: str) -> Model:
     node = NamedNode(about)
-    output, size = told.one(node, "ssn:hasOutput"), told.one(node, "le:size")
+    output = told.one(node, "ssn:hasOutput")
     lacks = told.all(node, "le:lacks")
     return Model(
         iri=about,
@@ -42,7 +42,7 @@ def _model(told: Triples, about: str) -> Model:
         licence=told.text(node, "schema:license"),
         emb_dim=_whole(told, output, "le:embeddingSize") if output is not None else 0,
         macs=_whole(told, node, "nnet:hasMultiplyAccumulateOps"),
-        size_bytes=0 if size is None else quantity(told, size, "the size", BYTES),
+        size_bytes=_bytes(told, node, "le:size"),
         forms=tuple(sorted(_forms(told, node), key=lambda form: form.name)),
         lacking={told.text(one, "le:form"): told.text(one, "le:reason") for one in lacks},
     )
@@ -53,6 +53,12 @@ def _whole(told: Triples, node: Node, predicate: str) -> int:
     if not said.isdecimal():
         raise InputError(f"{predicate} is {said!r}; give a whole number")
     return int(said)
+
+
+def _bytes(told: Triples, node: Node, predicate: str) -> int:
+    """Return an amount that may be left out."""
+    stated = told.one(node, predicate)
+    return 0 if stated is None else quantity(told, stated, predicate, BYTES)
 
 
 def _forms(told: Triples, model: Node) -> list[Form]:
@@ -69,6 +75,8 @@ def _form(told: Triples, node: Node) -> Form:
         arithmetic=told.text(node, "le:arithmetic"),
         ram=_needed(told, node, "RAM"),
         flash=_needed(told, node, "Flash"),
+        arena=_bytes(told, node, "le:arena"),
+        front_end=_bytes(told, node, "le:frontEnd"),
         needs_fpu=told.flag(node, "le:needsFloatingPointUnit"),
         rate=quantity(told, rate, "the sample rate", HERTZ),
         resamples=told.flag(node, "le:resamples"),

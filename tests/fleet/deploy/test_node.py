@@ -123,8 +123,8 @@ def test_refusals_name_the_cause_and_change_nothing(
         watch.connection.deliver([(topic, content, True)])
 
     def answer(envelope: bytes) -> str:
-        watch.connection.deliver([(topics.thing(base, "gateway", "deploy"), envelope, True)])
         before = len(said)
+        watch.connection.deliver([(topics.thing(base, "gateway", "deploy"), envelope, True)])
         eventually(lambda: len(said) > before, WAIT_S)
         return said[-1]
 
@@ -144,7 +144,7 @@ def test_refusals_name_the_cause_and_change_nothing(
     assert node.status().model == NANO
     older = dataclasses.replace(good, sequence=now - 1)
     assert "is not above" in answer(seal(older, KEY))
-    assert answer(b"{") == "the manifest is no JSON: " + answer(b"{").partition(": ")[2]
+    assert answer(b"{").startswith("the manifest is no JSON: ")
     assert (node.status().model, node.status().sequence) == (NANO, now)
 
 
