@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from listen_embed.fleet.deploy import package, topics
-from listen_embed.fleet.deploy.manifest import Manifest, seal
+from listen_embed.fleet.deploy.manifest import FileInfo, Manifest, seal
 from listen_embed.fleet.deploy.targets import Target
 from listen_embed.fleet.deploy.watch import Seen, Watch
 from listen_embed.fleet.things.capabilities import Device, Model
@@ -54,27 +54,32 @@ def deploy(
     """Publish a model and a manifest for each device that runs it; return them by names."""
     known, infos = watch.things(), package.infos(files)
     manifests = {
-        target.device.title: Manifest(
-            target=target.device.iri,
-            model=model.name,
-            digest=model.digest,
-            sequence=next_sequence(known.get(target.device.title), order.now),
-            needs=target.form,
-            files=infos,
-            issued=order.issued,
-            expires=order.expires,
-        )
-        for target in chosen
-        if target.form is not None
+        one.device.title: _manifest(model, one, infos, known.get(one.device.title), order)
+        for one in chosen
+        if one.form is not None
     }
     if manifests:
         base = watch.connection.address.topic
-        contents = [
-            (topics.file(base, infos[name].sha256), files[name], True) for name in sorted(files)
-        ]
-        watch.connection.deliver(contents)
+        watch.connection.deliver(
+            [(topics.file(base, infos[name].sha256), files[name], True) for name in sorted(files)]
+        )
         _send(watch, manifests, order.key)
     return manifests
+
+
+def _manifest(
+    model: Model, target: Target, infos: Mapping[str, FileInfo], seen: Seen | None, order: Order
+) -> Manifest:
+    return Manifest(
+        target=target.device.iri,
+        model=model.name,
+        digest=model.digest,
+        sequence=next_sequence(seen, order.now),
+        needs=target.form,
+        files=infos,
+        issued=order.issued,
+        expires=order.expires,
+    )
 
 
 def roll_back(watch: Watch, devices: Iterable[Device], order: Order) -> dict[str, Manifest]:

@@ -31,7 +31,7 @@ class FleetRoom:
     def __init__(self, registry: Registry, url: str | None = None) -> None:
         self.registry = registry
         self.problems: dict[str, str] = {}
-        self._matched: tuple[float, int, list[dict[str, Any]]] = (0.0, -1, [])
+        self._matched: tuple[float, int, list[dict[str, Any]]] = (-_MATCH_EVERY_S, -1, [])
         self._watch = None if url is None else Watch(parse(url), self._described)
 
     def _described(self, name: str, description: bytes) -> None:
@@ -76,10 +76,11 @@ class FleetRoom:
 
     def _models(self) -> list[dict[str, Any]]:
         """Return models with the number of devices that each form runs on."""
-        moment, size, found = self._matched
-        if size != len(self.registry.store) and time.monotonic() - moment > _MATCH_EVERY_S:
+        moment, n_changes, found = self._matched
+        now = self.registry.n_changes
+        if n_changes != now and time.monotonic() - moment > _MATCH_EVERY_S:
             found = [self._model(about, forms) for about, forms in self.registry.match().items()]
-            self._matched = (time.monotonic(), len(self.registry.store), found)
+            self._matched = (time.monotonic(), now, found)
         return found
 
     def _model(self, about: str, forms: dict[str, list[str]]) -> dict[str, Any]:

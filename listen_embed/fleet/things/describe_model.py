@@ -13,7 +13,7 @@ from listen_embed.fleet.things.capabilities import TFLITE, C, Form, Model, form_
 from listen_embed.fleet.things.describe_device import quantity
 from listen_embed.fleet.things.terms import OWN_CONTEXT, model_iri
 from listen_embed.graph import Graph, peak_bytes, read_graph
-from listen_embed.spec import ModelSpec
+from listen_embed.spec import FrontEnd, ModelSpec
 
 # The authors' terms for operators and types; the other operators have none.
 _LAYERS = {
@@ -112,7 +112,6 @@ def describe_model(spec: ModelSpec, content: bytes | None = None) -> dict[str, A
     """Return a model's description as JSON-LD."""
     network = _network(spec, content)
     model = model_of_spec(spec, network)
-    front_end = spec.front_end
     told = {
         "@context": OWN_CONTEXT,
         "@id": model.iri,
@@ -123,16 +122,20 @@ def describe_model(spec: ModelSpec, content: bytes | None = None) -> dict[str, A
         "nnet:hasID": model.digest,
         "nnet:hasMultiplyAccumulateOps": model.macs,
         "le:size": quantity(model.size_bytes, "BYTE"),
-        "ssn:hasInput": {
-            "@type": "nnet:NetworkInput",
-            "le:sampleRate": quantity(front_end.sample_rate, "HZ"),
-            "le:frameSamples": front_end.frame_samples,
-        },
+        "ssn:hasInput": _input(spec.front_end),
         "ssn:hasOutput": {"@type": "nnet:NetworkOutput", "le:embeddingSize": model.emb_dim},
         "s3n:hasProcedureFeature": [_feature(model, form) for form in model.forms],
         "le:lacks": [{"le:form": name, "le:reason": why} for name, why in model.lacking.items()],
     }
     return told | (_layers(read_graph(network)) if network else {})
+
+
+def _input(front_end: FrontEnd) -> dict[str, Any]:
+    return {
+        "@type": "nnet:NetworkInput",
+        "le:sampleRate": quantity(front_end.sample_rate, "HZ"),
+        "le:frameSamples": front_end.frame_samples,
+    }
 
 
 def _feature(model: Model, form: Form) -> dict[str, Any]:

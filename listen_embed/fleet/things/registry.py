@@ -41,6 +41,11 @@ class Registry:
     path : path, optional
         A folder that keeps them; None forgets them in the end.
 
+    Attributes
+    ----------
+    n_changes : int
+        How often something was added or removed.
+
     Raises
     ------
     OutputError
@@ -48,6 +53,7 @@ class Registry:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        self.n_changes = 0
         try:
             self.store = Store() if path is None else Store(os.fspath(path))
         except OSError as error:
@@ -83,6 +89,7 @@ class Registry:
     def _whole(self, found: Device | Model, quads: list[Quad]) -> Iterator[Quad]:
         """Yield a description in its graph, and its facts, after removing older ones."""
         graph = NamedNode(found.iri)
+        self.n_changes += 1
         self.remove(found.iri)
         yield from (Quad(q.subject, q.predicate, q.object, graph) for q in quads)
         yield from _facts(found)
@@ -92,6 +99,7 @@ class Registry:
         graph = NamedNode(identifier)
         if not self.store.contains_named_graph(graph):
             return
+        self.n_changes += 1
         self.store.remove_graph(graph)
         for quad in list(self.store.quads_for_pattern(graph, None, None, DefaultGraph())):
             self.store.remove(quad)

@@ -13,6 +13,7 @@ import pytest
 from listen_embed import registry as models
 from listen_embed.fleet.deploy import topics
 from listen_embed.fleet.deploy.status import Status
+from listen_embed.fleet.page import room as room_
 from listen_embed.fleet.page.room import FleetRoom
 from listen_embed.fleet.page.serve import FleetPage
 from listen_embed.fleet.things.describe_device import describe_device
@@ -59,6 +60,18 @@ def test_why_a_model_does_not_run(page: FleetPage) -> None:
     answer = httpx.get(f"{page.url}why", params={"device": "nobody"})
     assert answer.status_code == 404
     assert "0 things are called 'nobody'" in answer.json()["error"]
+
+
+def test_a_device_that_changed_is_matched_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room_, "_MATCH_EVERY_S", 0.0)
+    found = Registry()
+    found.add(describe_model(models.find(NANO)))
+    room = FleetRoom(found)
+    counts = []
+    for device in (board(), board(ram=9), board()):
+        found.add(describe_device(device))
+        counts.append(room.overview()["models"][0]["n_able"])
+    assert counts == [1, 0, 1]
 
 
 SELECT = "SELECT ?t ?ram WHERE { ?d td:title ?t ; le:ram ?ram FILTER(?ram < 300000) } ORDER BY ?t"
