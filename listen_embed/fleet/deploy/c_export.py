@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import quote
 
 from listen_embed.atomic import replacing
 from listen_embed.device import Options, export_c
@@ -40,9 +41,9 @@ def export(
         place = folder / target.form.name
         if not place.exists():
             check(target.form, model, export_c(spec, place, options(target.form)))
-        manifests[target.device.title] = _manifest(target, target.form, model, place, order)
+        manifests[target.device.name] = _manifest(target, target.form, model, place, order)
     for name, manifest in manifests.items():
-        with replacing(folder / f"{name}.manifest.json") as file:
+        with replacing(folder / f"{quote(name, safe=' ')}.manifest.json") as file:
             file.write(seal(manifest, order.key))
     return manifests
 

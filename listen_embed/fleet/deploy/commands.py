@@ -108,7 +108,7 @@ def _agent(args: argparse.Namespace) -> int:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     node.open()
-    print(f"{device.title}: obeys deployments from {args.mqtt.rpartition('@')[2]}", flush=True)
+    print(f"{device.name}: obeys deployments from {args.mqtt.rpartition('@')[2]}", flush=True)
     try:
         while not stop.wait(args.heartbeat):
             node.tell()
@@ -159,14 +159,14 @@ def _targets(found: Registry, query: str, model: Model, kind: str) -> list[Targe
     chosen = targets(model, meant(found, query), kind)
     for one in chosen:
         if one.form is None:
-            print(f"{one.device.title}: left out: {one.why}")
+            print(f"{one.device.name}: left out: {one.why}")
     return chosen
 
 
 def _say_targets(chosen: list[Target]) -> int:
     fitting = [one for one in chosen if one.form is not None]
     for one in fitting:
-        print(f"{one.device.title}: would get it")
+        print(f"{one.device.name}: would get it")
     return 0 if fitting else 1
 
 
@@ -178,8 +178,8 @@ def _rollback(args: argparse.Namespace) -> int:
         devices = meant(found, args.to)
         sent = rollout.roll_back(watch, devices, _order(args))
         for device in devices:
-            if device.title not in sent:
-                print(f"{device.title}: has no model to go back to")
+            if device.name not in sent:
+                print(f"{device.name}: has no model to go back to")
         return _finish(args, watch, sent)
 
 
@@ -208,11 +208,12 @@ def _watching(url: str | None) -> Iterator[tuple[Watch, Registry]]:
 def _registry_of(seen: Mapping[str, Seen]) -> Registry:
     """Return the devices that described themselves in a way that can be read."""
     from listen_embed.fleet.things.registry import Registry
+    from listen_embed.fleet.things.terms import thing_iri
 
     found = Registry()
     for one in seen.values():
         try:
-            found.add(one.description)
+            found.add(one.description, thing_iri(one.name))
         except InputError as error:
             print(f"{one.name}: left out: {error}")
     return found

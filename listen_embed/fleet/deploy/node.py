@@ -72,7 +72,7 @@ class Node:
         self._client.on_message = self._heard
 
     def _topic(self, part: str) -> str:
-        return topics.thing(self._base, self.device.title, part)
+        return topics.thing(self._base, self.device.name, part)
 
     def open(self) -> None:
         """Connect, now or later, as often as it takes."""
@@ -155,7 +155,7 @@ class Node:
                 self._obey(manifest)
                 self._refused = (0, "")
             except ListenEmbedError as error:
-                _LOG.warning("%s: refused: %s", self.device.title, error)
+                _LOG.warning("%s: refused: %s", self.device.name, error)
                 self._refused = (manifest.sequence if manifest else 0, str(error))
             self.tell()
 

@@ -54,7 +54,7 @@ def deploy(
     """Publish a model and a manifest for each device that runs it; return them by names."""
     known, infos = watch.things(), package.infos(files)
     manifests = {
-        one.device.title: _manifest(model, one, infos, known.get(one.device.title), order)
+        one.device.name: _manifest(model, one, infos, known.get(one.device.name), order)
         for one in chosen
         if one.form is not None
     }
@@ -86,9 +86,9 @@ def roll_back(watch: Watch, devices: Iterable[Device], order: Order) -> dict[str
     """Publish a manifest for each device that has a model to go back to; return them by names."""
     known, manifests = watch.things(), {}
     for device in devices:
-        seen = known.get(device.title)
+        seen = known.get(device.name)
         if seen is not None and seen.status is not None and seen.status.previous:
-            manifests[device.title] = Manifest(
+            manifests[device.name] = Manifest(
                 target=device.iri,
                 model=seen.status.previous_model,
                 digest=seen.status.previous,

@@ -44,7 +44,7 @@ def meant(registry: Registry, query: str) -> list[Device]:
         devices = [registry.get(one) for one in chosen]
     else:
         everything = (registry.get(one) for one in registry.devices())
-        devices = [one for one in everything if fnmatch.fnmatchcase(_title(one), query)]
+        devices = [one for one in everything if fnmatch.fnmatchcase(_name(one), query)]
     found = [one for one in devices if isinstance(one, Device)]
     if not found:
         known = len(registry.devices())
@@ -52,8 +52,8 @@ def meant(registry: Registry, query: str) -> list[Device]:
     return found
 
 
-def _title(one: Device | Model) -> str:
-    return one.title if isinstance(one, Device) else ""
+def _name(one: Device | Model) -> str:
+    return one.name if isinstance(one, Device) else ""
 
 
 def targets(model: Model, devices: Iterable[Device], kind: str) -> list[Target]:

@@ -2,6 +2,7 @@
 const byId = (id) => document.getElementById(id);
 const EVERY_MS = 2000;
 const PATIENCE_MS = 10000;
+const CLOCKS_ARE_SET = 1.6e9; // seconds since 1970; before that, a clock was never set
 let heardAt = Date.now();
 let asked = 0;
 
@@ -24,6 +25,11 @@ function ago(seconds) {
   return seconds < 172800 ? `${Math.round(seconds / 3600)} h ago` : `${Math.round(seconds / 86400)} days ago`;
 }
 
+// What is retained is older than its arrival here; but a clock that is wrong tells nothing.
+function lastSeen(device, now) {
+  return device.time > CLOCKS_ARE_SET && device.time < now + 60 ? device.time : device.heard_at;
+}
+
 function modelRow(model) {
   const forms = Object.entries(model.forms).map(([name, n]) => `${name} ${n}`).join(", ");
   return row(
@@ -39,9 +45,10 @@ function deviceRow(device, now) {
   name.addEventListener("click", () => explain(device));
   const health = device.refused ? `refused: ${device.refused}` : device.health;
   const isBad = device.refused || !["ok", "unknown"].includes(device.health);
-  const seen = device.heard_at ? ago(now - (device.time || device.heard_at)) : "never";
+  const seen = device.heard_at ? ago(now - lastSeen(device, now)) : "never";
+  const link = device.heard_at ? (device.online ? "online" : "offline") : "described";
   return row(
-    cell(name), cell(device.online ? "online" : "offline", device.online ? "good" : "bad"),
+    cell(name), cell(link, { online: "good", offline: "bad" }[link]),
     cell(device.model || "–"), cell(device.digest ? `${device.digest.slice(0, 12)} · ${device.sequence}` : "–"),
     cell(device.previous_model || "–"), cell(health, isBad ? "bad long" : "long"), cell(seen), cell(device.learning || "–"),
   );

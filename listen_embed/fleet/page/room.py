@@ -10,7 +10,7 @@ from listen_embed.errors import InputError
 from listen_embed.fleet.deploy.watch import Seen, Watch, row
 from listen_embed.fleet.things.capabilities import Model
 from listen_embed.fleet.things.registry import Registry
-from listen_embed.fleet.things.terms import short_name
+from listen_embed.fleet.things.terms import short_name, thing_iri
 from listen_embed.monitor.broker import parse
 
 MAX_SHOWN = 500
@@ -36,7 +36,7 @@ class FleetRoom:
 
     def _described(self, name: str, description: bytes) -> None:
         try:
-            self.registry.add(description)
+            self.registry.add(description, thing_iri(name))
             self.problems.pop(name, None)
         except InputError as error:
             self.problems[name] = str(error)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from listen_embed.device.parts import Microphone
+from listen_embed.fleet.things.terms import short_name
 
 # Ways to run a model: as exported C, or its .tflite in an interpreter; and this package's runtime.
 C, TFLITE = "c", "tflite"
@@ -67,6 +68,11 @@ class Device:
     microphones: tuple[Microphone, ...] = ()
     runtimes: tuple[Runtime, ...] = ()
     base: str = ""
+
+    @property
+    def name(self) -> str:
+        """What it is called in topics and on command lines: the end of its identifier."""
+        return short_name(self.iri)
 
     @property
     def rates(self) -> tuple[int, ...]:

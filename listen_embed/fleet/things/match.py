@@ -201,7 +201,7 @@ class Verdict:
     Attributes
     ----------
     device, model : str
-        Titles.
+        Names.
     forms : tuple of Form
         Those that run there, as they are preferred: floating point, integers, interpreter.
     reasons : mapping of str to tuple of str
@@ -224,4 +224,4 @@ def verdict(model: Model, device: Device) -> Verdict:
     running.sort(key=lambda f: _PREFERRED.index(f.name) if f.name in _PREFERRED else 9)
     lacking = {name: (why,) for name, why in model.lacking.items()}
     refused = {name: why for name, why in reasons.items() if why}
-    return Verdict(device.title, model.name, tuple(running), refused | lacking)
+    return Verdict(device.name, model.name, tuple(running), refused | lacking)

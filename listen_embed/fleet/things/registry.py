@@ -59,16 +59,27 @@ class Registry:
         except OSError as error:
             raise OutputError(f"{path}: no registry can be opened there ({error})") from error
 
-    def add(self, document: bytes | str | dict[str, Any]) -> Device | Model:
+    def add(
+        self, document: bytes | str | dict[str, Any], about: str | None = None
+    ) -> Device | Model:
         """Add a description, or put it in the place of an older one; return what it says.
+
+        Parameters
+        ----------
+        document : bytes, str or dict
+            JSON-LD.
+        about : str, optional
+            The identifier that it must have.
 
         Raises
         ------
         InputError
             It is no JSON-LD, or not clear; it says what. What was there before stays.
         """
-        about, quads = parsed(document)
-        found = _read(Triples(quads), about)
+        found_about, quads = parsed(document)
+        if about not in (None, found_about):
+            raise InputError(f"the description is one of {found_about}, not of {about}")
+        found = _read(Triples(quads), found_about)
         self.store.extend(self._whole(found, quads))
         return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -25,12 +26,12 @@ from .world import KEY, NOW, TRUSTED
 def test_each_device_gets_the_c_that_it_was_matched_with(tmp_path: Path) -> None:
     spec = registry.find(NANO)
     model = model_of_spec(spec)
-    devices = [board("with"), board("without", has_fpu=False), board("small", ram=9)]
+    devices = [board("with"), board("../up", has_fpu=False), board("small", ram=9)]
     chosen = targets(model, devices, C)
     made = export(spec, model, chosen, tmp_path / "out", Order(KEY, 3600.0, NOW))
-    assert set(made) == {"with", "without"}
-    for name, form in (("with", "c-float"), ("without", "c-fixed")):
-        sealed = (tmp_path / "out" / f"{name}.manifest.json").read_bytes()
+    assert set(made) == {"with", "../up"}
+    for name, form in (("with", "c-float"), ("../up", "c-fixed")):
+        sealed = (tmp_path / "out" / f"{quote(name, safe='')}.manifest.json").read_bytes()
         manifest = unseal(sealed, TRUSTED)
         assert manifest == made[name]
         assert manifest.needs is not None and manifest.needs.name == form

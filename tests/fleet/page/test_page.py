@@ -214,6 +214,9 @@ def test_a_person_sees_devices_models_and_why(look: Callable[..., Any]) -> None:
     assert (
         "refused: the manifest expired" in view.locator("#devices tr", has_text="deaf").inner_text()
     )
+    silent = view.locator("#devices tr", has_text=HOSTILE).inner_text()
+    assert "described" in silent
+    assert "never" in silent
     assert "2 (c-fixed 1, c-float 1, tflite 1)" in view.inner_text("#models")
     assert "absolute IRI" in view.inner_text("#problems")
     view.get_by_role("button", name="deaf").click()

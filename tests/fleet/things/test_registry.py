@@ -70,6 +70,12 @@ def test_a_wrong_description_leaves_the_older_one(found: Registry) -> None:
     assert found.get("one") == board()
 
 
+def test_nobody_describes_another(found: Registry) -> None:
+    with pytest.raises(InputError, match=r"one of urn:listen-embed:thing:one, not of urn:.*:two"):
+        found.add(describe_device(board(ram=9)), board("two").iri)
+    assert found.get("one") == board()
+
+
 def test_a_folder_keeps_descriptions(tmp_path: Path) -> None:
     kept = Registry(tmp_path / "kept")
     assert kept.add_all([json.dumps(describe_device(board(f"d{i}"))) for i in range(20)]) == 20
