@@ -73,4 +73,4 @@ benchmarks: $(VENV)/.all ## quality and speed tables: make benchmarks DATA=folde
 	$(BIN)/python benchmarks/speed.py --readme README.md
 
 clean: ## remove everything that make made
-	rm -rf $(VENV) .demo .fuzz .lean docs/_build build dist *.egg-info
+	rm -rf $(VENV) .td-schema .demo .fuzz .lean docs/_build build dist *.egg-info

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import sqlite3
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -16,6 +18,11 @@ import torch
 
 from fuzz import targets
 from listen_embed import heads, registry
+from listen_embed.fleet.deploy.manifest import FileInfo, Manifest
+from listen_embed.fleet.deploy.status import Status
+from listen_embed.fleet.things.capabilities import Form
+from listen_embed.fleet.things.describe_device import describe_device, device_of_part, part_named
+from listen_embed.fleet.things.describe_model import describe_model
 from listen_embed.heads import Anomaly, Classifier
 from listen_embed.monitor import block
 from listen_embed.monitor.events import Event
@@ -161,8 +168,33 @@ def sound_file() -> Seeds:
         yield f"{container}-{subtype}".lower(), buffer.getvalue()
 
 
+def description() -> Seeds:
+    """Yield a device's and a model's description."""
+    device = device_of_part(part_named("nano33"))
+    yield "device", json.dumps(describe_device(device)).encode()
+    yield "model", json.dumps(describe_model(registry.find("logmel/128/16k"))).encode()
+
+
+def deployment() -> Seeds:
+    """Yield the text of a manifest of each action."""
+    usual = Manifest(
+        target="urn:x", model="a/1/b", digest="0" * 64, sequence=1, issued=0, expires=9,
+        needs=Form(kind="c", arithmetic="float", ram=1, flash=1, rate=16_000),
+        files={"src/x.c": FileInfo("0" * 64, 1)},
+    )  # fmt: skip
+    yield "install", usual.text().encode()
+    back = replace(usual, action="rollback", needs=None, files={})
+    yield "rollback", back.text().encode()
+
+
+def device_status() -> Seeds:
+    """Yield what a device says."""
+    yield "well", Status(time=1.0, model="a/1/b", digest="0" * 64, sequence=3).json()
+
+
 MAKERS = (torch_file, torch_pickle, keras_file, tflite_costs, model_card, head_file,
-          head_arrays, golden_vectors, framed_block, raw_samples, journal, sound_file)  # fmt: skip
+          head_arrays, golden_vectors, framed_block, raw_samples, journal, sound_file,
+          description, deployment, device_status)  # fmt: skip
 
 
 def main() -> None:

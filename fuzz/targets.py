@@ -28,6 +28,9 @@ import numpy as np
 
 from listen_embed import audio, graph, heads, registry, self_check
 from listen_embed.errors import ListenEmbedError
+from listen_embed.fleet.deploy import manifest
+from listen_embed.fleet.deploy.status import read_status
+from listen_embed.fleet.things.registry import Registry
 from listen_embed.framing import Framer
 from listen_embed.frontend import FeatureExtractor
 from listen_embed.heads import Anomaly, Classifier
@@ -136,6 +139,21 @@ def sound_file(data: bytes) -> None:
             pass
 
 
+def description(data: bytes) -> None:
+    """Add a description of a device or a model to a registry."""
+    Registry().add(data)
+
+
+def deployment(data: bytes) -> None:
+    """Read a manifest that somebody signed."""
+    manifest.parse(data.decode(errors="replace"))
+
+
+def device_status(data: bytes) -> None:
+    """Read what a device says about itself."""
+    read_status(data)
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
     for target in (
@@ -151,6 +169,9 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         raw_samples,
         journal,
         sound_file,
+        description,
+        deployment,
+        device_status,
     )
 }
 

@@ -43,6 +43,7 @@ COMMANDS = {
     "monitor": "listen to a machine: states and anomalies (room monitor)",
     "fleet": "many devices that learn from each other (room fleet)",
     "export": "write a model as C, for browsers or as ONNX (rooms device, onnx)",
+    "fleet": "many devices: describe, match, deploy (room fleet)",
     "bulk": "embed archives on one machine or many (room bulk)",
     "index": "make an index of embeddings (room index)",
     "search": "find in an index what sounds like a sound (room index)",

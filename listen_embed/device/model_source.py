@@ -22,6 +22,8 @@ SAMPLES: tuple[Samples, ...] = ("int16", "float32")
 
 Arithmetic = Literal["float", "fixed"]
 ARITHMETICS: tuple[Arithmetic, ...] = ("float", "fixed")
+# Most that linked code, calls and state take on a Cortex-M at -O2, and the stack with a margin.
+_CODE_BYTES, _STACK_BYTES = 18_432, 1_024
 _CHOICES = (("mode", MODES), ("samples", SAMPLES), ("arithmetic", ARITHMETICS))
 
 _HEADER = """\
@@ -117,6 +119,16 @@ class Memory:
     arena: int
     columns: int
     samples: int
+
+    @property
+    def flash(self) -> int:
+        """Bytes of flash that suffice for constants and code."""
+        return self.constants + _CODE_BYTES
+
+    @property
+    def ram(self) -> int:
+        """Bytes of RAM that suffice for all memory and the stack."""
+        return self.arena + self.columns + self.samples + _STACK_BYTES
 
 
 @dataclass(frozen=True)

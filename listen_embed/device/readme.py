@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from listen_embed.device.check import Samples, check_sound, pictures_of, through_interpreter
-from listen_embed.device.model_source import ModelSource, Options
+from listen_embed.device.model_source import Memory, ModelSource, Options
+from listen_embed.device.parts import PARTS
 from listen_embed.device.steps import Array
 from listen_embed.device.text import array, in_comment
 from listen_embed.spec import ModelSpec
@@ -74,15 +75,6 @@ _ROUNDING = {
     "xnn": "the embeddings of the Python package",
     "reference": "those of TensorFlow Lite for Microcontrollers",
 }
-# Flash and RAM of parts that people have, less what a program around the library needs.
-_PARTS = {
-    "Arduino Nano 33 BLE (nRF52840)": (1_000_000, 240_000),
-    "Raspberry Pi Pico (RP2040)": (2_000_000, 250_000),
-    "ESP32-S3": (4_000_000, 320_000),
-    "STM32L4 with 128 kB RAM": (1_000_000, 110_000),
-    "STM32F4 with 64 kB RAM": (256_000, 55_000),
-    "Cortex-M with 32 kB RAM": (128_000, 27_000),
-}
 
 
 def example_sound(spec: ModelSpec, options: Options) -> Samples:
@@ -130,10 +122,11 @@ def readme(spec: ModelSpec, options: Options, made: ModelSource, version: str) -
         arena=memory.arena,
         columns=memory.columns,
         sample_bytes=memory.samples,
-        fits=_fits(memory.constants, memory.arena + memory.columns + memory.samples),
+        fits=_fits(memory),
     )
 
 
-def _fits(flash: int, ram: int) -> str:
-    found = [name for name, (has, room) in _PARTS.items() if flash + 8_000 < has and ram < room]
+def _fits(memory: Memory) -> str:
+    fitting = (p for p in PARTS if memory.flash < p.free_flash and memory.ram < p.free_ram)
+    found = [part.title for part in fitting]
     return f"It fits: {', '.join(found)}." if found else "It fits none of the usual small parts."

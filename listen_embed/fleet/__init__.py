@@ -1,6 +1,7 @@
-"""Many devices: they learn, and learn from each other.
+"""Many devices: they learn from each other, and are found by what they can do.
 
-`listen_embed.fleet.learning` has the rounds: nodes learn from a common start on sounds that never
-leave them, a coordinator moves the start towards what they learnt. Its arithmetic is numpy alone;
-``pip install "listen-embed[fleet]"`` brings MQTT and signatures for ``listen-embed fleet``.
+`learning` has the rounds: nodes learn from a common start on sounds that never leave them, a
+coordinator moves the start towards what they learnt; its arithmetic is numpy alone. `things`
+describes devices and models and matches them, `deploy` brings models to devices, `page` shows them.
+``pip install "listen-embed[fleet]"`` brings what they need.
 """

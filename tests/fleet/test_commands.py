@@ -1,127 +1,129 @@
-"""The room's commands, as processes."""
+"""The fleet on the command line, from describing to taking back."""
 
 from __future__ import annotations
 
-import os
-import stat
-import time
-from collections.abc import Callable
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from listen_embed import cli
-from listen_embed.fleet.learning.files import load_start
-from listen_embed.fleet.learning.record import Record
+from listen_embed.cli import main
+from listen_embed.fleet import keys
+from listen_embed.fleet.things.describe_device import describe_device
 
-from ..monitor.world import Broker, eventually, finished, spawn
-from .learning.world import LABELS
+from ..monitor.world import SPAWNED, Broker, end_all, eventually, spawn
+from .things.world import NANO, board, ram, with_memory
 
-EMBEDDER = "logmel/128/16k"
-
-
-@pytest.fixture
-def members(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    """Make keys and samples of two nodes; return the coordinator's public key."""
-    said = {}
-    for name in ("coordinator", "n0", "n1"):
-        assert cli.main(["fleet", "key", str(tmp_path / f"{name}.pem")]) == 0
-        said[name] = capsys.readouterr().out.strip()
-    lines = [f'{name} = "{said[name]}"' for name in ("n0", "n1")]
-    (tmp_path / "members.toml").write_text("\n".join(["[members]", *lines]))
-    for number in range(2):
-        chance = np.random.default_rng(number)
-        codes = np.arange(40) % 4
-        x = chance.normal(size=(4, 128))[codes] + 0.3 * chance.normal(size=(40, 128))
-        labels = np.array(LABELS)[codes]
-        np.savez(tmp_path / f"n{number}.npz", embeddings=x.astype(np.float32), labels=labels)
-    return said["coordinator"]
+Captured = pytest.CaptureFixture[str]
 
 
-def program(*arguments: object) -> object:
-    return spawn("-m", "listen_embed.cli", *arguments)
+@pytest.fixture(autouse=True)
+def _no_process_is_left() -> Iterator[None]:
+    yield
+    end_all()
 
 
-def test_a_killed_coordinator_goes_on(
-    make_broker: Callable[..., Broker], members: str, tmp_path: Path
+def test_a_device_and_a_model_are_described(capsys: Captured) -> None:
+    assert main(["fleet", "describe", "nano33", "--name", "seven", "--microphone", "x=8000"]) == 0
+    device = json.loads(capsys.readouterr().out)
+    assert device["id"] == "urn:listen-embed:thing:seven"
+    assert [one.get("rdfs:label") for one in device["ssn:hasSubSystem"]] == [None, "MP34DT05", "x"]
+    assert main(["fleet", "describe", "this"]) == 0
+    assert json.loads(capsys.readouterr().out)["@type"] == "s3n:SmartSensor"
+    assert main(["fleet", "describe", NANO]) == 0
+    assert json.loads(capsys.readouterr().out)["schema:name"] == NANO
+    assert main(["fleet", "describe", "nano34"]) == 1
+
+
+def test_a_match_says_why_not(capsys: Captured, tmp_path: Path) -> None:
+    for device in (board("good"), board("deaf", microphones=()), board("small", ram=10)):
+        (tmp_path / f"{device.title}.jsonld").write_text(json.dumps(describe_device(device)))
+    assert main(["fleet", "match", NANO, "--why", "--things", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert f"good  {NANO}  c-float, c-fixed\n" in said
+    assert f"deaf  {NANO}  no\n    c-fixed: microphone: needs one of 16,000 Hz, has none\n" in said
+    assert "c-fixed: RAM: needs 18,340 bytes, has 10: 18,330 too few" in said
+    assert main(["fleet", "match", NANO, "--things", str(tmp_path / "small.jsonld")]) == 1
+    assert "RAM" not in capsys.readouterr().out
+
+
+def test_a_description_that_is_not_clear_is_named_with_its_file(
+    capsys: Captured, tmp_path: Path
 ) -> None:
-    url, journal = f"{make_broker().url}/fleet", tmp_path / "fleet.sqlite"
+    (tmp_path / "wrong.jsonld").write_text(json.dumps(with_memory(ram("64"))))
+    assert main(["fleet", "match", NANO, "--things", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert "wrong.jsonld: one: RAM is 64 without a unit" in said
+    assert main(["fleet", "match", NANO, "--things", str(tmp_path / "none")]) == 1
+    assert "none: cannot be read (No such file or directory)" in capsys.readouterr().err
 
-    def serve(out: str) -> object:
-        return program(
-            "fleet", "serve", "--broker", url, "--key", tmp_path / "coordinator.pem", "--members",
-            tmp_path / "members.toml", "--embedder", EMBEDDER, "--labels", *LABELS, "--rounds", 60,
-            "--wait-for", 2, "--timeout", 3, "--journal", journal, "--out", tmp_path / out,
+
+def test_a_registry_keeps_and_answers(capsys: Captured, tmp_path: Path) -> None:
+    file, store = tmp_path / "one.jsonld", str(tmp_path / "store")
+    file.write_text(json.dumps(describe_device(board())))
+    assert main(["fleet", "registry", "--store", store, "--things", str(file)]) == 0
+    assert capsys.readouterr().out == "1 devices, 0 models\n"
+    query = "SELECT ?ram { ?d a s3n:SmartSensor ; le:ram ?ram }"
+    assert main(["fleet", "registry", "--store", store, "--sparql", query]) == 0
+    assert json.loads(capsys.readouterr().out) == [{"ram": "240000"}]
+    assert main(["fleet", "registry", "--store", store]) == 1
+    assert "give --things or --models to add" in capsys.readouterr().err
+
+
+def test_c_is_exported_for_the_devices_that_are_meant(capsys: Captured, tmp_path: Path) -> None:
+    key, out = str(tmp_path / "key"), tmp_path / "out"
+    assert main(["fleet", "key", key]) == 0
+    to = ["--to", "*nano*", "--key", key, "--export", str(out)]
+    thing = tmp_path / "nano.jsonld"
+    thing.write_text(json.dumps(describe_device(board("nano 7", has_fpu=False))))
+    assert main(["fleet", "deploy", NANO, *to, "--things", str(thing)]) == 0
+    assert capsys.readouterr().out.endswith(f"nano 7: {out / 'c-fixed'}\n")
+    assert (out / "nano 7.manifest.json").is_file()
+    assert (out / "c-fixed" / "src" / "listen_model.h").is_file()
+
+
+def test_deploy_status_and_rollback_with_real_agents(
+    capsys: Captured, tmp_path: Path, broker: Broker
+) -> None:
+    public = keys.make(tmp_path / "key")
+    url, key = f"{broker.url}/fleet", ["--key", str(tmp_path / "key")]
+    for name in ("east", "west"):
+        spawn(
+            "-m", "listen_embed.cli", "fleet", "agent", "--mqtt", url, "--trust", public,
+            "--models", tmp_path / name, "--name", name, "--microphone", "usb=48000",
         )  # fmt: skip
 
-    killed = serve("never.npz")
-    nodes = [
-        program(
-            "fleet", "node", "--broker", url, "--name", name, "--key", tmp_path / f"{name}.pem",
-            "--coordinator", members, "--embedder", EMBEDDER,
-            "--samples", tmp_path / f"{name}.npz", "--out", tmp_path / f"{name}-start.npz",
-        )
-        for name in ("n0", "n1")
-    ]  # fmt: skip
-    eventually(journal.exists, 60)
-    eventually(lambda: round_of(journal) >= 2, 60)
-    killed.kill()
-    killed.communicate()
-    before = round_of(journal)
-    assert 2 <= before < 60 and not (tmp_path / "never.npz").exists()
-    out = finished(serve("start.npz"))
-    assert f"round {before} is over" in out and f"round {before - 2} is over" not in out
-    for node in nodes:
-        finished(node)
-    agreement, start = load_start(tmp_path / "start.npz")
-    assert agreement.labels == LABELS and start.round == 60
-    for name in ("n0", "n1"):
-        assert np.array_equal(load_start(tmp_path / f"{name}-start.npz")[1].vector, start.vector)
+    def statuses() -> list[dict[str, object]]:
+        capsys.readouterr()
+        assert main(["fleet", "status", "--mqtt", url, "--json"]) == 0
+        return list(json.loads(capsys.readouterr().out))
+
+    eventually(lambda: [one["online"] for one in statuses()] == [True, True], 120)
+    assert main(["fleet", "rollback", "--to", "*", "--mqtt", url, *key]) == 1
+    assert "east: has no model to go back to" in capsys.readouterr().out
+    assert main(["fleet", "deploy", NANO, "--to", "*", "--mqtt", url, *key, "--dry-run"]) == 0
+    assert capsys.readouterr().out == "east: would get it\nwest: would get it\n"
+    assert main(["fleet", "deploy", NANO, "--to", "*", "--mqtt", url, *key]) == 0
+    assert "2 of 2 devices done" in capsys.readouterr().out
+    assert main(["fleet", "deploy", "listen/64/workshop", "--to", "east", "--mqtt", url, *key]) == 0
+    assert [one["model"] for one in statuses()] == ["listen/64/workshop", NANO]
+    assert main(["fleet", "rollback", "--to", "*", "--mqtt", url, *key]) == 0
+    said = capsys.readouterr().out
+    assert "west: has no model to go back to" in said
+    assert "1 of 1 devices done" in said
+    assert main(["fleet", "status", "--mqtt", url]) == 0
+    assert f"east  online  {NANO} (sequence " in capsys.readouterr().out
+    for process in SPAWNED:
+        process.terminate()
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    eventually(lambda: [one["online"] for one in statuses()] == [False, False], 60)
 
 
-def round_of(journal: Path) -> int:
-    record = Record(journal)
-    try:
-        kept = record.state()
-        return -1 if kept is None else kept[0].round
-    finally:
-        record.close()
-
-
-def test_a_key_is_its_owners_and_is_never_written_over(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "a.pem"
-    assert cli.main(["fleet", "key", str(path)]) == 0
-    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
-    before = path.read_bytes()
-    assert cli.main(["fleet", "key", str(path)]) == 1
-    assert "no key can be written there (File exists)" in capsys.readouterr().err
-    assert path.read_bytes() == before
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (["--key", "nothing.pem"], "no key can be read"),
-        (["--coordinator", "x"], "is no public key"),
-        (["--samples", "nothing.npz"], "holds no labelled embeddings that can be read"),
-        (["--top", "2"], "top is 2.0"),
-        (["--broker", "http://x/y"], "is no MQTT address"),
-        (["--name", "a+b"], "the node's name is 'a+b'"),
-    ],
-)
-def test_a_node_that_cannot_begin_says_why(
-    change: list[str], said: str, members: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    given = {
-        "--broker": "mqtt://127.0.0.1:1/fleet", "--name": "n0", "--key": str(tmp_path / "n0.pem"),
-        "--coordinator": members, "--samples": str(tmp_path / "n0.npz"), "--embedder": EMBEDDER,
-        "--out": str(tmp_path / "out.npz"),
-    } | {change[0]: change[1]}  # fmt: skip
-    begun = time.monotonic()
-    arguments = [text for pair in given.items() for text in pair]
-    assert cli.main(["fleet", "node", *arguments]) == 1
-    assert said in capsys.readouterr().err
-    assert time.monotonic() - begun < 10 and not (tmp_path / "out.npz").exists()
+def test_a_query_that_means_nobody_is_an_error(capsys: Captured, broker: Broker) -> None:
+    url = f"{broker.url}/fleet"
+    assert main(["fleet", "deploy", NANO, "--to", "x", "--mqtt", url, "--dry-run"]) == 1
+    assert "'x' means none of the 0 devices" in capsys.readouterr().err
+    assert main(["fleet", "rollback", "--to", "x"]) == 1
+    assert "give --mqtt mqtt" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from listen_embed import npz
 from listen_embed.atomic import replacing
 from listen_embed.embedder import Embedder
 from listen_embed.errors import InputError
-from listen_embed.fleet.learning.keys import verifier
+from listen_embed.fleet.keys import verifier
 from listen_embed.fleet.learning.layout import Agreement, Layout
 from listen_embed.fleet.learning.network import Network, Rows
 from listen_embed.fleet.learning.node import Model, Node, Start

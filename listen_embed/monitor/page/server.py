@@ -5,7 +5,8 @@ from __future__ import annotations
 import ipaddress
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import uvicorn
 
@@ -14,13 +15,13 @@ from listen_embed.monitor.page.app import MAX_VIEWERS, make_app
 from listen_embed.monitor.page.room import ControlRoom
 
 
-class Page:
-    """The page's server in a thread of its own.
+class AppServer:
+    """An ASGI application's server in a thread of its own.
 
     Parameters
     ----------
-    room : ControlRoom
-        What to show.
+    make : callable
+        Gives the application, from the host names by which it may be asked for.
     address : str
         ``host:port``; port 0 takes a free one.
     token : str or None
@@ -32,14 +33,14 @@ class Page:
         The address is none or taken, or the token is missing or short.
     """
 
-    def __init__(self, room: ControlRoom, address: str, token: str | None = None) -> None:
+    def __init__(
+        self, make: Callable[[Sequence[str]], Any], address: str, token: str | None = None
+    ) -> None:
         host, port = check_address(address, token)
-        self._room = room
         self._socket = _bind(host, port, address)
         self.url = f"http://{host}:{self._socket.getsockname()[1]}/"
-        app = make_app(room, token=token, hosts=_names(host))
         config = uvicorn.Config(
-            app,
+            make(_names(host)),
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -57,11 +58,23 @@ class Page:
 
     def close(self) -> None:
         """Stop serving."""
-        self._room.hub.close()
-        self._room.peers.close()
         self._server.should_exit = True
         self._thread.join(timeout=5.0)
         self._socket.close()
+
+
+class Page(AppServer):
+    """The page's server, from what it shows; `address` and `token` as in `AppServer`."""
+
+    def __init__(self, room: ControlRoom, address: str, token: str | None = None) -> None:
+        self._room = room
+        super().__init__(lambda hosts: make_app(room, token=token, hosts=hosts), address, token)
+
+    def close(self) -> None:
+        """Stop serving, and asking other monitors."""
+        self._room.hub.close()
+        self._room.peers.close()
+        super().close()
 
 
 def check_address(address: str, token: str | None) -> tuple[str, int]:

@@ -20,7 +20,6 @@ from listen_embed.fleet.learning.files import (
     read_samples,
     save_start,
 )
-from listen_embed.fleet.learning.keys import read_key, verifier
 from listen_embed.fleet.learning.layout import Agreement, Layer, Layout
 from listen_embed.fleet.learning.network import Network
 from listen_embed.fleet.learning.node import Start, unsigned
@@ -124,20 +123,3 @@ def test_what_are_no_members(text: str, tmp_path: Path) -> None:
         read_members(tmp_path / "m.toml")
     with pytest.raises(InputError, match="no members can be read"):
         read_members(tmp_path / "nothing.toml")
-
-
-def test_other_keys_are_refused(tmp_path: Path) -> None:
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-    pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
-        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
-    )
-    (tmp_path / "ec.pem").write_bytes(pem)
-    with pytest.raises(InputError, match="is no Ed25519 key"):
-        read_key(tmp_path / "ec.pem")
-    (tmp_path / "ec.pem").write_bytes(b"nonsense")
-    with pytest.raises(InputError, match="no key can be read"):
-        read_key(tmp_path / "ec.pem")
-    with pytest.raises(InputError, match="is no public key"):
-        verifier("AAAA")

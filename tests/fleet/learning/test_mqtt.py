@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from listen_embed.errors import InputError
 from listen_embed.fleet.learning import mqtt
 from listen_embed.fleet.learning.coordinator import Coordinator, Members
-from listen_embed.fleet.learning.keys import public_text, verifier
+from listen_embed.fleet.keys import as_text, verifier
 from listen_embed.fleet.learning.layout import Agreement
 from listen_embed.fleet.learning.node import Node
 from listen_embed.fleet.learning.record import Record
@@ -58,7 +58,7 @@ class Fleet:
 
     def coordinator(self, at_once: int = 3) -> Coordinator:
         model, agreement = prior()
-        keys = {name: verifier(public_text(self.keys[name])) for name in NAMES}
+        keys = {name: verifier(as_text(self.keys[name].public_key())) for name in NAMES}
         plan, record = Plan(self.rounds, 1.0, 0.5), Record(self.folder / "fleet.sqlite")
         return Coordinator(model, agreement, plan, Members(keys, at_once), record)
 
@@ -76,7 +76,7 @@ class Fleet:
     def begin(self, name: str, make: Callable[[Agreement], Node] | None = None) -> threading.Event:
         """Start a node; return what stops it."""
         stop = threading.Event()
-        verify = verifier(public_text(self.keys["coordinator"]))
+        verify = verifier(as_text(self.keys["coordinator"].public_key()))
 
         def run() -> None:
             made = make or (lambda agreed: self.make(name, agreed))
