@@ -15,9 +15,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from listen_embed.errors import InputError
+from listen_embed.fleet.keys import as_text, verifier
 from listen_embed.fleet.learning import mqtt
 from listen_embed.fleet.learning.coordinator import Coordinator, Members
-from listen_embed.fleet.keys import as_text, verifier
 from listen_embed.fleet.learning.layout import Agreement
 from listen_embed.fleet.learning.node import Node
 from listen_embed.fleet.learning.record import Record
