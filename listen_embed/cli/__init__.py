@@ -25,6 +25,7 @@ from listen_embed.errors import ListenEmbedError, MissingExtraError
 # imported only when the command is given.
 ROOMS = {
     "specialize": "listen_embed.training.commands",
+    "classify": "listen_embed.classify.commands",
     "monitor": "listen_embed.monitor.commands",
     "bulk": "listen_embed.bulk.commands",
     "export": "listen_embed.cli.export",
@@ -37,6 +38,7 @@ COMMANDS = {
     "download": "fetch models for use without a network",
     "label": "label sounds by a head, for Raven, Audacity, Kaleidoscope or R",
     "specialize": "make a small model for your own sounds (room training)",
+    "classify": "name sounds by a classifier, or make one of labelled sound (room training)",
     "monitor": "listen to a machine: states and anomalies (room monitor)",
     "export": "write a model as C, for browsers or as ONNX (rooms device, onnx)",
     "bulk": "embed archives on one machine or many (room bulk)",

@@ -19,7 +19,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -100,13 +101,26 @@ def write_folder(
     InputError
         The place is taken by something that is no model folder.
     """
+    with replacing_folder(folder) as place:
+        _fill(place, identity, front_end, trained)
+        complete(place)
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder that takes the place of a model folder if the block ends well.
+
+    Raises
+    ------
+    InputError
+        The place is taken by something that is no model folder.
+    """
     check_place(folder)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        _fill(temporary, identity, front_end, trained)
-        complete(temporary)
+        yield temporary
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(temporary, folder)
@@ -115,9 +129,9 @@ def write_folder(
 
 
 def _fill(folder: Path, identity: Identity, front_end: FrontEnd, trained: Trained) -> None:
-    _write_model(folder, identity, front_end, trained.int8_model)
+    write_model(folder, identity, front_end, trained.int8_model)
     (folder / "float").mkdir()
-    _write_model(folder / "float", identity, front_end, trained.float_model)
+    write_model(folder / "float", identity, front_end, trained.float_model)
     export_c(registry.load_folder(folder), folder / "c", model=trained.int8_model)
     write_golden(folder)
 
@@ -133,7 +147,8 @@ def _is_empty(folder: Path) -> bool:
     return folder.is_dir() and not any(folder.iterdir())
 
 
-def _write_model(folder: Path, identity: Identity, front_end: FrontEnd, model: bytes) -> None:
+def write_model(folder: Path, identity: Identity, front_end: FrontEnd, model: bytes) -> None:
+    """Write what the package reads of a model folder: the .tflite and ``model.toml``."""
     (folder / "model.tflite").write_bytes(model)
     facts = dataclasses.asdict(identity) | {
         "file": "model.tflite",
