@@ -67,7 +67,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     add("--base", default="", metavar="MODEL", help="what to stand on (default pruned/384/mn04)")
     add("--multi", action="store_true", default=None, help="clips may have several labels")
     add("--window", type=float, default=0.0, metavar="S",
-        help="seconds that an answer hears, of lean and finetune (default: the median clip)")  # fmt: skip
+        help="seconds that an answer hears, not of head (default: the median clip)")  # fmt: skip
     add("--epochs", type=int, default=0, help="passes at most, of lean and finetune")
     add("--join", choices=("attention", "pooled", "none"), default="attention",
         help="how lean joins wave encoder and base (default attention)")  # fmt: skip

@@ -20,7 +20,9 @@ from listen_embed.classify.layer import Layer
 Array = NDArray[np.float32]
 Floats = NDArray[np.float64]
 _STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)  # of the mean variance of a feature
-_NEWTON_STEPS = 30
+_NEWTON_STEPS = 20
+_DAMPING = 1e-3
+_LEAST_SLOPE = 1e-2  # a score that tells nothing still ranks
 
 
 def one_of(
@@ -32,7 +34,8 @@ def one_of(
     full = np.zeros((n_classes, embeddings.shape[1])), np.full(n_classes, -1e4)
     present = [int(label) for label in head.labels]
     full[0][present], full[1][present] = weight, bias
-    return Layer(full[0].astype(np.float32), full[1].astype(np.float32), _halves(n_classes), "softmax")  # fmt: skip
+    weight, bias = (part.astype(np.float32) for part in full)
+    return Layer(weight, bias, _halves(n_classes), "softmax")
 
 
 def several_of(embeddings: Array, targets: Array, folds: NDArray[np.intp]) -> Layer:
@@ -86,10 +89,26 @@ def _sigmoid_fit(score: Floats, truth: NDArray[np.float32]) -> tuple[float, floa
     n_true = float(truth.sum())
     n_false = len(truth) - n_true
     wanted = np.where(truth > 0, (n_true + 1) / (n_true + 2), 1 / (n_false + 2))
-    design = np.stack([score, np.ones_like(score)], axis=1)
-    found = np.array([1.0, np.log((n_true + 1) / (n_false + 1))])
+    mean, scale = score.mean(), score.std() + 1e-12
+    design = np.stack([(score - mean) / scale, np.ones_like(score)], axis=1)
+    found = np.array([0.0, np.log((n_true + 1) / (n_false + 1))])
+    loss = _surprise(design, wanted, found)
     for _ in range(_NEWTON_STEPS):
-        p = 0.5 * (1 + np.tanh(0.5 * (design @ found)))
-        hessian = (design * (p * (1 - p) + 1e-9)[:, None]).T @ design + 1e-3 * np.eye(2)
-        found -= np.linalg.solve(hessian, design.T @ (p - wanted) + 1e-3 * (found - [1.0, 0.0]))
-    return max(float(found[0]), 1e-3), float(found[1])
+        step = _newton_step(design, wanted, found)
+        while _surprise(design, wanted, found - step) > loss and np.abs(step).max() > 1e-6:
+            step = step / 2
+        found = found - step
+        loss = _surprise(design, wanted, found)
+    slope = max(float(found[0]), _LEAST_SLOPE) / scale
+    return slope, float(found[1]) - slope * mean
+
+
+def _newton_step(design: Floats, wanted: Floats, found: Floats) -> Floats:
+    p = 0.5 * (1 + np.tanh(0.5 * (design @ found)))
+    hessian = (design * (p * (1 - p))[:, None]).T @ design + _DAMPING * np.eye(2)
+    return np.linalg.solve(hessian, design.T @ (p - wanted) + _DAMPING * found)
+
+
+def _surprise(design: Floats, wanted: Floats, found: Floats) -> float:
+    logits = design @ found
+    return float((np.logaddexp(0, logits) - wanted * logits).sum() + _DAMPING / 2 * found @ found)

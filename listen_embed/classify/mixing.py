@@ -7,12 +7,18 @@ import math
 import torch
 from torch import Tensor
 
+from listen_embed.frontend import HEADROOM, LEAST_RMS, MU
 from listen_embed.spec import FrontEnd
 
 
-def unit_rms(wave: Tensor) -> Tensor:
-    """Return waveforms (B, n) divided by their RMS; silence stays silence."""
-    return wave / wave.pow(2).mean(-1, keepdim=True).sqrt().clamp(min=1e-4)
+def companded(wave: Tensor) -> Tensor:
+    """Return waveforms (B, n) of any level as the wave encoder hears them, in [-1, 1].
+
+    See `listen_embed.frontend.companded`, which this repeats for tensors.
+    """
+    rms = wave.pow(2).mean(-1, keepdim=True).sqrt().clamp(min=LEAST_RMS)
+    loud = (wave / (rms * HEADROOM)).clamp(-1, 1)
+    return loud.sign() * torch.log1p(MU * loud.abs()) / math.log1p(MU)
 
 
 def mixed_log_mels(one: Tensor, other: Tensor, gain: Tensor, front_end: FrontEnd) -> Tensor:

@@ -9,14 +9,15 @@ Source: Choudhary et al., "LEAN: light and efficient audio classification networ
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-WAVE_RATE = 16_000  # Hz, what the wave encoder hears
 Join = Literal["attention", "pooled", "none"]
 
 
@@ -87,7 +88,7 @@ class WaveEncoder(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, wave: Tensor) -> Tensor:
-        """Return steps (B, T, width) of waveforms (B, n) at `WAVE_RATE`, of unit RMS."""
+        """Return steps (B, T, width) of waveforms (B, n) at 16 kHz, companded."""
         y: Tensor = self.layers(wave[:, None, None, :])
         return y[:, :, 0].transpose(1, 2)
 
@@ -103,8 +104,6 @@ class CrossAttention(nn.Module):
         Of the attention.
     """
 
-    positions: Tensor
-
     def __init__(self, n_frame: int, n_step: int, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
@@ -112,6 +111,9 @@ class CrossAttention(nn.Module):
         self.keys = nn.Linear(n_step, width)
         self.values = nn.Linear(n_step, width)
         self.slopes = nn.Parameter(torch.linspace(0.0, 2.0, heads))
+        self.near: Tensor | None = None
+        with torch.no_grad():  # attention's usual scale, where it costs nothing
+            self.queries.weight *= (width / heads) ** -0.5
 
     def forward(self, frames: Tensor, steps: Tensor) -> Tensor:
         """Return (B, T, width) of frames (B, T, n_frame) and steps (B, S, n_step)."""
@@ -119,9 +121,18 @@ class CrossAttention(nn.Module):
             self._split(part)
             for part in (self.queries(frames), self.keys(steps), self.values(steps))
         )
-        near = -self.slopes.abs()[:, None, None] * _distances(q.shape[2], k.shape[2]).to(q)
-        weights = torch.softmax(q @ k.transpose(2, 3) * q.shape[3] ** -0.5 + near, dim=-1)
+        near = self._near(q.shape[2], k.shape[2]) if self.near is None else self.near
+        weights = torch.softmax(q @ k.transpose(2, 3) + near.to(q), dim=-1)
         return (weights @ v).transpose(1, 2).flatten(2)
+
+    def _near(self, n_frames: int, n_steps: int) -> Tensor:
+        """Return what each step loses by its distance from each frame, (heads, frames, steps)."""
+        return -self.slopes.abs()[:, None, None] * _distances(n_frames, n_steps)
+
+    @torch.no_grad()
+    def fix(self, n_frames: int, n_steps: int) -> None:
+        """Make the distances a constant, for windows of one length."""
+        self.near = self._near(n_frames, n_steps)
 
     def _split(self, x: Tensor) -> Tensor:
         """Return (B, heads, T, width / heads) of (B, T, width)."""
@@ -145,8 +156,8 @@ class AttentionPool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, width) of (B, T, width)."""
-        weights = torch.softmax(self.score(x), dim=1)
-        return (weights * x).sum(1)
+        weights = torch.softmax(self.score(x).transpose(1, 2), dim=2)
+        return (weights @ x)[:, 0]  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +223,67 @@ class Fusion(nn.Module):
     def forward(self, frames: Tensor | None, steps: Tensor | None) -> Tensor:
         """Return logits (B, n_classes)."""
         return self.classes(self.dropout(self.embed(frames, steps)))  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def folded(self, n_frames: int, n_steps: int) -> Fusion:
+        """Return a copy without norms and dropout, for windows of one length."""
+        plain = copy.deepcopy(self).eval()
+        of_steps, of_frames = [], [plain.of_frames]
+        if self.shape.join == "attention":
+            plain.attention.fix(n_frames, n_steps)
+            of_frames.append(plain.attention.queries)
+            of_steps = [plain.attention.keys, plain.attention.values]
+        elif self.shape.join == "pooled":
+            of_steps = [plain.of_steps]
+        if not self.shape.n_frame:
+            of_steps, of_frames = of_frames, []
+        _fold(plain.normed_frames, of_frames)
+        _fold(plain.normed_steps, of_steps)
+        plain.normed_frames = plain.normed_steps = nn.Identity()
+        return plain
+
+
+def _fold(norm: nn.Module, readers: list[nn.Linear]) -> None:
+    """Put a norm, as it is in evaluation, into the layers that read it."""
+    if not isinstance(norm, nn.BatchNorm1d):
+        return
+    assert norm.running_mean is not None and norm.running_var is not None
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    shift = norm.bias - norm.running_mean * scale
+    for reader in readers:
+        reader.bias.add_(reader.weight @ shift)
+        reader.weight *= scale
+
+
+class Lean(nn.Module):
+    """Base, wave encoder and fusion as one network, up to the layer before the classes.
+
+    Parameters
+    ----------
+    base : nn.Module or None
+        Log-mels (B, 1, n_bands, n_steps) -> frames.
+    wave : WaveEncoder or None
+    fusion : Fusion
+    """
+
+    def __init__(self, base: nn.Module | None, wave: WaveEncoder | None, fusion: Fusion) -> None:
+        super().__init__()
+        self.base, self.wave, self.fusion = base, wave, fusion
+
+    def forward(self, log_mels: Tensor, wave: Tensor | None = None) -> Tensor:
+        """Return embeddings (B, emb_dim) of log-mels (B, n_bands, n_steps, 1), waves (B, n)."""
+        frames = None if self.base is None else self.base(log_mels.permute(0, 3, 1, 2))
+        steps = None if self.wave is None else self.wave(wave)
+        return self.fusion.embed(frames, steps)
+
+
+def without_norms(wave: WaveEncoder) -> WaveEncoder:
+    """Return a copy whose norms are part of its convolutions."""
+    plain = copy.deepcopy(wave).eval()
+    for block in [module for module in plain.modules() if isinstance(module, ConvNorm1d)]:
+        block[0] = fuse_conv_bn_eval(block[0], block[1])  # type: ignore[type-var,arg-type]
+        block[1] = nn.Identity()
+    return plain
 
 
 def _over_channels(norm: nn.Module, x: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ class Options:
         Frozen embeddings and a layer in seconds; a wave encoder beside a log-mel base; a base
         trained end to end.
     base : str
-        The model to stand on; empty takes the method's default.
+        The model to stand on; empty takes pruned/384/mn04.
     multi : bool, optional
         Whether clips may have several labels; None looks.
     window : float
@@ -61,7 +61,7 @@ class Options:
     @property
     def base_model(self) -> str:
         """The model to stand on."""
-        return self.base or _DEFAULT_BASE[self.method]
+        return self.base or _DEFAULT_BASE
 
     def as_rows(self) -> dict[str, object]:
         """Return everything for a model card."""

@@ -53,10 +53,9 @@ class Measured:
             ),
             "calibration_error": calibration.error,
             "average_precision": dict(zip(self.labels, self._per_class(), strict=True)),
-            "confusion": scores.confusion(self.targets, self.probabilities).astype(int).tolist(),
+            "confusion": scores.confusion(*answers).astype(int).tolist(),
             "worst_confusions": self.worst(),
         }
-        return found
 
     def _per_class(self) -> list[float | None]:
         found = scores.per_class(self.targets, self.probabilities)

@@ -18,15 +18,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from listen_embed import audio
+from listen_embed import audio, npz
 from listen_embed.atomic import replacing
 from listen_embed.classify.bases import Base
-from listen_embed.classify.mixing import mixed_log_mels, unit_rms
-from listen_embed.classify.network import WAVE_RATE, WaveEncoder
+from listen_embed.classify.mixing import companded, mixed_log_mels
+from listen_embed.classify.network import WaveEncoder
 from listen_embed.classify.precision import mixed
 from listen_embed.errors import InputError
 from listen_embed.framing import Frames
 from listen_embed.frontend import FeatureExtractor
+from listen_embed.spec import WAVE_RATE
 from listen_embed.training import timetable
 from listen_embed.training.corpus import find_recordings
 
@@ -46,13 +47,16 @@ class Settings:
         Its peak; it rises over the first 4 % of the run and falls as a cosine.
     mix : float
         Share of the stretches that a second one is added to.
+    versions : int
+        How often the stretches are mixed anew; the teacher hears each version once.
     seed : int
     """
 
-    epochs: int = 15
+    epochs: int = 12
     batch: int = 32
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     mix: float = 0.6
+    versions: int = 3
     seed: int = 0
 
 
@@ -63,7 +67,7 @@ class Stretches:
     Attributes
     ----------
     waves : ndarray, int16 (N, n)
-        At `WAVE_RATE`.
+        At 16 kHz.
     log_mels : ndarray, float16 (N, n_bands, n_steps)
         Of the teacher's front end.
     """
@@ -130,7 +134,7 @@ class Pupil(nn.Module):
         self.readout = nn.Linear(self.encoder.width, width)
 
     def forward(self, waves: Tensor, n_columns: int) -> Tensor:
-        """Return (B, n_columns, width) of waveforms (B, n) of unit RMS."""
+        """Return (B, n_columns, width) of waveforms (B, n) companded."""
         steps = self.encoder(waves).transpose(1, 2)
         columns = nn.functional.adaptive_avg_pool1d(steps.float(), n_columns)
         return self.readout(columns.transpose(1, 2))  # type: ignore[no-any-return]
@@ -153,10 +157,20 @@ def pretrain(
     with bar:
         while run.epoch < settings.epochs:
             loss = run.learn()
+            bar.write(f"pass {run.epoch}: loss {loss:.4f}, held out {run.measure():.4f}")
             bar.set_postfix(loss=f"{loss:.4f}", cosine=f"{run.measure():.4f}")
             run.save()
             bar.update()
     return run.averaged.encoder.eval()
+
+
+@dataclass(frozen=True, slots=True)
+class _Mix:
+    """A batch: its stretches, and which of them are added to the first ones, how loudly."""
+
+    rows: NDArray[np.intp]
+    partners: NDArray[np.intp]
+    gain: NDArray[np.float32]
 
 
 class _Run:
@@ -201,21 +215,34 @@ class _Run:
 
     def learn(self) -> float:
         """Take one pass's steps; return the mean loss."""
-        rng = np.random.default_rng([self.settings.seed, self.epoch])
+        version, batch = self.epoch % self.settings.versions, self.settings.batch
+        rng = np.random.default_rng([self.settings.seed, version])
         order = _N_HELD_OUT + rng.permutation(len(self.stretches) - _N_HELD_OUT)
-        batch = self.settings.batch
         n_steps = len(order) // batch
+        plans = [
+            self._plan(np.sort(order[i * batch : (i + 1) * batch]), rng) for i in range(n_steps)
+        ]
+        targets = self._targets_of(version, plans)
         losses = []
         self.pupil.train()
-        for i in range(n_steps):
+        turns = np.random.default_rng([self.settings.seed, self.epoch, 1]).permutation(n_steps)
+        for i in turns:
             self._set_rate(n_steps * self.settings.epochs)
-            rows = np.sort(order[i * batch : (i + 1) * batch])
-            losses.append(self._step(rows, rng))
+            wanted = torch.from_numpy(targets[i].astype(np.float32))
+            losses.append(self._step(self._mixed_waves(plans[i]), wanted))
         self.epoch += 1
         return float(np.mean(losses))
 
-    def _step(self, rows: NDArray[np.intp], rng: np.random.Generator) -> float:
-        waves, targets = self._lesson(rows, rng)
+    def _targets_of(self, version: int, plans: list[_Mix]) -> NDArray[np.float16]:
+        """Return what the teacher hears in every batch of a version; heard once, kept on disk."""
+        path = self._checkpoint.with_name(f"targets-{version}.npy")
+        if not path.exists():
+            heard = [self._targets(self._mixed_mels(plan)).numpy() for plan in plans]
+            with replacing(path) as file:
+                np.save(file, np.stack(heard).astype(np.float16))
+        return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
+
+    def _step(self, waves: Tensor, targets: Tensor) -> float:
         with mixed():
             given = self.pupil(waves, targets.shape[1])
         loss = _loss(given.float(), targets)
@@ -227,19 +254,27 @@ class _Run:
         self._average()
         return loss.item()
 
-    def _lesson(self, rows: NDArray[np.intp], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Return waveforms of unit RMS, some of them mixed, and what the teacher hears in them."""
-        waves, log_mels = self._waves(rows), self._log_mels(rows)
+    def _plan(self, rows: NDArray[np.intp], rng: np.random.Generator) -> _Mix:
         n_mixed = round(len(rows) * self.settings.mix)
-        partners = rng.permutation(len(rows))[:n_mixed]
-        gain = 10 ** (torch.from_numpy(rng.uniform(-20, 5, n_mixed)).float() / 20)
+        gain = 10 ** (rng.uniform(-20, 5, n_mixed) / 20)
+        return _Mix(rows, rng.permutation(len(rows))[:n_mixed], gain.astype(np.float32))
+
+    def _gain(self, plan: _Mix, waves: Tensor) -> Tensor:
+        """Return the factors of the second sounds, which set them to levels below the first."""
         levels = waves.pow(2).mean(1).sqrt().clamp(min=1e-4)
-        gain = gain * levels[:n_mixed] / levels[partners]
-        waves, log_mels = waves.clone(), log_mels.clone()
-        others = waves[partners], log_mels[partners]
-        waves[:n_mixed] += gain[:, None] * others[0]
-        log_mels[:n_mixed] = mixed_log_mels(log_mels[:n_mixed], others[1], gain, self.front_end)
-        return unit_rms(waves), self._targets(log_mels)
+        of_first = levels[: len(plan.partners)]
+        return torch.from_numpy(plan.gain) * of_first / levels[plan.partners]
+
+    def _mixed_waves(self, plan: _Mix) -> Tensor:
+        waves = self._waves(plan.rows)
+        added = self._gain(plan, waves)[:, None] * waves[plan.partners]
+        return companded(torch.cat([waves[: len(added)] + added, waves[len(added) :]]))
+
+    def _mixed_mels(self, plan: _Mix) -> Tensor:
+        gain = self._gain(plan, self._waves(plan.rows))
+        mels, n = self._log_mels(plan.rows), len(plan.partners)
+        first = mixed_log_mels(mels[:n], mels[plan.partners], gain, self.front_end)
+        return torch.cat([first, mels[n:]])
 
     def _set_rate(self, total_steps: int) -> None:
         rising = min(1.0, (self.step + 1) / max(1, total_steps // 25))
@@ -265,7 +300,7 @@ class _Run:
         rows = np.arange(min(_N_HELD_OUT, len(self.stretches)))
         targets = self._targets(self._log_mels(rows))
         with mixed():
-            given = self.averaged.eval()(unit_rms(self._waves(rows)), targets.shape[1])
+            given = self.averaged.eval()(companded(self._waves(rows)), targets.shape[1])
         return float(torch.cosine_similarity(given.float(), targets, dim=2).mean())
 
     def save(self) -> None:
@@ -299,3 +334,41 @@ def _loss(given: Tensor, targets: Tensor) -> Tensor:
     angle = 1 - torch.cosine_similarity(given, targets, dim=2).mean()
     whole = (given.mean(1) - targets.mean(1)).pow(2).mean()
     return (given - targets).pow(2).mean() + angle + whole
+
+
+_WEIGHTS = "wave_encoder.npz"
+_MAX_WEIGHTS_BYTES = 1 << 22
+
+
+def pretrained() -> WaveEncoder:
+    """Return the wave encoder that this package brings, in evaluation.
+
+    Its weights are int8 per output channel, as in the .tflite that they end in.
+    """
+    arrays = npz.read(Path(__file__).with_name(_WEIGHTS), _MAX_WEIGHTS_BYTES)
+    encoder = WaveEncoder()
+    state = encoder.state_dict()
+    for name, target in state.items():
+        if name in arrays:
+            scale = arrays.get(f"{name}/scale")
+            values = torch.from_numpy(arrays[name].astype(np.float32))
+            state[name] = values if scale is None else values * torch.from_numpy(scale.copy())
+        else:
+            state[name] = torch.zeros_like(target)
+    encoder.load_state_dict(state)
+    return encoder.eval()
+
+
+def save(encoder: WaveEncoder, path: Path) -> None:
+    """Write a wave encoder's weights, int8 per output channel, as `pretrained` reads them."""
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for name, values in encoder.state_dict().items():
+        if values.ndim > 1:
+            shape = (-1, *[1] * (values.ndim - 1))
+            scale = (values.flatten(1).abs().amax(1) / 127).clamp(min=1e-12).reshape(shape)
+            arrays[name] = (values / scale).round().to(torch.int8).numpy()
+            arrays[f"{name}/scale"] = scale.numpy()
+        elif values.is_floating_point():
+            arrays[name] = values.numpy()
+    with replacing(path) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]

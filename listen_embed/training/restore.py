@@ -21,6 +21,7 @@ from listen_embed.training.network import (
     Architecture,
     Block,
     ConvNorm,
+    HardSwish,
     SqueezeExcite,
     Student,
 )
@@ -37,6 +38,7 @@ class _Layer:
     bias: NDArray[np.float32]
     n_rows: int  # of the picture that it gives
     is_hard_swish: bool
+    leaves_sixth: bool = False  # readers' weights hold the sixth of its hard-swish
 
 
 def restore(model: bytes) -> Student:
@@ -45,13 +47,13 @@ def restore(model: bytes) -> Student:
     Parameters
     ----------
     model : bytes
-        As `convert.to_int8` of 0.1.0 wrote it, or a student of plain ReLUs.
+        As `convert.to_int8` writes it. Where a hard-swish's sixth stands in the weights that read
+        it, there it stays.
 
     Raises
     ------
     ConversionError
-        The graph is not that of a `Student`, or its hard-swishes are written as sums and products:
-        their sixths stand in other layers' weights, and are not taken out again.
+        The graph is not that of a `Student`.
     """
     layers = _layers(model)
     stem, *rest = layers
@@ -63,18 +65,18 @@ def restore(model: bytes) -> Student:
     activation: Activation = "hardswish" if stem.is_hard_swish else "relu"
     architecture = Architecture(len(stem.weight), blocks, len(tail[0].weight), emb_dim, activation)
     student = cast(Student, _without_norms(Student(architecture)))
-    _set(student.stem[0], stem)
+    _load(student.stem, stem)
     for block, stage in zip(student.residuals, stages, strict=True):
-        targets: list[nn.Module] = [block.depthwise[0], block.project[0]]
+        targets: list[nn.Module] = [block.depthwise, block.project]
         if isinstance(block.excite, SqueezeExcite):
             targets[1:1] = [block.excite.reduce, block.excite.expand]
         if isinstance(block.expand, ConvNorm):
-            targets.insert(0, block.expand[0])
+            targets.insert(0, block.expand)
         for target, layer in zip(targets, stage, strict=True):
-            _set(target, layer)
-    _set(student.last[0], tail[0])
+            _load(target, layer)
+    _load(student.last, tail[0])
     if emb_dim:
-        _set(student.to_embedding, tail[1])
+        _load(student.to_embedding, tail[1])
     return student.eval()
 
 
@@ -101,24 +103,37 @@ def _layers(model: bytes) -> list[_Layer]:
     graph = read_graph(model)
     interpreter = Interpreter(model_content=model)
     interpreter.allocate_tensors()
-    readers: dict[int, set[str]] = {}
-    for op in graph.operators:
-        for tensor in op.inputs:
-            readers.setdefault(tensor, set()).add(op.name)
-    if {"ADD", "MUL"} in readers.values():
-        raise ConversionError(
-            "its hard-swishes are sums and products; give the .tflite that 0.1.0 shipped"
-        )
-    swished = {op.inputs[0] for op in graph.operators if op.name == "HARD_SWISH"}
+    swished = _hard_swishes(graph)
     layers = []
     for op in graph.operators:
         if op.name in _WEIGHTED:
             weight = _dequantised(interpreter, graph, op.inputs[1])
             bias = _dequantised(interpreter, graph, op.inputs[2])
             rows = graph.tensors[op.outputs[0]].shape[1]
-            is_swish = op.outputs[0] in swished
-            layers.append(_Layer(op.name, _as_torch(op, weight), bias, rows, is_swish))
+            sixth = swished.get(op.outputs[0])
+            layers.append(
+                _Layer(
+                    op.name, _as_torch(op, weight), bias, rows, sixth is not None, sixth is False
+                )
+            )
     return layers
+
+
+def _hard_swishes(graph: Graph) -> dict[int, bool]:
+    """Return the tensors that hard-swishes read, and whether their sixth stands beside them.
+
+    One is an operator, or a sum and a product of the same tensor, and a product with a sixth.
+    """
+    readers: dict[int, list[OperatorInfo]] = {}
+    for op in graph.operators:
+        for tensor in op.inputs:
+            readers.setdefault(tensor, []).append(op)
+    found = {op.inputs[0]: True for op in graph.operators if op.name == "HARD_SWISH"}
+    for tensor, ops in readers.items():
+        if {op.name for op in ops} == {"ADD", "MUL"}:
+            (product,) = (op for op in ops if op.name == "MUL")
+            found[tensor] = any(graph.tensors[i].is_constant for i in product.inputs)
+    return found
 
 
 def _dequantised(interpreter: object, graph: Graph, tensor: int) -> NDArray[np.float32]:
@@ -158,6 +173,13 @@ def _blocks(layers: list[_Layer], n_rows: int) -> tuple[tuple[Block, ...], list[
         stages.append(stage)
         at, n_rows = end, depthwise.n_rows
     return tuple(blocks), stages
+
+
+def _load(module: nn.Module, layer: _Layer) -> None:
+    """Set a layer, and tell its hard-swish where the sixth stands."""
+    _set(module.convolution if isinstance(module, ConvNorm) else module, layer)
+    if layer.leaves_sixth:
+        cast(HardSwish, cast(ConvNorm, module)[-1]).leave_sixth()
 
 
 @torch.no_grad()
