@@ -7,17 +7,21 @@ Anything with a torch module and a `FrontEnd` is a `Base`; `of_model` makes one 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from listen_embed import registry, store
 from listen_embed.errors import ConversionError, InputError
+from listen_embed.graph import TensorInfo, read_graph
 from listen_embed.spec import FrontEnd, ModelSpec
 from listen_embed.training.network import Student
 from listen_embed.training.restore import restore
 
+Array = NDArray[np.float32]
 YAMNET = "teacher/1024/yamnet"
 
 
@@ -37,6 +41,8 @@ class Base:
         Values of a frame.
     layers : tuple of nn.Module
         From the input on, for learning rates that grow towards the output.
+    licence, source : str
+        Of its weights.
     """
 
     name: str
@@ -44,6 +50,8 @@ class Base:
     front_end: FrontEnd
     width: int
     layers: tuple[nn.Module, ...] = ()
+    licence: str = ""
+    source: str = ""
 
     def lasting(self, seconds: float) -> FrontEnd:
         """Return the front end of a window of about so many seconds."""
@@ -82,16 +90,26 @@ def of_model(model: str | None) -> Base:
     """
     spec = registry.find(model)
     if spec.name == YAMNET:
-        return Base(spec.name, yamnet(store.load(spec)), YAMNET_FRONT_END, spec.emb_dim)
+        body = yamnet(store.load(spec))
+        return Base(
+            spec.name, body, YAMNET_FRONT_END, spec.emb_dim,
+            licence=spec.licence, source=spec.source,
+        )  # fmt: skip
     if not spec.has_network or spec.front_end.features != "log-mel":
         raise _cannot_be_trained(spec)
-    return of_student(spec.name, _student(spec), spec.front_end)
+    found = of_student(spec.name, _student(spec), spec.front_end)
+    return replace(found, licence=spec.licence, source=spec.source)
 
 
 def of_student(name: str, student: Student, front_end: FrontEnd) -> Base:
     """Return a student as a base."""
-    layers = (student.stem, *student.residuals, student.last)
-    return Base(name, Channels(student), front_end, student.architecture.last, layers)
+    width = student.architecture.last
+    return Base(name, Channels(student), front_end, width, layers_of(student))
+
+
+def layers_of(student: Student) -> tuple[nn.Module, ...]:
+    """Return a student's layers from the input on."""
+    return (student.stem, *student.residuals, student.last)
 
 
 def _student(spec: ModelSpec) -> Student:
@@ -146,7 +164,7 @@ YAMNET_FRONT_END = FrontEnd(
 class Yamnet(nn.Module):
     """YAMNet's body: MobileNet on patches of 96 columns; batch-norms folded, as published."""
 
-    def __init__(self, kernels: list[tuple[np.ndarray, np.ndarray, bool, int]]) -> None:
+    def __init__(self, kernels: list[tuple[Array, Array, bool, int]]) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for weight, bias, is_depthwise, stride in kernels:
@@ -183,8 +201,6 @@ def yamnet(model: bytes) -> Yamnet:
     """
     from ai_edge_litert.interpreter import Interpreter
 
-    from listen_embed.graph import read_graph
-
     graph = read_graph(model)
     interpreter = Interpreter(model_content=model)
     interpreter.allocate_tensors()
@@ -201,14 +217,14 @@ def yamnet(model: bytes) -> Yamnet:
     return Yamnet(kernels).eval()
 
 
-def _dequantised(values: np.ndarray, tensor: object) -> np.ndarray:
-    scales = np.array(tensor.scales, np.float32)  # type: ignore[attr-defined]
+def _dequantised(values: NDArray[Any], tensor: TensorInfo) -> Array:
+    scales = np.array(tensor.scales, np.float32)
     if not len(scales) or values.dtype == np.float32:
         return values.astype(np.float32)
-    axis = tensor.axis if len(scales) > 1 else 0  # type: ignore[attr-defined]
+    axis = tensor.axis if len(scales) > 1 else 0
     shape = [1] * values.ndim
     shape[axis] = len(scales)
-    zeros = np.array(tensor.zero_points or (0,), np.float32)  # type: ignore[attr-defined]
-    return (
-        values.astype(np.float32) - zeros.reshape(shape if len(zeros) > 1 else [1] * values.ndim)
-    ) * scales.reshape(shape)
+    zeros = np.array(tensor.zero_points or (0,), np.float32)
+    zero = zeros.reshape(shape) if len(zeros) > 1 else zeros
+    found: Array = (values.astype(np.float32) - zero) * scales.reshape(shape)
+    return found

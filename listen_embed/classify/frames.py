@@ -88,6 +88,7 @@ def heard(
     *,
     versions: int = 1,
     is_multi: bool = False,
+    among: NDArray[np.intp] | None = None,
     seed: int = 0,
     progress: bool = True,
 ) -> Heard:
@@ -104,6 +105,8 @@ def heard(
         None leaves one out.
     versions : int
         The first is as it is; in all others every window has a second one mixed in.
+    among : ndarray, intp (M,), optional
+        Windows are mixed with such as have the same number here, a fold for instance.
     is_multi : bool
         Mixed targets are all labels of both; else they share one by their powers.
     """
@@ -113,7 +116,7 @@ def heard(
     bar = tqdm(total=versions * n_batches, desc="hearing", unit="batch", delay=2,
                disable=not progress, file=sys.stderr)  # fmt: skip
     for version in range(versions):
-        partners = rng.permutation(len(rows)) if version else None
+        partners = _partners(len(rows), among, rng) if version else None
         for begin in range(0, len(rows), _BATCH):
             part = np.arange(begin, min(begin + _BATCH, len(rows)))
             one = _Sounds.of(windows, rows[part], targets[part])
@@ -130,6 +133,18 @@ def heard(
         None if wave is None else np.concatenate(steps),
         np.concatenate(wanted),
     )
+
+
+def _partners(
+    n_rows: int, among: NDArray[np.intp] | None, rng: np.random.Generator
+) -> NDArray[np.intp]:
+    """Return for each row another, drawn from those that it may be mixed with."""
+    partners = np.arange(n_rows)
+    numbers = np.zeros(n_rows) if among is None else among
+    for number in np.unique(numbers):
+        same = np.flatnonzero(numbers == number)
+        partners[same] = rng.permutation(same)
+    return partners
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,7 @@ from listen_embed.errors import InputError
 
 Method = Literal["head", "lean", "finetune"]
 METHODS: tuple[Method, ...] = get_args(Method)
-_DEFAULT_BASE = {
-    "head": "pruned/384/mn04",
-    "lean": "pruned/384/mn04",
-    "finetune": "pruned/384/mn04",
-}
+_DEFAULT_BASE = "pruned/384/mn04"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

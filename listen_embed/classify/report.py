@@ -42,15 +42,12 @@ class Measured:
     def figures(self) -> dict[str, Any]:
         """Return everything that can be said in numbers, ready for JSON."""
         calibration = scores.reliability(self.targets, self.probabilities, self.is_multi)
-        found = {
+        answers = self.targets, self.probabilities
+        return {
             "clips": len(self.clips),
             "how": self.how,
-            "accuracy": None
-            if self.is_multi
-            else scores.accuracy(self.targets, self.probabilities),
-            "mean_average_precision": scores.mean_average_precision(
-                self.targets, self.probabilities
-            ),
+            "accuracy": None if self.is_multi else scores.accuracy(*answers),
+            "mean_average_precision": scores.mean_average_precision(*answers),
             "calibration_error": calibration.error,
             "average_precision": dict(zip(self.labels, self._per_class(), strict=True)),
             "confusion": scores.confusion(*answers).astype(int).tolist(),

@@ -22,7 +22,7 @@ from listen_embed import audio, npz
 from listen_embed.atomic import replacing
 from listen_embed.classify.bases import Base
 from listen_embed.classify.mixing import companded, mixed_log_mels
-from listen_embed.classify.network import WaveEncoder
+from listen_embed.classify.network import N_JOINED, WaveEncoder
 from listen_embed.classify.precision import mixed
 from listen_embed.errors import InputError
 from listen_embed.framing import Frames
@@ -346,7 +346,7 @@ def pretrained() -> WaveEncoder:
     Its weights are int8 per output channel, as in the .tflite that they end in.
     """
     arrays = npz.read(Path(__file__).with_name(_WEIGHTS), _MAX_WEIGHTS_BYTES)
-    encoder = WaveEncoder()
+    encoder = WaveEncoder(n_joined=N_JOINED)
     state = encoder.state_dict()
     for name, target in state.items():
         if name in arrays:

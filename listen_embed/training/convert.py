@@ -32,7 +32,7 @@ Inputs = tuple[NDArray[np.float32], ...]
 _N_NARROWING = 64  # inputs on which the width of a range is tried
 
 
-class _ChannelsLast(nn.Module):
+class ChannelsLast(nn.Module):
     """Take (1, n_bands, n_steps, 1), as TFLite has it, where the student takes channels first."""
 
     def __init__(self, student: nn.Module) -> None:
@@ -40,12 +40,13 @@ class _ChannelsLast(nn.Module):
         self.student = student
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return what the student gives."""
         return self.student(x.permute(0, 3, 1, 2))  # type: ignore[no-any-return]
 
 
 def to_float(student: nn.Module, input_shape: tuple[int, int]) -> bytes:
     """Return the float32 .tflite of a student for log-mels of `input_shape` (n_bands, n_steps)."""
-    return to_float_of(_ChannelsLast(student), (torch.zeros(1, *input_shape, 1),))
+    return to_float_of(ChannelsLast(student), (torch.zeros(1, *input_shape, 1),))
 
 
 def to_float_of(network: nn.Module, example: tuple[Tensor, ...]) -> bytes:

@@ -1,0 +1,320 @@
+"""How well do the ways to a classifier do? Writes docs/CLASSIFICATION.md and its pictures.
+
+    python benchmarks/classify.py DATA --cache FOLDER [--sets esc50 us8k multi] [--bases yamnet mn04]
+                                  [--fsd50k FOLDER] [--out docs] [--prepare]
+
+DATA is a folder with ``esc50-16k`` and ``us8k-part`` (docs/DATA.md). No shipped weights have heard
+them. The multi-label set is made of ESC-50: one to four clips of one fold, each at -10 to 10 dB, at
+random places in ten seconds. Everything is trained on training folds alone, with one fold of them
+(or a sixth of their groups) to stop by, and measured on the fold that was left out. What frozen
+parts hear is kept in the cache, and so is every figure: a call goes on where the last one stopped.
+``--prepare`` only fills the cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from numpy.typing import NDArray
+
+from listen_embed.classify import bases, fit, frames, linear, parts, scores, wave, windows
+from listen_embed.classify.labelled import LabelledClips, read_labelled
+from listen_embed.classify.layer import activated
+from listen_embed.classify.network import Fusion, FusionShape
+from listen_embed.frontend import statistics
+
+Array = NDArray[np.float32]
+BASES = {"yamnet": "teacher/1024/yamnet", "mn04": "pruned/384/mn04"}
+SETS = ("esc50", "us8k", "multi")
+SECONDS = {"esc50": 5.0, "us8k": 4.0, "multi": 10.0}
+VERSIONS = 2
+EMB_DIM = 128
+N_MIXTURES = 200  # of each fold
+EPOCHS = 25
+
+
+@dataclass(frozen=True)
+class Row:
+    """A way to a classifier: which frozen parts, and how they are joined."""
+
+    name: str
+    base: str
+    join: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.name}|{self.base}"
+
+
+def rows_of(base: str) -> list[Row]:
+    """Return the ways on one base."""
+    return [
+        Row("linear", base, "linear"),
+        Row("MLP over frames", base, "none"),
+        Row("joined without attention", base, "pooled"),
+        Row("LEAN", base, "attention"),
+    ]
+
+
+WITHOUT_BASE = [
+    Row("log-mel statistics, linear", "", "statistics"),
+    Row("wave encoder alone", "", "wave"),
+]
+
+
+# ---- the sets ----------------------------------------------------------------------------------
+
+
+def labelled_set(name: str, data: Path, cache: Path) -> LabelledClips:
+    """Return a labelled set with its folds."""
+    if name == "multi":
+        return read_labelled(mixtures(data / "esc50-16k", cache / "multi"), multi=True)
+    return read_labelled(data / {"esc50": "esc50-16k", "us8k": "us8k-part"}[name] / "meta.csv")
+
+
+def mixtures(esc50: Path, folder: Path) -> Path:
+    """Write the multi-label set, if it is not there, and return its CSV."""
+    table = folder / "meta.csv"
+    if table.exists():
+        return table
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(esc50 / "meta.csv", newline="", encoding="utf-8") as file:
+        clips = list(csv.DictReader(file))
+    rng, rows = np.random.default_rng(50), []
+    for fold in "12345":
+        of_fold = [clip for clip in clips if clip["fold"] == fold]
+        for number in range(N_MIXTURES):
+            chosen = rng.choice(len(of_fold), rng.integers(1, 5), replace=False)
+            sound = mixture([esc50 / of_fold[i]["path"] for i in chosen], rng)
+            name = f"{fold}-{number:03d}.flac"
+            soundfile.write(folder / name, sound, 16_000)
+            labels = ";".join(sorted({of_fold[i]["label"] for i in chosen}))
+            rows.append({"path": name, "label": labels, "fold": fold})
+    with open(table, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["path", "label", "fold"])
+        writer.writeheader()
+        writer.writerows(rows)
+    return table
+
+
+def mixture(paths: list[Path], rng: np.random.Generator) -> Array:
+    """Return ten seconds with every clip at a random place and level."""
+    sound = np.zeros(160_000, np.float32)
+    for path in paths:
+        clip, _ = soundfile.read(path, dtype="float32")
+        level = np.sqrt(np.mean(clip**2)) + 1e-6
+        gain = 0.03 / level * 10 ** (rng.uniform(-10, 10) / 20)
+        begin = rng.integers(0, len(sound) - len(clip) + 1) if len(clip) < len(sound) else 0
+        sound[begin : begin + len(clip)] += gain * clip
+    return np.clip(sound, -1, 1)
+
+
+# ---- what frozen parts hear --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Set:
+    """A labelled set as a base and the wave encoder hear it, a row a clip; versions one by one."""
+
+    labelled: LabelledClips
+    folds: NDArray[np.str_]
+    targets: Array  # (V, N, C)
+    frames: NDArray[np.float16]  # (V, N, T, D)
+    steps: NDArray[np.float16] | None
+    statistics: Array  # (N, 2 bands)
+
+
+def prepared(name: str, base: str, data: Path, cache: Path, part: str) -> dict[str, NDArray]:
+    """Return one part of what is heard of a set, from the cache or computed: base, wave or stats."""
+    path = cache / f"{name}-{'wave' if part == 'wave' else base + '-' + part}.npz"
+    if not path.exists():
+        compute(name, base, data, cache, part, path)
+    with np.load(path) as found:
+        return dict(found)
+
+
+def compute(name: str, base: str, data: Path, cache: Path, part: str, path: Path) -> None:
+    labelled = labelled_set(name, data, cache)
+    network = bases.of_model(BASES[base])
+    front_end = network.lasting(SECONDS[name])
+    heard = windows.windows_of(labelled, front_end, cache / f"{name}-{base}-windows")
+    first = np.unique(heard.clip, return_index=True)[1]  # clips of these sets are one window
+    if part == "statistics":
+        mels = heard.log_mels[first].astype(np.float32)
+        np.savez(path, statistics=statistics(mels))
+        return
+    folds = np.array([int(clip.fold) for clip in labelled.clips])
+    found = frames.heard(
+        heard, first, labelled.targets,
+        network if part == "base" else None,
+        wave.pretrained() if part == "wave" else None,
+        versions=VERSIONS, among=folds, is_multi=labelled.is_multi,
+    )  # fmt: skip
+    values = found.frames if part == "base" else found.steps
+    np.savez(path, values=values, targets=found.targets)
+
+
+def load(name: str, base: str, data: Path, cache: Path) -> Set:
+    labelled = labelled_set(name, data, cache)
+    base = base or "mn04"
+    heard = prepared(name, base, data, cache, "base")
+    of_wave = prepared(name, "mn04", data, cache, "wave")
+    stats = prepared(name, "mn04", data, cache, "statistics")["statistics"]
+    n = len(labelled)
+    shape = (VERSIONS, n)
+    return Set(
+        labelled,
+        np.array([clip.fold for clip in labelled.clips]),
+        heard["targets"].reshape(*shape, -1),
+        heard["values"].reshape(*shape, *heard["values"].shape[1:]),
+        of_wave["values"].reshape(*shape, *of_wave["values"].shape[1:]),
+        stats,
+    )
+
+
+# ---- one training ------------------------------------------------------------------------------
+
+
+def splits(one: Set) -> list[tuple[str, NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]]:
+    """Return (fold, learn, choose, measure) for every fold that is left out in its turn."""
+    names, found = sorted(np.unique(one.folds)), []
+    for i, fold in enumerate(names):
+        measure = np.flatnonzero(one.folds == fold)
+        rest = np.flatnonzero(one.folds != fold)
+        if len(names) > 2:
+            choose = np.flatnonzero(one.folds == names[i - 1])
+            learn = np.setdiff1d(rest, choose)
+        else:
+            learn, choose = parts.drawn(one.labelled, rest, 0.17, 0)
+        found.append((str(fold), learn, choose, measure))
+    return found
+
+
+def measured(row: Row, one: Set, learn, choose, measure, seed: int) -> dict[str, float]:
+    """Return the figures of one way on one split."""
+    started = time.process_time()
+    if row.join in ("linear", "statistics"):
+        probabilities = linear_answers(row, one, np.concatenate([learn, choose]), measure)
+    else:
+        probabilities = trained_answers(row, one, learn, choose, measure, seed)
+    truth = one.targets[0][measure]
+    return {
+        "accuracy": scores.accuracy(truth, probabilities),
+        "map": scores.mean_average_precision(truth, probabilities),
+        "seconds": time.process_time() - started,
+    }
+
+
+def linear_answers(row: Row, one: Set, learn, measure) -> Array:
+    """Return a linear layer's probabilities, the better of the two kinds on held-out clips."""
+    x = one.statistics if row.join == "statistics" else one.frames[0].astype(np.float32).mean(1)
+    targets = one.targets[0]
+    folds = parts.folds_of(one.labelled, 5)[learn]
+    layer = linear.several_of(x[learn], targets[learn], folds)
+    return layer.probabilities(x[measure])
+
+
+def trained_answers(row: Row, one: Set, learn, choose, measure, seed: int) -> Array:
+    """Return a fusion's probabilities."""
+    torch.manual_seed(seed)
+    with_base, with_wave = row.join != "wave", row.join != "none"
+
+    def part(rows: NDArray[np.intp], versions: int) -> frames.Heard:
+        def taken(values: NDArray) -> NDArray:
+            return np.concatenate([values[v][rows] for v in range(versions)])
+
+        return frames.Heard(
+            taken(one.frames) if with_base else None,
+            taken(one.steps) if with_wave else None,
+            taken(one.targets),
+        )
+
+    fusion = Fusion(
+        FusionShape(
+            n_frame=one.frames.shape[-1] if with_base else 0,
+            n_step=one.steps.shape[-1] if with_wave else 0,
+            join=row.join if with_base else "none",
+            emb_dim=EMB_DIM,
+            n_classes=one.targets.shape[-1],
+        )
+    )
+    held_out = part(choose, 1)
+    kind = "sigmoid" if one.labelled.is_multi else "softmax"
+    result = fit.fit(
+        fusion,
+        frames.HeardLessons(part(learn, VERSIONS), seed),
+        lambda network: (held_out.targets, logits(network, held_out)),
+        kind,
+        fit.Settings(epochs=EPOCHS, seed=seed),
+        weights=fit.class_weights(one.targets[0][learn]),
+        progress=False,
+    )
+    found = logits(result.network, part(measure, 1))
+    return activated(found.astype(np.float64), kind)
+
+
+@torch.no_grad()
+def logits(network: torch.nn.Module, heard: frames.Heard) -> Array:
+    every = np.arange(len(heard))
+    pieces = np.array_split(every, max(1, len(every) // 256))
+    return torch.cat([network(*heard.part(rows)) for rows in pieces]).numpy()
+
+
+# ---- all of them -------------------------------------------------------------------------------
+
+
+def run(name: str, base: str, rows: list[Row], data: Path, cache: Path, seeds: list[int]) -> None:
+    """Measure what is not in the cache yet, fold by fold."""
+    results = cache / f"results-{name}-{base or 'none'}.jsonl"
+    done = {tuple(line["key"]) for line in read_results(results)}
+    one = load(name, base, data, cache)
+    for seed in seeds:
+        for fold, learn, choose, measure in splits(one):
+            for row in rows:
+                key = (name, row.base, row.name, fold, seed)
+                if key in done:
+                    continue
+                found = measured(row, one, learn, choose, measure, seed)
+                print(*key, {k: round(v, 4) for k, v in found.items()}, flush=True)
+                with open(results, "a", encoding="utf-8") as file:
+                    file.write(json.dumps({"key": key, **found}) + "\n")
+
+
+def read_results(path: Path) -> list[dict]:
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
+    parser.add_argument("--bases", nargs="+", choices=tuple(BASES), default=tuple(BASES))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--prepare", nargs="*", choices=("base", "wave", "statistics"))
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    args.cache.mkdir(parents=True, exist_ok=True)
+    for name in args.sets:
+        for base in args.bases:
+            if args.prepare is not None:
+                for part in args.prepare:
+                    prepared(name, base, args.data, args.cache, part)
+            else:
+                run(name, base, rows_of(base), args.data, args.cache, args.seeds)
+        if args.prepare is None and "mn04" in args.bases:
+            run(name, "", WITHOUT_BASE, args.data, args.cache, args.seeds)
+
+
+if __name__ == "__main__":
+    main()
