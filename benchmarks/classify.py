@@ -1,14 +1,16 @@
-"""How well do the ways to a classifier do? Writes docs/CLASSIFICATION.md and its pictures.
+"""How well do the ways to a classifier do? Writes docs/CLASSIFICATION.md and its picture.
 
-    python benchmarks/classify.py DATA --cache FOLDER [--sets esc50 us8k multi] [--bases yamnet mn04]
-                                  [--fsd50k FOLDER] [--out docs] [--prepare]
+    python benchmarks/classify.py DATA --cache FOLDER [--sets esc50 us8k multi]
+                                  [--bases yamnet mn04] [--fsd50k FOLDER] [--out docs]
+    python benchmarks/classify.py DATA --cache FOLDER --prepare base wave statistics
+    python benchmarks/classify.py DATA --cache FOLDER --cost
 
 DATA is a folder with ``esc50-16k`` and ``us8k-part`` (docs/DATA.md). No shipped weights have heard
 them. The multi-label set is made of ESC-50: one to four clips of one fold, each at -10 to 10 dB, at
 random places in ten seconds. Everything is trained on training folds alone, with one fold of them
 (or a sixth of their groups) to stop by, and measured on the fold that was left out. What frozen
 parts hear is kept in the cache, and so is every figure: a call goes on where the last one stopped.
-``--prepare`` only fills the cache.
+``--prepare`` only fills the cache; ``--cost`` measures sizes and times of the .tflite files.
 """
 
 from __future__ import annotations
@@ -25,17 +27,36 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
-from listen_embed.classify import bases, fit, frames, linear, parts, scores, wave, windows
+from listen_embed.classify import (
+    bases,
+    finishing,
+    fit,
+    frames,
+    lean,
+    linear,
+    parts,
+    scores,
+    wave,
+    windows,
+)
 from listen_embed.classify.labelled import LabelledClips, read_labelled
 from listen_embed.classify.layer import activated
 from listen_embed.classify.network import Fusion, FusionShape
 from listen_embed.frontend import statistics
+from listen_embed.graph import macs
+from listen_embed.runtime import Network
 
 Array = NDArray[np.float32]
 BASES = {"yamnet": "teacher/1024/yamnet", "mn04": "pruned/384/mn04"}
 SETS = ("esc50", "us8k", "multi")
-SECONDS = {"esc50": 5.0, "us8k": 4.0, "multi": 10.0}
-VERSIONS = 2
+SECONDS = {"esc50": 5.0, "us8k": 4.0, "multi": 10.0, "fsd50k": 10.0}
+TITLES = {
+    "esc50": "ESC-50, 5 folds",
+    "us8k": "UrbanSound8K, part, fold 1 <-> 3",
+    "multi": "multi-label mixtures, 5 folds",
+    "fsd50k": "FSD50K, official splits",
+}
+VERSIONS = 1  # 2 mixes every clip with another of its fold, too, and takes twice as long
 EMB_DIM = 128
 N_MIXTURES = 200  # of each fold
 EPOCHS = 25
@@ -50,8 +71,9 @@ class Row:
     join: str
 
     @property
-    def key(self) -> str:
-        return f"{self.name}|{self.base}"
+    def title(self) -> str:
+        """What a table calls it."""
+        return f"{BASES[self.base]}, {self.name}" if self.base else self.name
 
 
 def rows_of(base: str) -> list[Row]:
@@ -75,9 +97,29 @@ WITHOUT_BASE = [
 
 def labelled_set(name: str, data: Path, cache: Path) -> LabelledClips:
     """Return a labelled set with its folds."""
+    if name == "fsd50k":
+        return read_labelled(cache / "fsd50k.csv", multi=True)
     if name == "multi":
         return read_labelled(mixtures(data / "esc50-16k", cache / "multi"), multi=True)
     return read_labelled(data / {"esc50": "esc50-16k", "us8k": "us8k-part"}[name] / "meta.csv")
+
+
+def fsd50k(folder: Path, cache: Path) -> None:
+    """Write FSD50K's ground truth as a CSV of ours: dev's train and val, and eval."""
+    rows = []
+    for part in ("dev", "eval"):
+        truth = folder / "FSD50K.ground_truth" / f"{part}.csv"
+        with open(truth, newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                path = folder / f"FSD50K.{part}_audio" / f"{row['fname']}.wav"
+                split = {"val": "valid"}.get(row.get("split", "test"), row.get("split", "test"))
+                labels = row["labels"].replace(",", ";")
+                rows.append({"path": path.absolute(), "label": labels, "split": split})
+    cache.mkdir(parents=True, exist_ok=True)
+    with open(cache / "fsd50k.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["path", "label", "split"])
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def mixtures(esc50: Path, folder: Path) -> Path:
@@ -133,7 +175,7 @@ class Set:
 
 
 def prepared(name: str, base: str, data: Path, cache: Path, part: str) -> dict[str, NDArray]:
-    """Return one part of what is heard of a set, from the cache or computed: base, wave or stats."""
+    """Return one part of what is heard of a set, from the cache or computed."""
     path = cache / f"{name}-{'wave' if part == 'wave' else base + '-' + part}.npz"
     if not path.exists():
         compute(name, base, data, cache, part, path)
@@ -151,7 +193,8 @@ def compute(name: str, base: str, data: Path, cache: Path, part: str, path: Path
         mels = heard.log_mels[first].astype(np.float32)
         np.savez(path, statistics=statistics(mels))
         return
-    folds = np.array([int(clip.fold) for clip in labelled.clips])
+    places = [clip.fold or clip.split for clip in labelled.clips]
+    folds = np.unique(places, return_inverse=True)[1]
     found = frames.heard(
         heard, first, labelled.targets,
         network if part == "base" else None,
@@ -166,16 +209,16 @@ def load(name: str, base: str, data: Path, cache: Path) -> Set:
     labelled = labelled_set(name, data, cache)
     base = base or "mn04"
     heard = prepared(name, base, data, cache, "base")
-    of_wave = prepared(name, "mn04", data, cache, "wave")
+    of_wave = prepared(name, "mn04", data, cache, "wave")["values"]
     stats = prepared(name, "mn04", data, cache, "statistics")["statistics"]
     n = len(labelled)
-    shape = (VERSIONS, n)
+    shape = (len(heard["values"]) // n, n)
     return Set(
         labelled,
-        np.array([clip.fold for clip in labelled.clips]),
+        np.array([clip.fold or clip.split for clip in labelled.clips]),
         heard["targets"].reshape(*shape, -1),
         heard["values"].reshape(*shape, *heard["values"].shape[1:]),
-        of_wave["values"].reshape(*shape, *of_wave["values"].shape[1:]),
+        of_wave.reshape(*shape, *of_wave.shape[1:]),
         stats,
     )
 
@@ -185,6 +228,9 @@ def load(name: str, base: str, data: Path, cache: Path) -> Set:
 
 def splits(one: Set) -> list[tuple[str, NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]]:
     """Return (fold, learn, choose, measure) for every fold that is left out in its turn."""
+    if "train" in one.folds:
+        given = parts.parts_of(one.labelled)
+        return [("eval", given.learn, given.choose, given.measure)]
     names, found = sorted(np.unique(one.folds)), []
     for i, fold in enumerate(names):
         measure = np.flatnonzero(one.folds == fold)
@@ -229,7 +275,7 @@ def trained_answers(row: Row, one: Set, learn, choose, measure, seed: int) -> Ar
 
     def part(rows: NDArray[np.intp], versions: int) -> frames.Heard:
         def taken(values: NDArray) -> NDArray:
-            return np.concatenate([values[v][rows] for v in range(versions)])
+            return np.concatenate([version[rows] for version in values[:versions]])
 
         return frames.Heard(
             taken(one.frames) if with_base else None,
@@ -294,6 +340,131 @@ def read_results(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+# ---- cost --------------------------------------------------------------------------------------
+
+
+def cost(row: Row, cache: Path) -> dict[str, float]:
+    """Return kB, weights and milliseconds per second of sound of a way's int8 .tflite, 5 s long."""
+    path = cache / f"cost-{row.base or 'none'}-{row.join}.json"
+    if not path.exists():
+        path.write_text(json.dumps(measured_cost(row)), encoding="utf-8")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def measured_cost(row: Row) -> dict[str, float]:
+    base = bases.of_model(BASES[row.base]) if row.base else None
+    encoder = wave.pretrained() if row.join in ("attention", "pooled", "wave") else None
+    front_end = (base or bases.of_model(BASES["mn04"])).lasting(5.0)
+    rng = np.random.default_rng(0)
+    some = windows.Windows(
+        (3000 * rng.standard_normal((8, front_end.wave_samples))).astype(np.int16),
+        rng.standard_normal((8, front_end.n_bands, front_end.n_steps)).astype(np.float16),
+        np.arange(8),
+    )
+    fusion = Fusion(
+        FusionShape(
+            n_frame=base.width if base else 0,
+            n_step=encoder.width if encoder else 0,
+            join=row.join if row.join in ("attention", "pooled") else "none",
+            emb_dim=EMB_DIM,
+            n_classes=50,
+        )
+    ).eval()
+    made = lean.converted_of(some, np.arange(8), base, encoder, fusion)
+    network = Network(made.int8_model)
+    given = np.concatenate(
+        [part.ravel() for part in finishing.inputs_of(some, np.arange(1), encoder is not None)[0]]
+    )[None]
+    network(given)
+    times = []
+    for _ in range(10):
+        started = time.perf_counter()
+        network(given)
+        times.append(time.perf_counter() - started)
+    return {
+        "kB": len(made.int8_model) / 1000,
+        "ms": 1000 * min(times) / front_end.frame_seconds,
+        "macs": macs(made.int8_model) / front_end.frame_seconds,
+    }
+
+
+# ---- the page ----------------------------------------------------------------------------------
+
+
+def all_results(cache: Path) -> dict[tuple[str, str, str], dict[str, list[float]]]:
+    """Return the figures of every fold and seed by (set, base, way)."""
+    found: dict[tuple[str, str, str], dict[str, list[float]]] = {}
+    for path in sorted(cache.glob("results-*.jsonl")):
+        for line in read_results(path):
+            name, base, way, _, _ = line["key"]
+            figures = found.setdefault((name, base, way), {"accuracy": [], "map": []})
+            figures["accuracy"].append(line["accuracy"])
+            figures["map"].append(line["map"])
+    return found
+
+
+def tables(cache: Path) -> str:
+    """Return a table for each set, as Markdown."""
+    results, pieces = all_results(cache), []
+    for name, title in TITLES.items():
+        rows = [*WITHOUT_BASE, *(row for base in BASES for row in rows_of(base))]
+        known = [row for row in rows if (name, row.base, row.name) in results]
+        if not known:
+            continue
+        pieces += [f"### {title}", "", "| way | accuracy | mAP | trainings |", "|---|---|---|---|"]
+        for row in known:
+            figures = results[name, row.base, row.name]
+            accuracy = f"{np.mean(figures['accuracy']):.3f}" if name in ("esc50", "us8k") else ""
+            precision, n = np.mean(figures["map"]), len(figures["map"])
+            pieces.append(f"| {row.title} | {accuracy} | {precision:.3f} | {n} |")
+        pieces.append("")
+    return "\n".join(pieces)
+
+
+def cost_table(cache: Path) -> str:
+    """Return what the ways cost, as far as it was measured."""
+    lines = ["| way | int8 .tflite, kB | MMAC a second | ms a second |", "|---|---|---|---|"]
+    for row in [*WITHOUT_BASE, *(row for base in BASES for row in rows_of(base))]:
+        path = cache / f"cost-{row.base or 'none'}-{row.join}.json"
+        if path.exists():
+            c = json.loads(path.read_text(encoding="utf-8"))
+            line = f"| {row.title} | {c['kB']:.0f} | {c['macs'] / 1e6:.1f} | {c['ms']:.2f} |"
+            lines.append(line)
+    return "\n".join(lines)
+
+
+def draw(cache: Path, target: Path) -> None:
+    """Write a picture: bars of every way on every set, an error bar for the folds."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    results = all_results(cache)
+    names = [name for name in TITLES if any(key[0] == name for key in results)]
+    rows = [*WITHOUT_BASE, *(row for base in BASES for row in rows_of(base))]
+    figure = Figure(figsize=(5 * len(names), 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        known = [row for row in rows if (name, row.base, row.name) in results]
+        found = [results[name, row.base, row.name]["map"] for row in known]
+        axes.barh(range(len(known)), [np.mean(f) for f in found], xerr=[np.std(f) for f in found])
+        axes.set_yticks(range(len(known)), [row.title for row in known], fontsize=7)
+        axes.invert_yaxis()
+        axes.set(title=f"mAP, {TITLES[name]}", xlim=(0, 1))
+    figure.savefig(target, dpi=100)
+
+
+def write_page(cache: Path, out: Path) -> None:
+    """Put tables and picture into the page, between its marks; what stands around them is ours."""
+    page = out / "CLASSIFICATION.md"
+    text = page.read_text(encoding="utf-8")
+    for mark, content in (("figures", tables(cache)), ("cost", cost_table(cache))):
+        begin, end = f"<!-- {mark} -->", f"<!-- end of {mark} -->"
+        before, rest = text.split(begin, 1)
+        text = f"{before}{begin}\n\n{content}\n{end}{rest.split(end, 1)[1]}"
+    page.write_text(text, encoding="utf-8")
+    draw(cache, out / "classification.png")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
@@ -302,18 +473,33 @@ def main() -> None:
     parser.add_argument("--bases", nargs="+", choices=tuple(BASES), default=tuple(BASES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--prepare", nargs="*", choices=("base", "wave", "statistics"))
+    parser.add_argument("--cost", action="store_true")
+    parser.add_argument("--fsd50k", type=Path, metavar="FOLDER")
+    parser.add_argument("--out", type=Path, default=Path("docs"))
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.cache.mkdir(parents=True, exist_ok=True)
-    for name in args.sets:
-        for base in args.bases:
-            if args.prepare is not None:
-                for part in args.prepare:
-                    prepared(name, base, args.data, args.cache, part)
-            else:
-                run(name, base, rows_of(base), args.data, args.cache, args.seeds)
-        if args.prepare is None and "mn04" in args.bases:
-            run(name, "", WITHOUT_BASE, args.data, args.cache, args.seeds)
+    if args.fsd50k is not None:
+        fsd50k(args.fsd50k, args.cache)
+    for name in ["fsd50k"] if args.fsd50k is not None else args.sets:
+        if not args.cost:
+            measure_set(name, args)
+    if args.cost:
+        for row in [WITHOUT_BASE[1], *(r for base in args.bases for r in rows_of(base)[1:])]:
+            print(row.title, cost(row, args.cache), flush=True)
+    if args.prepare is None:
+        write_page(args.cache, args.out)
+
+
+def measure_set(name: str, args: argparse.Namespace) -> None:
+    for base in args.bases:
+        if args.prepare is None:
+            run(name, base, rows_of(base), args.data, args.cache, args.seeds)
+        else:
+            for part in args.prepare:
+                prepared(name, base, args.data, args.cache, part)
+    if args.prepare is None and "mn04" in args.bases:
+        run(name, "", WITHOUT_BASE, args.data, args.cache, args.seeds)
 
 
 if __name__ == "__main__":

@@ -71,6 +71,8 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     add("--epochs", type=int, default=0, help="passes at most, of lean and finetune")
     add("--join", choices=("attention", "pooled", "none"), default="attention",
         help="how lean joins wave encoder and base (default attention)")  # fmt: skip
+    add("--wave", choices=("frozen", "trained"), default="frozen",
+        help="whether lean's wave encoder learns too (default frozen)")  # fmt: skip
     add("--seed", type=int, default=0)
 
 
@@ -99,7 +101,7 @@ def _train(args: argparse.Namespace) -> int:
 
     options = Options(
         method=args.method, base=args.base, multi=args.multi, window=args.window,
-        epochs=args.epochs, join=args.join, seed=args.seed,
+        epochs=args.epochs, join=args.join, wave=args.wave, seed=args.seed,
     )  # fmt: skip
     folder = train(source, args.out, options, progress=not args.quiet)
     print(f"{folder}: model card README.md, picture report.png; use it with --model {folder}")

@@ -21,11 +21,12 @@ from listen_embed.classify.mixing import companded, mixed_log_mels
 from listen_embed.classify.network import WaveEncoder
 from listen_embed.classify.precision import mixed
 from listen_embed.classify.windows import Windows
+from listen_embed.frontend import HEADROOM, LEAST_RMS
 
 Array = NDArray[np.float32]
 _BATCH = 16
 _GAIN_DB = (-12.0, 6.0)  # of the second sound, over the first
-_QUIET = 1e-4
+_FULL = 32767
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +38,14 @@ class Heard:
     frames, steps : ndarray, float16 (V * M, T, D)
         Of base and wave encoder; None for what there is not.
     targets : ndarray, float32 (V * M, C)
+    waves : ndarray, int16 (V * M, n)
+        What there is to hear at 16 kHz, at one level; None where it was not kept.
     """
 
     frames: NDArray[np.float16] | None
     steps: NDArray[np.float16] | None
     targets: Array
+    waves: NDArray[np.int16] | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -50,7 +54,11 @@ class Heard:
         """Return frames and steps of rows, float32."""
         return _taken(self.frames, rows), _taken(self.steps, rows)
 
-    # ---- as `fit.Lessons` -----------------------------------------------------------------
+    def sound(self, rows: NDArray[np.intp]) -> tuple[Tensor | None, Tensor]:
+        """Return frames and waveforms of rows, float32."""
+        assert self.waves is not None
+        waves = torch.from_numpy(self.waves[rows].astype(np.float32) / _FULL)
+        return _taken(self.frames, rows), companded(waves)
 
     def steps_of(self, epoch: int, batch: int, seed: int) -> list[NDArray[np.intp]]:
         """Return a pass's batches of rows."""
@@ -65,18 +73,20 @@ def _taken(values: NDArray[np.float16] | None, rows: NDArray[np.intp]) -> Tensor
 
 @dataclass(frozen=True, slots=True)
 class HeardLessons:
-    """`Heard` as lessons, frames and steps left out at random lengths of time."""
+    """`Heard` as lessons: frames and steps, or frames and waveforms."""
 
     heard: Heard
     seed: int
+    with_waves: bool = False
 
     def steps(self, epoch: int, batch: int) -> list[NDArray[np.intp]]:
         """Return a pass's batches of rows."""
         return self.heard.steps_of(epoch, batch, self.seed)
 
     def lesson(self, step: Any) -> tuple[tuple[Tensor | None, Tensor | None], Tensor]:
-        """Return frames and steps of rows, and their targets."""
-        return self.heard.part(step), torch.from_numpy(self.heard.targets[step])
+        """Return frames and steps, or waveforms, of rows, and their targets."""
+        given = self.heard.sound(step) if self.with_waves else self.heard.part(step)
+        return given, torch.from_numpy(self.heard.targets[step])
 
 
 def heard(
@@ -89,6 +99,7 @@ def heard(
     versions: int = 1,
     is_multi: bool = False,
     among: NDArray[np.intp] | None = None,
+    keep_waves: bool = False,
     seed: int = 0,
     progress: bool = True,
 ) -> Heard:
@@ -107,11 +118,13 @@ def heard(
         The first is as it is; in all others every window has a second one mixed in.
     among : ndarray, intp (M,), optional
         Windows are mixed with such as have the same number here, a fold for instance.
+    keep_waves : bool
+        Keep the waveforms, too, for a wave encoder that learns.
     is_multi : bool
         Mixed targets are all labels of both; else they share one by their powers.
     """
     rng = np.random.default_rng(seed)
-    found: list[tuple[Any, Any, Array]] = []
+    found: list[tuple[Any, Any, Array, Any]] = []
     n_batches = -(-len(rows) // _BATCH)
     bar = tqdm(total=versions * n_batches, desc="hearing", unit="batch", delay=2,
                disable=not progress, file=sys.stderr)  # fmt: skip
@@ -124,14 +137,15 @@ def heard(
                 assert base is not None or wave is not None
                 other = _Sounds.of(windows, rows[partners[part]], targets[partners[part]])
                 one = one.with_other(other, base, rng, is_multi)
-            found.append(one.heard_by(base, wave))
+            found.append((*one.heard_by(base, wave), one.as_int16() if keep_waves else None))
             bar.update()
     bar.close()
-    frames, steps, wanted = zip(*found, strict=True)
+    frames, steps, wanted, waves = zip(*found, strict=True)
     return Heard(
         None if base is None else np.concatenate(frames),
         None if wave is None else np.concatenate(steps),
         np.concatenate(wanted),
+        np.concatenate(waves) if keep_waves else None,
     )
 
 
@@ -165,7 +179,7 @@ class _Sounds:
     ) -> _Sounds:
         """Return these sounds with others beside them, at random levels."""
         gain_db = rng.uniform(*_GAIN_DB, len(self.targets)).astype(np.float32)
-        levels = [s.waves.pow(2).mean(1).sqrt().clamp(min=_QUIET) for s in (self, other)]
+        levels = [s.waves.pow(2).mean(1).sqrt().clamp(min=LEAST_RMS) for s in (self, other)]
         gain = 10 ** (torch.from_numpy(gain_db) / 20) * levels[0] / levels[1]
         mels = self.log_mels
         if base is not None:
@@ -175,6 +189,12 @@ class _Sounds:
         targets = np.maximum(self.targets, other.targets) if is_multi else both
         waves = self.waves + gain[:, None] * other.waves
         return _Sounds(waves, mels, targets.astype(np.float32))
+
+    def as_int16(self) -> NDArray[np.int16]:
+        """Return the waveforms at one level, clipped where they are far above it."""
+        rms = self.waves.pow(2).mean(1, keepdim=True).sqrt().clamp(min=LEAST_RMS)
+        level = (self.waves / (rms * HEADROOM)).clamp(-1, 1) * _FULL
+        return level.to(torch.int16).numpy()  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def heard_by(self, base: Base | None, wave: WaveEncoder | None) -> tuple[Any, Any, Array]:

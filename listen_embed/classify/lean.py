@@ -7,7 +7,7 @@ seconds. Everything becomes one int8 .tflite that takes a log-mel and a waveform
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,15 +18,24 @@ from listen_embed.classify.clips import Array, Clips, Rows
 from listen_embed.classify.folder import Made
 from listen_embed.classify.labelled import LabelledClips
 from listen_embed.classify.layer import Kind, Layer
-from listen_embed.classify.network import Fusion, FusionShape, Lean, WaveEncoder, without_norms
+from listen_embed.classify.network import (
+    Fusion,
+    FusionShape,
+    Joint,
+    Lean,
+    WaveEncoder,
+    without_norms,
+)
 from listen_embed.classify.options import Options
 from listen_embed.classify.parts import parts_of
 from listen_embed.classify.report import Measured
+from listen_embed.classify.windows import Windows
 from listen_embed.training import convert, quantize
 from listen_embed.training.export import Trained
 from listen_embed.training.network import Student
 
 EMB_DIM = 128
+_WAVE_RATE = 0.5  # of the others' learning rate
 VERSIONS = 4  # of every window that is learned from; see `frames`
 
 
@@ -58,7 +67,10 @@ def make_of(
         parts_of(labelled, options.seed),
     )
     result = trained(clips, base, encoder, options, work, progress=progress)
-    fusion = cast(Fusion, result.network)
+    fusion = result.network
+    if isinstance(fusion, Joint):
+        encoder, fusion = fusion.wave, fusion.fusion
+    assert isinstance(fusion, Fusion)
     made = converted(clips, base, encoder, fusion)
     layer = fusion_layer(fusion, clips.kind)
     return finishing.finished(clips, made, layer, front_end, options, base, result.history)
@@ -73,10 +85,12 @@ def trained(
     *,
     progress: bool = True,
 ) -> fit.Result:
-    """Return the fusion that clips taught, behind a frozen base and wave encoder."""
+    """Return a `Fusion` that clips taught, or a `Joint` one with its wave encoder."""
     learn, choose = (clips.windows.of(part) for part in (clips.parts.learn, clips.parts.choose))
-    lessons = _heard(clips, learn, base, encoder, VERSIONS, options.seed, progress)
-    held_out = _heard(clips, choose, base, encoder, 1, options.seed, progress)
+    learns = encoder is not None and options.wave == "trained"
+    steady = None if learns else encoder
+    lessons = _heard(clips, learn, base, steady, VERSIONS, options.seed, learns, progress)
+    held_out = _heard(clips, choose, base, steady, 1, options.seed, learns, progress)
     torch.manual_seed(options.seed)
     fusion = Fusion(
         FusionShape(
@@ -87,16 +101,27 @@ def trained(
             n_classes=len(clips.labelled.labels),
         )
     )
+    network = Joint(encoder, fusion) if encoder is not None and learns else fusion
     return fit.fit(
-        fusion,
-        frames.HeardLessons(lessons, options.seed),
+        network,
+        frames.HeardLessons(lessons, options.seed, learns),
         lambda network: clips.by_clip(choose, logits_of(network, held_out)),
         clips.kind,
         fit.Settings(epochs=options.epochs or 30, seed=options.seed),
         work,
         weights=fit.class_weights(clips.targets_of(learn)),
+        rates=_two_rates if learns else None,
         progress=progress,
     )
+
+
+def _two_rates(network: torch.nn.Module, rate: float) -> list[dict[str, Any]]:
+    """Return the optimiser's groups: a wave encoder that has learned before learns slower."""
+    joint = cast(Joint, network)
+    return [
+        {"params": list(joint.fusion.parameters()), "lr": rate},
+        {"params": list(joint.wave.parameters()), "lr": rate * _WAVE_RATE},
+    ]
 
 
 def _heard(
@@ -106,37 +131,44 @@ def _heard(
     encoder: WaveEncoder | None,
     versions: int,
     seed: int,
+    keep_waves: bool,
     progress: bool,
 ) -> frames.Heard:
     return frames.heard(
         clips.windows, rows, clips.targets_of(rows), base, encoder, versions=versions,
-        is_multi=clips.labelled.is_multi, seed=seed, progress=progress,
+        is_multi=clips.labelled.is_multi, keep_waves=keep_waves, seed=seed, progress=progress,
     )  # fmt: skip
 
 
 @torch.no_grad()
-def logits_of(fusion: torch.nn.Module, heard: frames.Heard, batch: int = 256) -> Array:
-    """Return the logits (M, C) of a fusion for what was heard."""
+def logits_of(network: torch.nn.Module, heard: frames.Heard, batch: int = 64) -> Array:
+    """Return the logits (M, C) of a `Fusion` or `Joint` network for what was heard."""
+    ask = heard.part if heard.waves is None else heard.sound
     parts = (np.arange(i, min(i + batch, len(heard))) for i in range(0, len(heard), batch))
-    return torch.cat([fusion(*heard.part(rows)) for rows in parts]).numpy()  # type: ignore[no-any-return]
+    return torch.cat([network(*ask(rows)) for rows in parts]).numpy()  # type: ignore[no-any-return]
 
 
 def converted(
     clips: Clips, base: Base | None, encoder: WaveEncoder | None, fusion: Fusion
 ) -> Trained:
     """Return everything up to the layer before the classes as .tflite, float and int8."""
+    rows = clips.windows.of(clips.parts.learn)
+    few = np.random.default_rng(0).permutation(rows)[: finishing.N_TYPICAL]
+    return converted_of(clips.windows, few, base, encoder, fusion)
+
+
+def converted_of(
+    heard: Windows, rows: Rows, base: Base | None, encoder: WaveEncoder | None, fusion: Fusion
+) -> Trained:
+    """Return the same; some windows' rows give the ranges of int8."""
     plain = base.network if base else None
     if isinstance(plain, bases.Channels):
         plain = bases.Channels(cast(Student, quantize.folded(plain.student)))
     wave_net = without_norms(encoder) if encoder else None
-    rows = clips.windows.of(clips.parts.learn)
-    (first,) = finishing.inputs_of(clips.windows, rows[:1], encoder is not None)
-    example = tuple(torch.from_numpy(values) for values in first)
-    n_frames, n_steps = _lengths(plain, wave_net, example)
-    lean = Lean(plain, wave_net, fusion.folded(n_frames, n_steps)).eval()
+    typical = finishing.inputs_of(heard, rows, encoder is not None)
+    example = tuple(torch.from_numpy(values) for values in typical[0])
+    lean = Lean(plain, wave_net, fusion.folded(*_lengths(plain, wave_net, example))).eval()
     float_model = convert.to_float_of(lean, example)
-    few = np.random.default_rng(0).permutation(rows)[: finishing.N_TYPICAL]
-    typical = finishing.inputs_of(clips.windows, few, encoder is not None)
     return Trained(float_model, convert.to_int8_of(float_model, typical))
 
 

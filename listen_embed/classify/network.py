@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from listen_embed.classify.precision import mixed
+
 Join = Literal["attention", "pooled", "none"]
 
 
@@ -258,6 +260,20 @@ def _fold(norm: nn.Module, readers: list[nn.Linear]) -> None:
     for reader in readers:
         reader.bias.add_(reader.weight @ shift)
         reader.weight *= scale
+
+
+class Joint(nn.Module):
+    """A wave encoder and a fusion that learn together, behind a frozen base."""
+
+    def __init__(self, wave: WaveEncoder, fusion: Fusion) -> None:
+        super().__init__()
+        self.wave, self.fusion = wave, fusion
+
+    def forward(self, frames: Tensor | None, waves: Tensor) -> Tensor:
+        """Return logits of frames (B, T, n_frame) and waveforms (B, n)."""
+        with mixed():
+            steps = self.wave(waves).float()
+        return self.fusion(frames, steps)  # type: ignore[no-any-return]
 
 
 class Lean(nn.Module):

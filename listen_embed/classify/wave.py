@@ -32,7 +32,7 @@ from listen_embed.training import timetable
 from listen_embed.training.corpus import find_recordings
 
 SECONDS = 5.0
-_N_HELD_OUT = 64  # stretches that are only measured on
+N_HELD_OUT = 64  # stretches that are only measured on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +193,7 @@ class _Run:
 
     def _scale_of_targets(self) -> tuple[Tensor, Tensor]:
         """Return mean and deviation of the teacher's channels."""
-        columns = self._teach(self._log_mels(np.arange(_N_HELD_OUT, min(512, len(self.stretches)))))
+        columns = self._teach(self._log_mels(np.arange(N_HELD_OUT, min(512, len(self.stretches)))))
         flat = columns.flatten(0, 1)
         return flat.mean(0), flat.std(0) + 1e-3
 
@@ -217,7 +217,7 @@ class _Run:
         """Take one pass's steps; return the mean loss."""
         version, batch = self.epoch % self.settings.versions, self.settings.batch
         rng = np.random.default_rng([self.settings.seed, version])
-        order = _N_HELD_OUT + rng.permutation(len(self.stretches) - _N_HELD_OUT)
+        order = N_HELD_OUT + rng.permutation(len(self.stretches) - N_HELD_OUT)
         n_steps = len(order) // batch
         plans = [
             self._plan(np.sort(order[i * batch : (i + 1) * batch]), rng) for i in range(n_steps)
@@ -297,7 +297,7 @@ class _Run:
     @torch.no_grad()
     def measure(self) -> float:
         """Return the mean cosine of guess and target on what is held out."""
-        rows = np.arange(min(_N_HELD_OUT, len(self.stretches)))
+        rows = np.arange(min(N_HELD_OUT, len(self.stretches)))
         targets = self._targets(self._log_mels(rows))
         with mixed():
             given = self.averaged.eval()(companded(self._waves(rows)), targets.shape[1])
