@@ -357,15 +357,17 @@ def _low_pass(factor: int) -> Array:
     """Return a windowed sinc that keeps what a factor less samples can carry, float32 (taps,)."""
     at = np.arange(_TAPS) - _TAPS // 2
     taps = np.sinc(0.9 * at / factor) * np.hamming(_TAPS)
-    return (taps / taps.sum()).astype(np.float32)
+    weights: Array = (taps / taps.sum()).astype(np.float32)
+    return weights
 
 
 def companded(frames: Array) -> Array:
     """Return frames (T, n) of samples as a wave encoder hears them, float32 in [-1, 1]."""
     rms = np.sqrt(np.mean(frames**2, axis=1, keepdims=True, dtype=np.float32))
-    loud = np.clip(frames / (np.maximum(rms, np.float32(LEAST_RMS)) * HEADROOM), -1, 1)
-    levels: Array = np.log1p(np.float32(MU) * np.abs(loud)) / np.float32(math.log1p(MU))
-    return np.copysign(levels, loud).astype(np.float32)
+    loud = np.clip(frames / (np.maximum(rms, np.float32(LEAST_RMS)) * np.float32(HEADROOM)), -1, 1)
+    levels = np.log1p(np.float32(MU) * np.abs(loud)) / np.float32(math.log1p(MU))
+    signed: Array = np.copysign(levels, loud).astype(np.float32)
+    return signed
 
 
 def _normalised(frames: Array) -> Array:

@@ -17,8 +17,6 @@ import torch
 from listen_embed.classify import bases, wave
 from listen_embed.training.starts import TEACHER
 
-TARGET = Path(wave.__file__).with_name("wave_encoder.npz")
-
 
 def some_of(stretches: wave.Stretches, n_stretches: int) -> wave.Stretches:
     """Return stretches drawn from all recordings, held in memory; 0 keeps all of them on disk."""
@@ -46,8 +44,8 @@ def main() -> None:
     encoder = wave.pretrain(
         some_of(found, args.stretches), teacher, settings, args.run / "training"
     )
-    wave.save(encoder, TARGET)
-    print(f"{TARGET}: {TARGET.stat().st_size:,} bytes")
+    wave.save(encoder, wave.WEIGHTS)
+    print(f"{wave.WEIGHTS}: {wave.WEIGHTS.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":

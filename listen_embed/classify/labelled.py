@@ -309,7 +309,7 @@ def _grouped_by_content(clips: list[LabelledClip], multi: bool) -> list[Labelled
     for clip in clips:
         if math.isinf(clip.end) and not clip.start:
             by_digest[_content(clip.path)].append(clip)
-    renamed = {}
+    renamed: dict[LabelledClip, str] = {}
     for digest, same in by_digest.items():
         if len({clip.labels for clip in same}) > 1 and not multi:
             raise _two_labels([(str(clip), clip.labels[0]) for clip in same])

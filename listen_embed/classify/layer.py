@@ -66,7 +66,8 @@ class Layer:
         if self.kind == "sigmoid":
             return probabilities >= self.thresholds
         best = probabilities.argmax(axis=1)
-        return np.arange(len(self.bias)) == best[:, None]
+        is_best: NDArray[np.bool_] = np.arange(len(self.bias)) == best[:, None]
+        return is_best
 
     def as_npz(self) -> bytes:
         """Return the arrays as a file."""
@@ -85,18 +86,20 @@ class Layer:
         """
         try:
             arrays = npz.read(path, _MAX_BYTES)
-            parts = [
+            weight, bias, thresholds = (
                 np.asarray(arrays[name], np.float32) for name in ("weight", "bias", "thresholds")
-            ]
+            )
         except Exception as error:  # hostile bytes trip parsers in ways that no list would cover
             message = f"{path}: cannot be read ({error or type(error).__name__})"
             raise HeadError(f"{message}; copy the classifier again") from error
-        return cls(*parts, kind=kind)
+        return cls(weight, bias, thresholds, kind)
 
 
 def activated(logits: Floats, kind: Kind) -> NDArray[np.float32]:
     """Return logits (T, C) as probabilities, float32 (T, C)."""
     if kind == "softmax":
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return (shifted / shifted.sum(axis=1, keepdims=True)).astype(np.float32)
-    return (0.5 * (1 + np.tanh(0.5 * logits))).astype(np.float32)
+        found = shifted / shifted.sum(axis=1, keepdims=True)
+    else:
+        found = 0.5 * (1 + np.tanh(0.5 * logits))
+    return np.asarray(found, np.float32)

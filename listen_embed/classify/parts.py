@@ -119,13 +119,13 @@ def folds_of(labelled: LabelledClips, n_folds: int, seed: int = 0) -> Rows:
         crowded = (counts * (inside > 0)).sum(1) + 1e-3 * counts.sum(1)
         fold_of_group[group] = int(crowded.argmin())
         counts[fold_of_group[group]] += inside
-    return fold_of_group[groups]  # type: ignore[no-any-return]
+    return fold_of_group[groups]
 
 
 def _whole_folds(groups: Rows, folds: Rows) -> Rows:
     """Return folds in which a group has one: that of its first clip."""
     _, first = np.unique(groups, return_index=True)
-    return folds[first][groups]  # type: ignore[no-any-return]
+    return folds[first][groups]
 
 
 def _check(labelled: LabelledClips, parts: Parts) -> None:

@@ -336,7 +336,7 @@ def _loss(given: Tensor, targets: Tensor) -> Tensor:
     return (given - targets).pow(2).mean() + angle + whole
 
 
-_WEIGHTS = "wave_encoder.npz"
+WEIGHTS = Path(__file__).with_name("wave_encoder.npz")
 _MAX_WEIGHTS_BYTES = 1 << 22
 
 
@@ -345,7 +345,7 @@ def pretrained() -> WaveEncoder:
 
     Its weights are int8 per output channel, as in the .tflite that they end in.
     """
-    arrays = npz.read(Path(__file__).with_name(_WEIGHTS), _MAX_WEIGHTS_BYTES)
+    arrays = npz.read(WEIGHTS, _MAX_WEIGHTS_BYTES)
     encoder = WaveEncoder(n_joined=N_JOINED)
     state = encoder.state_dict()
     for name, target in state.items():

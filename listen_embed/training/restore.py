@@ -55,7 +55,15 @@ def restore(model: bytes) -> Student:
     ConversionError
         The graph is not that of a `Student`.
     """
-    layers = _layers(model)
+    try:
+        return _restored(_layers(model))
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, ConversionError):
+            raise
+        raise ConversionError(f"the graph is not that of a student of ours ({error})") from error
+
+
+def _restored(layers: list[_Layer]) -> Student:
     stem, *rest = layers
     blocks, stages = _blocks(rest, stem.n_rows)
     tail = rest[len([layer for stage in stages for layer in stage]) :]
