@@ -19,7 +19,7 @@ import argparse
 import csv
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +60,7 @@ VERSIONS = 1  # 2 mixes every clip with another of its fold, too, and takes twic
 EMB_DIM = 128
 N_MIXTURES = 200  # of each fold
 EPOCHS = 25
+FOLDS: tuple[str, ...] = ()  # all of them, unless --folds says which
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,14 @@ WITHOUT_BASE = [
 # ---- the sets ----------------------------------------------------------------------------------
 
 
-def labelled_set(name: str, data: Path, cache: Path) -> LabelledClips:
-    """Return a labelled set with its folds."""
+def labelled_set(name: str, data: Path, cache: Path, folds: tuple[str, ...]) -> LabelledClips:
+    """Return a labelled set with its folds, or some of them."""
+    whole = whole_set(name, data, cache)
+    clips = tuple(clip for clip in whole.clips if not folds or clip.fold in folds)
+    return replace(whole, clips=clips)
+
+
+def whole_set(name: str, data: Path, cache: Path) -> LabelledClips:
     if name == "fsd50k":
         return read_labelled(cache / "fsd50k.csv", multi=True)
     if name == "multi":
@@ -184,7 +191,7 @@ def prepared(name: str, base: str, data: Path, cache: Path, part: str) -> dict[s
 
 
 def compute(name: str, base: str, data: Path, cache: Path, part: str, path: Path) -> None:
-    labelled = labelled_set(name, data, cache)
+    labelled = labelled_set(name, data, cache, FOLDS)
     network = bases.of_model(BASES[base])
     front_end = network.lasting(SECONDS[name])
     heard = windows.windows_of(labelled, front_end, cache / f"{name}-{base}-windows")
@@ -206,10 +213,12 @@ def compute(name: str, base: str, data: Path, cache: Path, part: str, path: Path
 
 
 def load(name: str, base: str, data: Path, cache: Path) -> Set:
-    labelled = labelled_set(name, data, cache)
+    labelled = labelled_set(name, data, cache, FOLDS)
     base = base or "mn04"
     heard = prepared(name, base, data, cache, "base")
-    of_wave = prepared(name, "mn04", data, cache, "wave")["values"]
+    of_wave = None
+    if wave.WEIGHTS.is_file():
+        of_wave = prepared(name, "mn04", data, cache, "wave")["values"]
     stats = prepared(name, "mn04", data, cache, "statistics")["statistics"]
     n = len(labelled)
     shape = (len(heard["values"]) // n, n)
@@ -218,7 +227,7 @@ def load(name: str, base: str, data: Path, cache: Path) -> Set:
         np.array([clip.fold or clip.split for clip in labelled.clips]),
         heard["targets"].reshape(*shape, -1),
         heard["values"].reshape(*shape, *heard["values"].shape[1:]),
-        of_wave.reshape(*shape, *of_wave.shape[1:]),
+        None if of_wave is None else of_wave.reshape(*shape, *of_wave.shape[1:]),
         stats,
     )
 
@@ -325,6 +334,8 @@ def run(name: str, base: str, rows: list[Row], data: Path, cache: Path, seeds: l
     for seed in seeds:
         for fold, learn, choose, measure in splits(one):
             for row in rows:
+                if one.steps is None and row.join in ("wave", "pooled", "attention"):
+                    continue
                 key = (name, row.base, row.name, fold, seed)
                 if key in done:
                     continue
@@ -353,7 +364,7 @@ def cost(row: Row, cache: Path) -> dict[str, float]:
 
 def measured_cost(row: Row) -> dict[str, float]:
     base = bases.of_model(BASES[row.base]) if row.base else None
-    encoder = wave.pretrained() if row.join in ("attention", "pooled", "wave") else None
+    encoder = wave.initial(0, learns=True) if row.join in ("attention", "pooled", "wave") else None
     front_end = (base or bases.of_model(BASES["mn04"])).lasting(5.0)
     rng = np.random.default_rng(0)
     some = windows.Windows(
@@ -471,6 +482,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     parser.add_argument("--bases", nargs="+", choices=tuple(BASES), default=tuple(BASES))
+    parser.add_argument("--folds", nargs="+", default=[], help="some of the folds only")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--prepare", nargs="*", choices=("base", "wave", "statistics"))
     parser.add_argument("--cost", action="store_true")
@@ -478,6 +490,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs"))
     args = parser.parse_args()
     torch.set_num_threads(1)
+    global FOLDS
+    FOLDS = tuple(args.folds)
     args.cache.mkdir(parents=True, exist_ok=True)
     if args.fsd50k is not None:
         fsd50k(args.fsd50k, args.cache)

@@ -71,8 +71,8 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     add("--epochs", type=int, default=0, help="passes at most, of lean and finetune")
     add("--join", choices=("attention", "pooled", "none"), default="attention",
         help="how lean joins wave encoder and base (default attention)")  # fmt: skip
-    add("--wave", choices=("frozen", "trained"), default="frozen",
-        help="whether lean's wave encoder learns too (default frozen)")  # fmt: skip
+    add("--wave", choices=("frozen", "trained"), default="",
+        help="whether lean's wave encoder learns too (default: where none comes along)")  # fmt: skip
     add("--seed", type=int, default=0)
 
 

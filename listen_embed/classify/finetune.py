@@ -186,7 +186,7 @@ def _logits(network: nn.Module, clips: Clips, rows: Rows, batch: int = 32) -> Ar
         mels = clips.windows.log_mels[rows[begin : begin + batch]].astype(np.float32)
         given = torch.from_numpy(mels)[:, None].contiguous(memory_format=torch.channels_last)
         found.append(network(given).float())
-    return torch.cat(found).numpy()  # type: ignore[no-any-return]
+    return torch.cat(found).numpy()
 
 
 def converted(clips: Clips, tuned: Tuned) -> Trained:

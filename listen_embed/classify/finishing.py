@@ -26,11 +26,12 @@ _MAX_HOP = 1.0
 
 def inputs_of(windows: Windows, rows: Rows, with_wave: bool) -> list[tuple[Array, ...]]:
     """Return what the .tflite takes of each window: a log-mel, and a waveform."""
-    found = []
+    found: list[tuple[Array, ...]] = []
     for row in rows:
         mels = windows.log_mels[row].astype(np.float32)[None, :, :, None]
         samples = torch.from_numpy(windows.waves[row].astype(np.float32) / 32768)[None]
-        found.append((mels, companded(samples).numpy()) if with_wave else (mels,))
+        wave: tuple[Array, ...] = (companded(samples).numpy(),) if with_wave else ()
+        found.append((mels, *wave))
     return found
 
 

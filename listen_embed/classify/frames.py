@@ -194,7 +194,7 @@ class _Sounds:
         """Return the waveforms at one level, clipped where they are far above it."""
         rms = self.waves.pow(2).mean(1, keepdim=True).sqrt().clamp(min=LEAST_RMS)
         level = (self.waves / (rms * HEADROOM)).clamp(-1, 1) * _FULL
-        return level.to(torch.int16).numpy()  # type: ignore[no-any-return]
+        return level.to(torch.int16).numpy()
 
     @torch.no_grad()
     def heard_by(self, base: Base | None, wave: WaveEncoder | None) -> tuple[Any, Any, Array]:

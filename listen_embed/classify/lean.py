@@ -6,6 +6,7 @@ seconds. Everything becomes one int8 .tflite that takes a log-mel and a waveform
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any, cast
 
@@ -43,8 +44,10 @@ def make(
     labelled: LabelledClips, options: Options, work: Path, *, progress: bool = True
 ) -> tuple[Made, Measured]:
     """Return a LEAN classifier, and how good its int8 form is on clips it never heard."""
-    encoder = None if options.join == "none" else wave.pretrained()
     base = bases.of_model(options.base_model)
+    learns = options.wave == "trained" or (not options.wave and not wave.WEIGHTS.is_file())
+    options = dataclasses.replace(options, wave="trained" if learns else "frozen")
+    encoder = None if options.join == "none" else wave.initial(options.seed, learns)
     return make_of(base, encoder, labelled, options, work, progress=progress)
 
 
@@ -145,7 +148,7 @@ def logits_of(network: torch.nn.Module, heard: frames.Heard, batch: int = 64) ->
     """Return the logits (M, C) of a `Fusion` or `Joint` network for what was heard."""
     ask = heard.part if heard.waves is None else heard.sound
     parts = (np.arange(i, min(i + batch, len(heard))) for i in range(0, len(heard), batch))
-    return torch.cat([network(*ask(rows)) for rows in parts]).numpy()  # type: ignore[no-any-return]
+    return torch.cat([network(*ask(rows)) for rows in parts]).numpy()
 
 
 def converted(

@@ -34,8 +34,9 @@ def one_of(
     full = np.zeros((n_classes, embeddings.shape[1])), np.full(n_classes, -1e4)
     present = [int(label) for label in head.labels]
     full[0][present], full[1][present] = weight, bias
-    weight, bias = (part.astype(np.float32) for part in full)
-    return Layer(weight, bias, _halves(n_classes), "softmax")
+    return Layer(
+        full[0].astype(np.float32), full[1].astype(np.float32), _halves(n_classes), "softmax"
+    )
 
 
 def several_of(embeddings: Array, targets: Array, folds: NDArray[np.intp]) -> Layer:
@@ -106,7 +107,8 @@ def _sigmoid_fit(score: Floats, truth: NDArray[np.float32]) -> tuple[float, floa
 def _newton_step(design: Floats, wanted: Floats, found: Floats) -> Floats:
     p = 0.5 * (1 + np.tanh(0.5 * (design @ found)))
     hessian = (design * (p * (1 - p))[:, None]).T @ design + _DAMPING * np.eye(2)
-    return np.linalg.solve(hessian, design.T @ (p - wanted) + _DAMPING * found)
+    gradient = design.T @ (p - wanted) + _DAMPING * found
+    return np.asarray(np.linalg.solve(hessian, gradient), np.float64)
 
 
 def _surprise(design: Floats, wanted: Floats, found: Floats) -> float:

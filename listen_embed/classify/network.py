@@ -164,7 +164,7 @@ class AttentionPool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, width) of (B, T, width)."""
         weights = torch.softmax(self.score(x).transpose(1, 2), dim=2)
-        return (weights @ x)[:, 0]  # type: ignore[no-any-return]
+        return (weights @ x)[:, 0]
 
 
 @dataclass(frozen=True, slots=True)

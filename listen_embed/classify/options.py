@@ -33,9 +33,9 @@ class Options:
         Passes at most; 0 takes the method's own.
     join : {"attention", "pooled", "none"}
         How `lean` joins its wave encoder; "none" leaves it out.
-    wave : {"frozen", "trained"}
+    wave : {"", "frozen", "trained"}
         Whether `lean`'s wave encoder stays as the package brings it, or learns too, which takes far
-        longer.
+        longer; empty: it learns where the package brings none.
     seed : int
     """
 
@@ -45,7 +45,7 @@ class Options:
     window: float = 0.0
     epochs: int = 0
     join: Literal["attention", "pooled", "none"] = "attention"
-    wave: Literal["frozen", "trained"] = "frozen"
+    wave: Literal["", "frozen", "trained"] = ""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -53,7 +53,7 @@ class Options:
             raise InputError(f"method is {self.method!r}; allowed are {', '.join(METHODS)}")
         if self.join not in ("attention", "pooled", "none"):
             raise InputError(f"join is {self.join!r}; allowed are attention, pooled, none")
-        if self.wave not in ("frozen", "trained"):
+        if self.wave not in ("", "frozen", "trained"):
             raise InputError(f"wave is {self.wave!r}; allowed are frozen and trained")
         if self.window and not 0.5 <= self.window <= 30:
             raise InputError(f"window is {self.window!r}; allowed are 0 and 0.5 to 30 seconds")

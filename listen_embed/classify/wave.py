@@ -98,6 +98,7 @@ def _decode(
     waves, pictures = [], []
     for path in timetable.bar(progress, "decoding", iterable=paths, unit="file"):
         for sound in _stretches(path, front_end.sample_rate):
+            extractor.reset()  # or it takes the columns of the stretch before
             pictures.append(
                 extractor(Frames(sound, 0, [0], front_end.frame_samples)).astype(np.float16)
             )
@@ -340,11 +341,35 @@ WEIGHTS = Path(__file__).with_name("wave_encoder.npz")
 _MAX_WEIGHTS_BYTES = 1 << 22
 
 
+def initial(seed: int, learns: bool) -> WaveEncoder:
+    """Return what a classifier's wave encoder starts from: what the package brings, if anything.
+
+    Raises
+    ------
+    InputError
+        It brings none, and the encoder shall stay as it is.
+    """
+    if WEIGHTS.is_file() or not learns:
+        return pretrained()
+    torch.manual_seed(seed)
+    return WaveEncoder(n_joined=N_JOINED)
+
+
 def pretrained() -> WaveEncoder:
     """Return the wave encoder that this package brings, in evaluation.
 
     Its weights are int8 per output channel, as in the .tflite that they end in.
+
+    Raises
+    ------
+    InputError
+        It brings none.
     """
+    if not WEIGHTS.is_file():
+        raise InputError(
+            "no pretrained wave encoder comes along; let it learn (--wave trained), or make one "
+            "with recipes/wave_encoder.py"
+        )
     arrays = npz.read(WEIGHTS, _MAX_WEIGHTS_BYTES)
     encoder = WaveEncoder(n_joined=N_JOINED)
     state = encoder.state_dict()

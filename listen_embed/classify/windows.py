@@ -84,6 +84,7 @@ def _decode(
         sound, sr = clip.load()
         heard = audio.rate_converter(sr, plain.sample_rate, plain.resampler).push(sound, last=True)
         for window in _cut(heard, plain.frame_samples):
+            extractor.reset()  # or it takes the columns of the window before
             mels.append(extractor(Frames(window, 0, [0], len(window))).astype(np.float16))
             wave = wave_of(window[None], plain).clip(-1, 1)
             waves.append((wave * _FULL).astype(np.int16))

@@ -89,9 +89,11 @@ def test_it_travels_in_eight_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert torch.cosine_similarity(found.flatten(1), wanted.flatten(1)).min() > 0.99
 
 
-def test_the_package_brings_one() -> None:
-    encoder = wave.pretrained()
-    assert not encoder.training
-    with torch.no_grad():
-        steps = encoder(companded(torch.from_numpy(sound("beeps", 1, 1.0))[None]))
-    assert steps.shape == (1, 7, 128) and steps.isfinite().all() and steps.std() > 0
+def test_without_a_pretrained_one_it_must_learn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wave, "WEIGHTS", tmp_path / "none.npz")
+    with pytest.raises(InputError, match="let it learn"):
+        wave.initial(0, learns=False)
+    one, again = (wave.initial(0, learns=True).state_dict() for _ in range(2))
+    assert all(torch.equal(one[name], again[name]) for name in one)
