@@ -2,7 +2,7 @@
 
     python benchmarks/classify.py DATA --cache FOLDER [--sets esc50 us8k multi]
                                   [--bases yamnet mn04] [--fsd50k FOLDER] [--out docs]
-    python benchmarks/classify.py DATA --cache FOLDER --prepare base wave statistics
+    python benchmarks/classify.py DATA --cache FOLDER --prepare yamnet mn04 logmel wave
     python benchmarks/classify.py DATA --cache FOLDER --cost
 
 DATA is a folder with ``esc50-16k`` and ``us8k-part`` (docs/DATA.md). No shipped weights have heard
@@ -19,7 +19,7 @@ import argparse
 import csv
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +27,13 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
+from listen_embed import Embedder
 from listen_embed.classify import (
     bases,
     finishing,
     fit,
     frames,
+    head,
     lean,
     linear,
     parts,
@@ -42,9 +44,9 @@ from listen_embed.classify import (
 from listen_embed.classify.labelled import LabelledClips, read_labelled
 from listen_embed.classify.layer import activated
 from listen_embed.classify.network import Fusion, FusionShape
-from listen_embed.frontend import statistics
 from listen_embed.graph import macs
 from listen_embed.runtime import Network
+from listen_embed.training.starts import NANO_FRONT_END
 
 Array = NDArray[np.float32]
 BASES = {"yamnet": "teacher/1024/yamnet", "mn04": "pruned/384/mn04"}
@@ -56,11 +58,9 @@ TITLES = {
     "multi": "multi-label mixtures, 5 folds",
     "fsd50k": "FSD50K, official splits",
 }
-VERSIONS = 1  # 2 mixes every clip with another of its fold, too, and takes twice as long
 EMB_DIM = 128
 N_MIXTURES = 200  # of each fold
 EPOCHS = 25
-FOLDS: tuple[str, ...] = ()  # all of them, unless --folds says which
 
 
 @dataclass(frozen=True)
@@ -96,14 +96,8 @@ WITHOUT_BASE = [
 # ---- the sets ----------------------------------------------------------------------------------
 
 
-def labelled_set(name: str, data: Path, cache: Path, folds: tuple[str, ...]) -> LabelledClips:
-    """Return a labelled set with its folds, or some of them."""
-    whole = whole_set(name, data, cache)
-    clips = tuple(clip for clip in whole.clips if not folds or clip.fold in folds)
-    return replace(whole, clips=clips)
-
-
-def whole_set(name: str, data: Path, cache: Path) -> LabelledClips:
+def labelled_set(name: str, data: Path, cache: Path) -> LabelledClips:
+    """Return a labelled set with its folds."""
     if name == "fsd50k":
         return read_labelled(cache / "fsd50k.csv", multi=True)
     if name == "multi":
@@ -171,64 +165,54 @@ def mixture(paths: list[Path], rng: np.random.Generator) -> Array:
 
 @dataclass(frozen=True)
 class Set:
-    """A labelled set as a base and the wave encoder hear it, a row a clip; versions one by one."""
+    """A labelled set as frozen parts hear it, a row a clip."""
 
     labelled: LabelledClips
     folds: NDArray[np.str_]
-    targets: Array  # (V, N, C)
-    frames: NDArray[np.float16]  # (V, N, T, D)
-    steps: NDArray[np.float16] | None
-    statistics: Array  # (N, 2 bands)
+    targets: Array  # (N, C)
+    frames: Array  # (N, T, D)
+    steps: Array | None
 
 
-def prepared(name: str, base: str, data: Path, cache: Path, part: str) -> dict[str, NDArray]:
-    """Return one part of what is heard of a set, from the cache or computed."""
-    path = cache / f"{name}-{'wave' if part == 'wave' else base + '-' + part}.npz"
+def prepared(name: str, part: str, data: Path, cache: Path) -> Array:
+    """Return what one frozen part hears of a set, (N, T, D), from the cache or computed."""
+    path = cache / f"{name}-{part}.npy"
     if not path.exists():
-        compute(name, base, data, cache, part, path)
-    with np.load(path) as found:
-        return dict(found)
+        labelled = labelled_set(name, data, cache)
+        heard = steps_of if part == "wave" else frames_of
+        np.save(path, heard(labelled, name, part, cache).astype(np.float16))
+    return np.load(path).astype(np.float32)
 
 
-def compute(name: str, base: str, data: Path, cache: Path, part: str, path: Path) -> None:
-    labelled = labelled_set(name, data, cache, FOLDS)
-    network = bases.of_model(BASES[base])
-    front_end = network.lasting(SECONDS[name])
-    heard = windows.windows_of(labelled, front_end, cache / f"{name}-{base}-windows")
-    first = np.unique(heard.clip, return_index=True)[1]  # clips of these sets are one window
-    if part == "statistics":
-        mels = heard.log_mels[first].astype(np.float32)
-        np.savez(path, statistics=statistics(mels))
-        return
-    places = [clip.fold or clip.split for clip in labelled.clips]
-    folds = np.unique(places, return_inverse=True)[1]
-    found = frames.heard(
-        heard, first, labelled.targets,
-        network if part == "base" else None,
-        wave.pretrained() if part == "wave" else None,
-        versions=VERSIONS, among=folds, is_multi=labelled.is_multi,
-    )  # fmt: skip
-    values = found.frames if part == "base" else found.steps
-    np.savez(path, values=values, targets=found.targets)
+def frames_of(labelled: LabelledClips, name: str, part: str, cache: Path) -> Array:
+    """Return the embedder's frames, side by side; those of a shorter clip come again."""
+    model = {"logmel": "logmel/128"} | BASES
+    found = head.embedded(Embedder(model[part]), labelled)
+    counts = np.bincount(found.clip)
+    begins = np.cumsum(counts) - counts
+    turns = np.arange(counts.max())[None] % counts[:, None]
+    return found.values[begins[:, None] + turns]
+
+
+def steps_of(labelled: LabelledClips, name: str, part: str, cache: Path) -> Array:
+    """Return the wave encoder's steps of each clip's first window."""
+    front_end = NANO_FRONT_END.lasting(SECONDS[name])
+    some = windows.windows_of(labelled, front_end, cache / f"{name}-windows")
+    first = np.unique(some.clip, return_index=True)[1]
+    heard = frames.heard(some, first, labelled.targets, None, wave.pretrained())
+    return heard.steps
 
 
 def load(name: str, base: str, data: Path, cache: Path) -> Set:
-    labelled = labelled_set(name, data, cache, FOLDS)
-    base = base or "mn04"
-    heard = prepared(name, base, data, cache, "base")
-    of_wave = None
-    if wave.WEIGHTS.is_file():
-        of_wave = prepared(name, "mn04", data, cache, "wave")["values"]
-    stats = prepared(name, "mn04", data, cache, "statistics")["statistics"]
-    n = len(labelled)
-    shape = (len(heard["values"]) // n, n)
+    """Return a set as a base hears it, or as log-mel statistics tell of it."""
+    labelled = labelled_set(name, data, cache)
+    has_wave = wave.WEIGHTS.is_file()
     return Set(
         labelled,
         np.array([clip.fold or clip.split for clip in labelled.clips]),
-        heard["targets"].reshape(*shape, -1),
-        heard["values"].reshape(*shape, *heard["values"].shape[1:]),
-        None if of_wave is None else of_wave.reshape(*shape, *of_wave.shape[1:]),
-        stats,
+        labelled.targets,
+        prepared(name, base or "logmel", data, cache),
+        prepared(name, "wave", data, cache) if has_wave else None,
     )
 
 
@@ -260,7 +244,7 @@ def measured(row: Row, one: Set, learn, choose, measure, seed: int) -> dict[str,
         probabilities = linear_answers(row, one, np.concatenate([learn, choose]), measure)
     else:
         probabilities = trained_answers(row, one, learn, choose, measure, seed)
-    truth = one.targets[0][measure]
+    truth = one.targets[measure]
     return {
         "accuracy": scores.accuracy(truth, probabilities),
         "map": scores.mean_average_precision(truth, probabilities),
@@ -270,8 +254,7 @@ def measured(row: Row, one: Set, learn, choose, measure, seed: int) -> dict[str,
 
 def linear_answers(row: Row, one: Set, learn, measure) -> Array:
     """Return a linear layer's probabilities, the better of the two kinds on held-out clips."""
-    x = one.statistics if row.join == "statistics" else one.frames[0].astype(np.float32).mean(1)
-    targets = one.targets[0]
+    x, targets = one.frames.mean(1), one.targets
     folds = parts.folds_of(one.labelled, 5)[learn]
     layer = linear.several_of(x[learn], targets[learn], folds)
     return layer.probabilities(x[measure])
@@ -282,14 +265,11 @@ def trained_answers(row: Row, one: Set, learn, choose, measure, seed: int) -> Ar
     torch.manual_seed(seed)
     with_base, with_wave = row.join != "wave", row.join != "none"
 
-    def part(rows: NDArray[np.intp], versions: int) -> frames.Heard:
-        def taken(values: NDArray) -> NDArray:
-            return np.concatenate([version[rows] for version in values[:versions]])
-
+    def part(rows: NDArray[np.intp]) -> frames.Heard:
         return frames.Heard(
-            taken(one.frames) if with_base else None,
-            taken(one.steps) if with_wave else None,
-            taken(one.targets),
+            one.frames[rows] if with_base else None,
+            one.steps[rows] if with_wave else None,
+            one.targets[rows],
         )
 
     fusion = Fusion(
@@ -301,18 +281,18 @@ def trained_answers(row: Row, one: Set, learn, choose, measure, seed: int) -> Ar
             n_classes=one.targets.shape[-1],
         )
     )
-    held_out = part(choose, 1)
+    held_out = part(choose)
     kind = "sigmoid" if one.labelled.is_multi else "softmax"
     result = fit.fit(
         fusion,
-        frames.HeardLessons(part(learn, VERSIONS), seed),
+        frames.HeardLessons(part(learn), seed),
         lambda network: (held_out.targets, logits(network, held_out)),
         kind,
         fit.Settings(epochs=EPOCHS, seed=seed),
-        weights=fit.class_weights(one.targets[0][learn]),
+        weights=fit.class_weights(one.targets[learn]),
         progress=False,
     )
-    found = logits(result.network, part(measure, 1))
+    found = logits(result.network, part(measure))
     return activated(found.astype(np.float64), kind)
 
 
@@ -482,16 +462,13 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     parser.add_argument("--bases", nargs="+", choices=tuple(BASES), default=tuple(BASES))
-    parser.add_argument("--folds", nargs="+", default=[], help="some of the folds only")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--prepare", nargs="*", choices=("base", "wave", "statistics"))
+    parser.add_argument("--prepare", nargs="*", choices=(*BASES, "logmel", "wave"))
     parser.add_argument("--cost", action="store_true")
     parser.add_argument("--fsd50k", type=Path, metavar="FOLDER")
     parser.add_argument("--out", type=Path, default=Path("docs"))
     args = parser.parse_args()
     torch.set_num_threads(1)
-    global FOLDS
-    FOLDS = tuple(args.folds)
     args.cache.mkdir(parents=True, exist_ok=True)
     if args.fsd50k is not None:
         fsd50k(args.fsd50k, args.cache)
@@ -506,14 +483,14 @@ def main() -> None:
 
 
 def measure_set(name: str, args: argparse.Namespace) -> None:
+    """Hear one set, and measure all ways on it."""
+    for part in args.prepare or ():
+        prepared(name, part, args.data, args.cache)
+    if args.prepare is not None:
+        return
     for base in args.bases:
-        if args.prepare is None:
-            run(name, base, rows_of(base), args.data, args.cache, args.seeds)
-        else:
-            for part in args.prepare:
-                prepared(name, base, args.data, args.cache, part)
-    if args.prepare is None and "mn04" in args.bases:
-        run(name, "", WITHOUT_BASE, args.data, args.cache, args.seeds)
+        run(name, base, rows_of(base), args.data, args.cache, args.seeds)
+    run(name, "", WITHOUT_BASE, args.data, args.cache, args.seeds)
 
 
 if __name__ == "__main__":

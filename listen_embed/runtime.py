@@ -143,9 +143,9 @@ def _checked(what: str, tensors: list[dict[str, Any]], most: int = 2) -> list[di
     """Return tensors of a graph in the order of their names, which is that of its arguments."""
     if not 1 <= len(tensors) <= most or any(t["dtype"] not in _TYPES for t in tensors):
         found = ", ".join(f"{tensor['name']} {tensor['dtype'].__name__}" for tensor in tensors)
+        allowed = f"one {what}" if most == 1 else f"{most} {what}s at most"
         raise ConversionError(
-            f"a network of ours has {most} {what} at most, float32, int8 or int16; this has: "
-            f"{found or 'none'}"
+            f"a network of ours has {allowed}, float32, int8 or int16; this has: {found or 'none'}"
         )
     return sorted(tensors, key=lambda tensor: str(tensor["name"]))
 

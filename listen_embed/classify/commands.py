@@ -72,7 +72,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     add("--join", choices=("attention", "pooled", "none"), default="attention",
         help="how lean joins wave encoder and base (default attention)")  # fmt: skip
     add("--wave", choices=("frozen", "trained"), default="",
-        help="whether lean's wave encoder learns too (default: where none comes along)")  # fmt: skip
+        help="whether lean's wave encoder learns (default: if none is brought)")  # fmt: skip
     add("--seed", type=int, default=0)
 
 

@@ -8,9 +8,26 @@ import pytest
 
 pytest.importorskip("torch", reason="making classifiers needs the training room's extra")
 
-from .sounds import folder_of, mixed_table
+from .sounds import KINDS, folder_of, mixed_table, sound
 
 BASE = "sea/32/nano"
+
+
+def encoder_in(path: Path) -> Path:
+    """Write a wave encoder that has learned nothing but the level of sound."""
+    import torch
+
+    from listen_embed.classify import wave
+    from listen_embed.classify.mixing import companded
+    from listen_embed.classify.network import WaveEncoder
+
+    torch.manual_seed(0)
+    encoder = WaveEncoder()
+    with torch.no_grad():
+        for kind in KINDS:
+            encoder.train()(companded(torch.from_numpy(sound(kind, 70))[None]))
+    wave.save(encoder, path)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from listen_embed import Embedder, SoundClassifier
+from listen_embed.classify import wave
 from listen_embed.classify.labelled import read_labelled
 from listen_embed.classify.options import Options
 from listen_embed.classify.testing import measure
 from listen_embed.classify.train import train
 from listen_embed.errors import InputError, ListenEmbedWarning
 
-from .conftest import BASE
+from .conftest import BASE, encoder_in
 from .sounds import SR, folder_of, sound, write
 
 
@@ -46,8 +47,9 @@ def test_several_labels_at_a_time(labelled_table: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", ["lean", "finetune"])
 def test_trained_networks_become_int8_models(
-    labelled_folder: Path, tmp_path: Path, method: str
+    labelled_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
+    monkeypatch.setattr(wave, "WEIGHTS", encoder_in(tmp_path / "encoder.npz"))
     options = Options(method=method, base=BASE, epochs=6, window=1.2)  # type: ignore[arg-type]
     folder = train(labelled_folder, tmp_path / method, options, progress=False)
     classifier = SoundClassifier(folder)
