@@ -176,7 +176,7 @@ def test_three_inputs_or_two_outputs_are_refused() -> None:
     graph = GraphBuilder()
     one, two, three = (graph.input((1, 4), name) for name in ("left", "middle", "right"))
     total = graph.add(graph.add(one, two), three)
-    with pytest.raises(ConversionError, match="has 2 inputs at most.*; this has: left"):
+    with pytest.raises(ConversionError, match=r"has 2 inputs at most.*; this has: left"):
         Network(graph.finish([total]))
     graph = GraphBuilder()
     only = graph.input((1, 4))

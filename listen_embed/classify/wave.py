@@ -87,7 +87,10 @@ def collect(
     if not mels_path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         _decode(find_recordings(recordings), base, waves_path, mels_path, progress)
-    return Stretches(np.load(waves_path, mmap_mode="r"), np.load(mels_path, mmap_mode="r"))
+    return Stretches(
+        np.load(waves_path, mmap_mode="r", allow_pickle=False),
+        np.load(mels_path, mmap_mode="r", allow_pickle=False),
+    )
 
 
 def _decode(
@@ -241,7 +244,7 @@ class _Run:
             heard = [self._targets(self._mixed_mels(plan)).numpy() for plan in plans]
             with replacing(path) as file:
                 np.save(file, np.stack(heard).astype(np.float16))
-        return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
+        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
 
     def _step(self, waves: Tensor, targets: Tensor) -> float:
         with mixed():

@@ -69,7 +69,10 @@ def windows_of(
         stamp.unlink(missing_ok=True)
         _decode(labelled, front_end, folder, progress)
         stamp.write_text(key, encoding="utf-8")
-    parts = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("waves", "mels", "clip"))
+    parts = (
+        np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        for name in ("waves", "mels", "clip")
+    )
     return Windows(*parts)
 
 
