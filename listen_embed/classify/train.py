@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -56,7 +58,9 @@ def train(
         source if isinstance(source, LabelledClips) else read_labelled(source, multi=options.multi)
     )
     method = importlib.import_module(_METHODS[options.method])
-    made, measured = method.make(labelled, options, _work_of(place), progress=progress)
+    made, measured = method.make(
+        labelled, options, _run_of(place, labelled, options), progress=progress
+    )
     facts = {
         "clips": len(labelled),
         "measured on": measured.how,
@@ -68,11 +72,15 @@ def train(
     return place
 
 
+def _run_of(place: Path, labelled: LabelledClips, options: Options) -> Path:
+    """Return where this training works: others of the same place have folders of their own."""
+    facts = f"{labelled.digest()} {options!r}"
+    return _work_of(place) / hashlib.sha256(facts.encode()).hexdigest()[:16]
+
+
 def _work_of(place: Path) -> Path:
     return place.with_name(f"{place.name}.work")
 
 
 def _forget(work: Path) -> None:
-    import shutil
-
     shutil.rmtree(work, ignore_errors=True)

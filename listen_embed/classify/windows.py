@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from listen_embed.training import timetable
 
 LONGEST = 10.0
 _FULL = 32767
+_STAMP = "windows.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,40 +64,46 @@ def windows_of(
     AudioFileError
         A clip cannot be read.
     """
-    key = json.dumps([labelled.digest(), asdict(front_end)])
-    stamp = folder / "windows.json"
-    if not stamp.exists() or stamp.read_text(encoding="utf-8") != key:
-        folder.mkdir(parents=True, exist_ok=True)
-        stamp.unlink(missing_ok=True)
+    key = [labelled.digest(), asdict(front_end)]
+    if _kept_key(folder) != key:
         _decode(labelled, front_end, folder, progress)
-        stamp.write_text(key, encoding="utf-8")
-    parts = (
-        np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-        for name in ("waves", "mels", "clip")
-    )
-    return Windows(*parts)
+        facts = json.dumps({"key": key})
+        with replacing(folder / _STAMP) as file:
+            file.write(facts.encode())
+    clip = np.fromfile(folder / "clip", np.int64)
+    waves = np.memmap(folder / "waves", np.int16, "r").reshape(len(clip), -1)
+    mels = np.memmap(folder / "log-mels", np.float16, "r")
+    return Windows(waves, mels.reshape(-1, front_end.n_bands, front_end.n_steps), clip)
+
+
+def _kept_key(folder: Path) -> object:
+    """Return what a folder holds windows of; None where it holds none."""
+    stamp = folder / _STAMP
+    return json.loads(stamp.read_bytes())["key"] if stamp.exists() else None
 
 
 def _decode(
     labelled: LabelledClips, front_end: FrontEnd, folder: Path, progress: timetable.Shown
 ) -> None:
+    """Write all windows one behind the other, in memory that does not grow with their number."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _STAMP).unlink(missing_ok=True)
     plain = replace(front_end, features="log-mel")
     extractor = FeatureExtractor(plain)
-    waves, mels, numbers = [], [], []
     clips = timetable.bar(progress, "decoding", iterable=labelled.clips, unit="clip", delay=2)
-    for number, clip in enumerate(clips):
-        sound, sr = clip.load()
-        heard = audio.rate_converter(sr, plain.sample_rate, plain.resampler).push(sound, last=True)
-        for window in _cut(heard, plain.frame_samples):
-            extractor.reset()  # or it takes the columns of the window before
-            mels.append(extractor(Frames(window, 0, [0], len(window))).astype(np.float16))
-            wave = wave_of(window[None], plain).clip(-1, 1)
-            waves.append((wave * _FULL).astype(np.int16))
-            numbers.append(number)
-    arrays = {"waves": np.concatenate(waves), "mels": np.concatenate(mels)}
-    for name, values in (arrays | {"clip": np.array(numbers, np.intp)}).items():
-        with replacing(folder / f"{name}.npy") as file:
-            np.save(file, values)
+    names = ("waves", "log-mels", "clip")
+    with ExitStack() as stack:
+        waves, mels, numbers = (stack.enter_context(open(folder / n, "wb")) for n in names)
+        for number, clip in enumerate(clips):
+            sound, sr = clip.load()
+            converter = audio.rate_converter(sr, plain.sample_rate, plain.resampler)
+            for window in _cut(converter.push(sound, last=True), plain.frame_samples):
+                extractor.reset()  # or it takes the columns of the window before
+                heard = extractor(Frames(window, 0, [0], len(window)))
+                mels.write(heard.astype(np.float16).tobytes())
+                wave = wave_of(window[None], plain).clip(-1, 1) * _FULL
+                waves.write(wave.astype(np.int16).tobytes())
+                numbers.write(np.int64(number).tobytes())
 
 
 def _cut(sound: NDArray[np.float32], n: int) -> list[NDArray[np.float32]]:

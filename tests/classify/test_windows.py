@@ -43,9 +43,9 @@ def test_kept_windows_are_taken_until_something_changes(
 ) -> None:
     labelled = read_labelled(labelled_folder)
     windows_of(labelled, FRONT_END, tmp_path, progress=False)
-    before = (tmp_path / "waves.npy").stat().st_mtime_ns
+    before = (tmp_path / "waves").stat().st_mtime_ns
     windows_of(labelled, FRONT_END, tmp_path, progress=False)
-    assert (tmp_path / "waves.npy").stat().st_mtime_ns == before
+    assert (tmp_path / "waves").stat().st_mtime_ns == before
     fewer = replace(labelled, clips=labelled.clips[:4])
     assert len(windows_of(fewer, FRONT_END, tmp_path, progress=False).clip) == 8
 
