@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
 import time
 from dataclasses import dataclass
@@ -311,18 +312,16 @@ def run(name: str, base: str, rows: list[Row], data: Path, cache: Path, seeds: l
     results = cache / f"results-{name}-{base or 'none'}.jsonl"
     done = {tuple(line["key"]) for line in read_results(results)}
     one = load(name, base, data, cache)
-    for seed in seeds:
-        for fold, learn, choose, measure in splits(one):
-            for row in rows:
-                if one.steps is None and row.join in ("wave", "pooled", "attention"):
-                    continue
-                key = (name, row.base, row.name, fold, seed)
-                if key in done:
-                    continue
-                found = measured(row, one, learn, choose, measure, seed)
-                print(*key, {k: round(v, 4) for k, v in found.items()}, flush=True)
-                with open(results, "a", encoding="utf-8") as file:
-                    file.write(json.dumps({"key": key, **found}) + "\n")
+    for row, seed, split in itertools.product(rows, seeds, splits(one)):
+        fold, learn, choose, measure = split
+        key = (name, row.base, row.name, fold, seed)
+        needs_wave = row.join in ("wave", "pooled", "attention")
+        if key in done or (needs_wave and one.steps is None):
+            continue
+        found = measured(row, one, learn, choose, measure, seed)
+        print(*key, {k: round(v, 4) for k, v in found.items()}, flush=True)
+        with open(results, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"key": key, **found}) + "\n")
 
 
 def read_results(path: Path) -> list[dict]:

@@ -154,6 +154,7 @@ YAMNET_FRONT_END = FrontEnd(
     hop_samples=160,
     power=1,
     n_mels=64,
+    mel_scale="kaldi",  # TensorFlow's triangles are straight in mel, too
     f_min=125.0,
     f_max=7_500.0,
     log="ln",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from listen_embed.audio import Layout
+from listen_embed.audio import Layout, to_mono
 from listen_embed.classify.card import CLASSES, Card
 from listen_embed.classify.layer import Layer, activated
 from listen_embed.embedder import Embedder, PathLike, Stream
@@ -137,9 +137,9 @@ class SoundClassifier:
         """
         front_end = self.embedder.spec.front_end
         apart = self.embedder.at(hop_size=front_end.frame_seconds, center=False)
-        embedding, timestamps = apart.embed(audio, sr, layout=layout)
-        seconds = np.shape(audio)[-1 if layout == "channels-first" else 0] / sr
-        is_whole = timestamps + front_end.frame_seconds <= seconds + 1e-6
+        mono = to_mono(audio, layout)
+        embedding, timestamps = apart.embed(mono, sr)
+        is_whole = timestamps + front_end.frame_seconds <= len(mono) / sr + 1e-6
         logits = self.layer.logits(embedding[is_whole] if is_whole.any() else embedding[:1])
         clip: Probabilities = activated(logits.mean(axis=0, keepdims=True), self.layer.kind)[0]
         return clip

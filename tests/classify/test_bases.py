@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 
 from listen_embed import Embedder
@@ -16,8 +14,6 @@ from listen_embed.errors import InputError
 from listen_embed.framing import Frames
 from listen_embed.frontend import FeatureExtractor
 from listen_embed.training.export import GOLDEN_RATE
-
-SOUND = Path(__file__).parents[2] / "examples" / "audio" / "speech.flac"
 
 
 def hears(base: bases.Base, sound: np.ndarray, seconds: float) -> np.ndarray:
@@ -34,11 +30,12 @@ def cosine(one: np.ndarray, other: np.ndarray) -> float:
 
 def test_yamnets_body_gives_the_published_embeddings(mirror: Any) -> None:
     base = bases.of_model("teacher/1024/yamnet")
-    sound, _ = soundfile.read(SOUND, dtype="float32")
+    noise = 0.1 * np.random.default_rng(0).standard_normal(2 * GOLDEN_RATE)
+    sound = noise.astype(np.float32)
     found = hears(base, sound, 1.47)
     embedder = Embedder("teacher/1024/yamnet", hop_size=0.48, center=False)
     # Our windows stand in the middle of the Fourier transform's frame, the published ones at its
-    # beginning; and the published graph rounds activations to int8 on the way.
+    # beginning. Its filter bank and its activations are rounded to int8 on the way, ours are not.
     wanted, _ = embedder.embed(sound[56:], GOLDEN_RATE)
     assert found.shape == (2, 1024)
     assert min(cosine(found[i], wanted[i]) for i in range(2)) > 0.99
