@@ -35,7 +35,7 @@ def test_yamnets_body_gives_the_published_embeddings(mirror: Any) -> None:
     found = hears(base, sound, 1.47)
     embedder = Embedder("teacher/1024/yamnet", hop_size=0.48, center=False)
     # Our windows stand in the middle of the Fourier transform's frame, the published ones at its
-    # beginning. It rounds the activations of every layer to int8 on the way, ours does not: with the
+    # beginning. It rounds the activations of every layer to int8, ours does not: with the
     # same log-mels both turn as far from each other (0.934), layer by layer from 1.0000 on.
     wanted, _ = embedder.embed(sound[56:], GOLDEN_RATE)
     assert found.shape == (2, 1024)
