@@ -310,11 +310,13 @@ def _grouped_by_content(clips: list[LabelledClip], multi: bool) -> list[Labelled
         if math.isinf(clip.end) and not clip.start:
             by_digest[_content(clip.path)].append(clip)
     renamed: dict[LabelledClip, str] = {}
-    for digest, same in by_digest.items():
+    for same in by_digest.values():
         if len({clip.labels for clip in same}) > 1 and not multi:
             raise _two_labels([(str(clip), clip.labels[0]) for clip in same])
         if len(same) > 1:
-            renamed |= {clip: next((c.group for c in same if c.group), digest) for clip in same}
+            renamed |= {
+                clip: next((c.group for c in same if c.group), str(same[0].path)) for clip in same
+            }
     return [
         clip if clip not in renamed else LabelledClip(
             clip.path, clip.labels, clip.start, clip.end, clip.fold, clip.split, renamed[clip]
