@@ -212,10 +212,8 @@ class _Run:
     def judge(self, targets: Array, logits: Array, kind: Kind, loss: float) -> None:
         """Take note of how good the averaged network is, and keep the best."""
         found = activated(logits.astype(np.float64), kind)
-        precision = scores.mean_average_precision(targets, found)
-        score = (
-            precision if kind == "sigmoid" else (scores.accuracy(targets, found) + precision) / 2
-        )
+        judged = scores.mean_of_both if kind == "softmax" else scores.mean_average_precision
+        score = judged(targets, found)
         if score > self.best_score:
             self.best_score, self.last_gain = score, self.epoch
             self.best = copy.deepcopy(self.averaged.state_dict())

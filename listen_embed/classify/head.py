@@ -6,8 +6,10 @@ their turn.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,9 @@ from listen_embed.classify.labelled import LabelledClips
 from listen_embed.classify.layer import Layer, activated
 from listen_embed.embedder import Embedder
 
+Way = Literal["nearest mean", "ridge"]
 N_FOLDS = 5
+_ENOUGH = 8  # clips of each label, from which on a ridge regression is tried
 Array = NDArray[np.float32]
 
 
@@ -66,26 +70,34 @@ def embedded(embedder: Embedder, labelled: LabelledClips, *, progress: bool = Tr
     return Frames(np.concatenate(values), np.concatenate(numbers))
 
 
-def learn(frames: Frames, labelled: LabelledClips, clips: NDArray[np.intp]) -> Layer:
-    """Return a layer that some of the clips taught."""
-    targets, groups = labelled.targets, labelled.groups
-    some = frames.of(clips)
-    if not labelled.is_multi:
-        codes = targets.argmax(1)
-        names = groups[some.clip].tolist()
+def ways_for(labelled: LabelledClips) -> tuple[Way, ...]:
+    """Return the ways that a set can be learned in: which is better, held-out clips tell."""
+    if labelled.is_multi:
+        return ("ridge",)
+    enough = labelled.targets.sum(0).min() >= _ENOUGH
+    return ("nearest mean", "ridge") if enough else ("nearest mean",)
+
+
+def learn(frames: Frames, labelled: LabelledClips, clips: NDArray[np.intp], way: Way) -> Layer:
+    """Return a layer that some of the clips taught: their frames, or their means."""
+    targets = labelled.targets
+    if way == "nearest mean":
+        some = frames.of(clips)
+        codes, names = targets.argmax(1), labelled.groups[some.clip].tolist()
         return linear.one_of(some.values, codes[some.clip], names, targets.shape[1])
     folds = parts.folds_of(labelled, N_FOLDS)[clips]
     means = frames.means(len(labelled))[clips]
-    return linear.several_of(means, targets[clips], folds)
+    layer = linear.several_of(means, targets[clips], folds)
+    return layer if labelled.is_multi else dataclasses.replace(layer, kind="softmax")
 
 
-def held_out(frames: Frames, labelled: LabelledClips, seed: int = 0) -> Array:
+def held_out(frames: Frames, labelled: LabelledClips, way: Way, seed: int = 0) -> Array:
     """Return probabilities of all clips (N, C), each by a layer that its group did not teach."""
     folds = parts.folds_of(labelled, N_FOLDS, seed)
     found = np.zeros((len(labelled), len(labelled.labels)), np.float32)
     for fold in np.unique(folds):
         taught, asked = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        layer = learn(frames, labelled, taught)
+        layer = learn(frames, labelled, taught, way)
         found[asked] = of_clips(layer, frames.of(asked), len(labelled))[asked]
     return found
 

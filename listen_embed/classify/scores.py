@@ -48,6 +48,12 @@ def accuracy(targets: NDArray[np.float32], probabilities: NDArray[np.float32]) -
     return float(targets[np.arange(len(targets)), best].mean())
 
 
+def mean_of_both(targets: NDArray[np.float32], probabilities: NDArray[np.float32]) -> float:
+    """Return the mean of accuracy and mean average precision, by which single labels are judged."""
+    precision = mean_average_precision(targets, probabilities)
+    return (accuracy(targets, probabilities) + precision) / 2
+
+
 def best_thresholds(
     targets: NDArray[np.float32], probabilities: NDArray[np.float32]
 ) -> NDArray[np.float32]:

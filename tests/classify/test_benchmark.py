@@ -36,7 +36,10 @@ def test_fsd50k_as_it_is_published(benchmark: ModuleType, tmp_path: Path) -> Non
         for i, split in enumerate(splits):
             for number, kind in enumerate(KINDS):
                 name = f"{i}{number}"
-                write(place / f"FSD50K.{part}_audio" / f"{name}.wav", sound(kind, i + 10 * len(splits), 0.2))
+                write(
+                    place / f"FSD50K.{part}_audio" / f"{name}.wav",
+                    sound(kind, i + 10 * len(splits), 0.2),
+                )
                 labels = f"{kind},Sound" if number else kind
                 row: dict[str, object] = {"fname": name, "labels": labels, "mids": "/m/0"}
                 rows.append(row | ({"split": split} if split else {}))
