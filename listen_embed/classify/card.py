@@ -86,6 +86,8 @@ class Card:
         texts = [facts[name] for name in ("kind", "method", "base", "model", "classes")] + labels
         if not all(isinstance(text, str) for text in texts) or len(set(labels)) < len(labels):
             raise ValueError("labels, names and digests must be texts, and no label twice")
+        if not all(label.isprintable() for label in labels):
+            raise ValueError("a label has characters that are not printed")
         return cls(labels=tuple(labels), **{**facts, "hop": float(facts["hop"])})
 
 

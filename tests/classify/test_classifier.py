@@ -86,7 +86,14 @@ def test_an_exchanged_model_is_refused(classifier_folder: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     "change",
-    [{"labels": "hum"}, {"labels": ["a", "a", "b"]}, {"format": 99}, {"hop": "soon"}, {"new": 1}],
+    [
+        {"labels": "hum"},
+        {"labels": ["a", "a", "b"]},
+        {"labels": ["a", "b", "\x1b[2J"]},
+        {"format": 99},
+        {"hop": "soon"},
+        {"new": 1},
+    ],
 )
 def test_damaged_cards_are_refused(
     classifier_folder: Path, tmp_path: Path, change: dict[str, object]
