@@ -3,7 +3,8 @@
 The public names are loaded when they are first used, so importing the package costs next to
 nothing: `get_embedding`, `get_clip_embedding`, `Embedder` and `Stream` for sound in memory,
 `process_file` and `embed_files` for files (`to_pandas` and `to_arrow` make one table of them),
-`registry` for what there is, `heads` for small learners, and the errors.
+`registry` for what there is, `heads` for small learners, `SoundClassifier` for what
+`listen-embed classify train` made, and the errors.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ _HOMES = {
     "ListenEmbedError": "errors",
     "ListenEmbedWarning": "errors",
     "ModelSpec": "spec",
+    "SoundClassifier": "classify.classifier",
     "Stream": "embedder",
     "embed_files": "files",
     "get_clip_embedding": "embedder",

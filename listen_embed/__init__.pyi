@@ -1,6 +1,7 @@
 from listen_embed import errors as errors
 from listen_embed import heads as heads
 from listen_embed import registry as registry
+from listen_embed.classify.classifier import SoundClassifier as SoundClassifier
 from listen_embed.embedder import Embedder as Embedder
 from listen_embed.embedder import Stream as Stream
 from listen_embed.embedder import get_clip_embedding as get_clip_embedding
@@ -22,6 +23,7 @@ __all__ = [
     "ListenEmbedError",
     "ListenEmbedWarning",
     "ModelSpec",
+    "SoundClassifier",
     "Stream",
     "embed_files",
     "errors",

@@ -21,7 +21,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from listen_embed.framing import Frames
-from listen_embed.spec import FrontEnd
+from listen_embed.spec import WAVE_RATE, FrontEnd
 
 Array = NDArray[np.float32]
 Transform = tuple[Callable[[NDArray[Any]], NDArray[Any]], type[np.floating[Any]]]
@@ -31,6 +31,11 @@ _COLUMNS_AT_ONCE = 128
 _WEIGHTS_AT_ONCE = (1 << 18) // _COLUMNS_AT_ONCE
 # Under the Fourier transform: what stays in the cache is faster.
 _SAMPLES_AT_ONCE = 1 << 16
+
+
+# A frame's samples for a wave encoder: of unit RMS, 18 dB of headroom, then the mu-law of telephony
+# (ITU-T G.711), so that what is faint is heard beside what is loud, in eight bits too.
+HEADROOM, MU, LEAST_RMS = 8.0, 255.0, 1e-4
 
 
 class FeatureExtractor:
@@ -59,15 +64,23 @@ class FeatureExtractor:
         self._kept_position = 0
 
     def __call__(self, frames: Frames) -> Array:
-        """Return float32 (T, n_bands, n_steps), or (T, frame_samples) for a waveform front end."""
-        front_end = self.front_end
-        if front_end.features == "waveform":
+        """Return float32 (T, ...) of the front end's `input_shape`."""
+        features = self.front_end.features
+        if features == "waveform":
             return _cut(frames)
+        pictures = self._pictures(frames)
+        if features == "log-mel":
+            return pictures
+        waves = companded(wave_of(_cut(frames), self.front_end))
+        return np.concatenate([pictures.reshape(len(pictures), -1), waves], axis=1)
+
+    def _pictures(self, frames: Frames) -> Array:
+        """Return log-mels, float32 (T, n_bands, n_steps)."""
         if self._can_share(frames.starts):
             pictures = self._pictures_shared(frames)
         else:
             pictures = self._columns_of_frames(frames, self._all_steps)
-        return _finish(pictures, front_end)
+        return _finish(pictures, self.front_end)
 
     def _can_share(self, starts: list[int]) -> bool:
         """Whether frames lie whole columns apart, not too far, and none is rescaled on its own."""
@@ -114,7 +127,8 @@ class FeatureExtractor:
         starts = np.asarray(frames.starts)
         first = int(starts[0]) + self._inner_offset
         run = self._run_of_columns(frames, first, int(starts[-1] - starts[0]) // hop + n_inner)
-        pictures = np.empty((len(starts), *self.front_end.input_shape), np.float32)
+        shape = (len(starts), self.front_end.n_bands, self.front_end.n_steps)
+        pictures = np.empty(shape, np.float32)
         inner = slice(int(self._inner_steps[0]), int(self._inner_steps[-1]) + 1)
         for picture, begin in zip(pictures, (starts - starts[0]) // hop, strict=True):
             picture[:, inner] = run[:, begin : begin + n_inner]
@@ -330,6 +344,38 @@ def _cut(frames: Frames) -> Array:
     windows = sliding_window_view(frames.signal, frames.frame_samples)
     cut: Array = windows[np.asarray(frames.starts) - frames.origin]
     return cut
+
+
+_TAPS = 33  # of the low pass before samples are left out
+
+
+def wave_of(frames: Array, front_end: FrontEnd) -> Array:
+    """Return frames (T, frame_samples) at 16 kHz, float32 (T, wave_samples)."""
+    factor = front_end.sample_rate // WAVE_RATE
+    if factor == 1:
+        return frames
+    padded = np.pad(frames, ((0, 0), (_TAPS // 2, _TAPS // 2)))
+    heard = sliding_window_view(padded, _TAPS, axis=1)[:, ::factor][:, : front_end.wave_samples]
+    wave: Array = heard @ _low_pass(factor)
+    return wave
+
+
+@lru_cache(maxsize=4)
+def _low_pass(factor: int) -> Array:
+    """Return a windowed sinc that keeps what a factor less samples can carry, float32 (taps,)."""
+    at = np.arange(_TAPS) - _TAPS // 2
+    taps = np.sinc(0.9 * at / factor) * np.hamming(_TAPS)
+    weights: Array = (taps / taps.sum()).astype(np.float32)
+    return weights
+
+
+def companded(frames: Array) -> Array:
+    """Return frames (T, n) of samples as a wave encoder hears them, float32 in [-1, 1]."""
+    rms = np.sqrt(np.mean(frames**2, axis=1, keepdims=True, dtype=np.float32))
+    loud = np.clip(frames / (np.maximum(rms, np.float32(LEAST_RMS)) * np.float32(HEADROOM)), -1, 1)
+    levels = np.log1p(np.float32(MU) * np.abs(loud)) / np.float32(math.log1p(MU))
+    signed: Array = np.copysign(levels, loud).astype(np.float32)
+    return signed
 
 
 def _normalised(frames: Array) -> Array:

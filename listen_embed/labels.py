@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from listen_embed.errors import InputError
 from listen_embed.heads import Classifier
 from listen_embed.output import replacing
 
-Format = Literal["raven", "audacity", "kaleidoscope", "csv"]
+Format = Literal["raven", "audacity", "kaleidoscope", "csv", "jsonl"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 _RAVEN = (
@@ -100,19 +101,12 @@ def label_file(
         The file cannot be read as audio.
     """
     classifier.check_model(embedder)
-    n_samples, sr = _length(path)
-    seconds = n_samples / sr
+    seconds, sr = length(path)
     pieces = [_judged(classifier, *piece) for piece in embedder.iter_file(path) if len(piece[1])]
     labels = [label for labels, _, _ in pieces for label in labels]
     scores, times = (np.concatenate([piece[i] for piece in pieces]) for i in (1, 2))
-    frame = embedder.spec.front_end.frame_seconds
-    centres = times + (0 if embedder.center else frame / 2)
-    # Frames that zeros fill up after the sound's end are not heard either, if there are others.
-    n_heard = max(1, int(np.sum(centres + frame / 2 <= seconds + 1 / sr)))
-    starts = np.clip(centres[:n_heard] - embedder.hop_size / 2, 0, seconds)
-    starts[0] = 0.0
-    ends = np.append(starts[1:], seconds)
-    stretches = _merged(labels[:n_heard], scores, starts, ends, frozenset(omit))
+    starts, ends = extents(embedder, times, seconds, sr)
+    stretches = _merged(labels[: len(starts)], scores, starts, ends, frozenset(omit))
     return Labelled(Path(path), seconds, sr, tuple(stretches))
 
 
@@ -123,7 +117,7 @@ def write(sounds: Sequence[Labelled], target: Path, format: Format) -> None:
     ----------
     sounds : sequence of Labelled
     target : Path
-    format : {"raven", "audacity", "kaleidoscope", "csv"}
+    format : {"raven", "audacity", "kaleidoscope", "csv", "jsonl"}
 
     Raises
     ------
@@ -146,10 +140,27 @@ def as_text(sounds: Sequence[Labelled], format: Format) -> str:
     return text.getvalue()
 
 
-def _length(path: PathLike) -> tuple[int, int]:
-    """Return samples and rate, counted: headers may state the length only roughly."""
+def length(path: PathLike) -> tuple[float, int]:
+    """Return seconds and rate, counted: headers may state the length only roughly."""
     lengths = [(len(block), sr) for block, sr in audio.read_blocks(path)]
-    return sum(n for n, _ in lengths), lengths[0][1]
+    sr = lengths[0][1]
+    return sum(n for n, _ in lengths) / sr, sr
+
+
+def extents(
+    embedder: Embedder, times: NDArray[np.float64], seconds: float, sr: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return starts and ends, in seconds, of what frames stand for in a sound of some seconds.
+
+    A frame stands for one hop around its centre. Frames that zeros fill up after the sound's end
+    are not heard, if there are others, and get none.
+    """
+    frame = embedder.spec.front_end.frame_seconds
+    centres = times + (0 if embedder.center else frame / 2)
+    n_heard = max(1, int(np.sum(centres + frame / 2 <= seconds + 1 / sr)))
+    starts = np.clip(centres[:n_heard] - embedder.hop_size / 2, 0, seconds)
+    starts[0] = 0.0
+    return starts, np.append(starts[1:], seconds)
 
 
 def _judged(
@@ -221,9 +232,19 @@ def _write_csv(text: IO[str], sounds: Sequence[Labelled]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_CSV)
     for sound in sounds:
-        for stretch in sound.stretches:
-            times = round(stretch.start, 6), round(stretch.end, 6)
-            writer.writerow((str(sound.path), *times, stretch.label, round(stretch.score, 6)))
+        writer.writerows(_plain(sound))
+
+
+def _write_jsonl(text: IO[str], sounds: Sequence[Labelled]) -> None:
+    for sound in sounds:
+        for row in _plain(sound):
+            text.write(json.dumps(dict(zip(_CSV, row, strict=True))) + "\n")
+
+
+def _plain(sound: Labelled) -> Iterator[tuple[str | float, ...]]:
+    for stretch in sound.stretches:
+        times = round(stretch.start, 6), round(stretch.end, 6)
+        yield (str(sound.path), *times, stretch.label, round(stretch.score, 6))
 
 
 def _seconds(value: float) -> str:
@@ -235,4 +256,5 @@ _WRITERS: dict[Format, Callable[[IO[str], Sequence[Labelled]], None]] = {
     "audacity": _write_audacity,
     "kaleidoscope": _write_kaleidoscope,
     "csv": _write_csv,
+    "jsonl": _write_jsonl,
 }

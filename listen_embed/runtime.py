@@ -6,7 +6,9 @@ where LiteRT has no wheel.
 
 from __future__ import annotations
 
+import math
 import threading
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -26,7 +28,8 @@ class Network:
     Parameters
     ----------
     content : bytes
-        A .tflite with one input and one output, float32, int8 or int16, batch 1.
+        A .tflite with one output, float32, int8 or int16, batch 1. It has one input, or several,
+        which are then rows of values one behind the other, in the order of its signature.
     threads : int
         Threads of the interpreter.
     n_steps : int, optional
@@ -56,7 +59,7 @@ class Network:
             outputs = self._interpreter.get_output_details()
         except (ValueError, RuntimeError) as error:
             raise ConversionError(f"the interpreter refuses this .tflite: {error}") from error
-        self._input = _the_only("input", inputs)
+        self._inputs = _checked("input", inputs)
         self._output = _the_only("output", outputs)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -90,8 +93,9 @@ class Network:
 
     @cached_property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of the input tensor, batch included."""
-        return tuple(int(n) for n in self._input["shape"])
+        """Shape of the input tensor, batch included; of several, that of their joined row."""
+        shapes = [tuple(int(n) for n in tensor["shape"]) for tensor in self._inputs]
+        return shapes[0] if len(shapes) == 1 else (1, sum(math.prod(shape) for shape in shapes))
 
     @cached_property
     def output_size(self) -> int:
@@ -100,17 +104,27 @@ class Network:
 
     def __call__(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return float32 (T, D) of inputs (T, ...), one run per row; threads take turns."""
-        shaped = _quantised(inputs, self._input).reshape(len(inputs), *self.input_shape)
         outputs = np.empty((len(inputs), self.output_size), self._output["dtype"])
-        for row, value in enumerate(shaped):
-            outputs[row] = self._run(value)
+        for row, values in enumerate(zip(*self._shaped(inputs), strict=True)):
+            outputs[row] = self._run(values)
         return _dequantised(outputs, self._output)
 
-    def _run(self, value: NDArray[Any]) -> NDArray[Any]:
+    def _shaped(self, inputs: NDArray[np.float32]) -> list[NDArray[Any]]:
+        """Return the values of every input tensor, (T, ...) each."""
+        sizes = [math.prod(int(n) for n in tensor["shape"]) for tensor in self._inputs]
+        flat = inputs.reshape(len(inputs), sum(sizes))
+        parts = np.split(flat, np.cumsum(sizes)[:-1], axis=1)
+        return [
+            _quantised(part, tensor).reshape(len(inputs), *tensor["shape"])
+            for part, tensor in zip(parts, self._inputs, strict=True)
+        ]
+
+    def _run(self, values: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """Return what one run gives, flat."""
         try:
             with self._lock:
-                self._interpreter.set_tensor(self._input["index"], value)
+                for tensor, value in zip(self._inputs, values, strict=True):
+                    self._interpreter.set_tensor(tensor["index"], value)
                 self._interpreter.invoke()
                 given = self._interpreter.get_tensor(self._output["index"]).ravel()
         except (ValueError, RuntimeError) as error:  # some operators look at tensors only now
@@ -121,12 +135,19 @@ class Network:
 
 
 def _the_only(what: str, tensors: list[dict[str, Any]]) -> dict[str, Any]:
-    if len(tensors) != 1 or tensors[0]["dtype"] not in _TYPES:
+    (tensor,) = _checked(what, tensors, most=1)
+    return tensor
+
+
+def _checked(what: str, tensors: list[dict[str, Any]], most: int = 2) -> list[dict[str, Any]]:
+    """Return tensors of a graph in the order of their names, which is that of its arguments."""
+    if not 1 <= len(tensors) <= most or any(t["dtype"] not in _TYPES for t in tensors):
         found = ", ".join(f"{tensor['name']} {tensor['dtype'].__name__}" for tensor in tensors)
+        allowed = f"one {what}" if most == 1 else f"{most} {what}s at most"
         raise ConversionError(
-            f"a network of ours has one {what}, float32, int8 or int16; this has: {found or 'none'}"
+            f"a network of ours has {allowed}, float32, int8 or int16; this has: {found or 'none'}"
         )
-    return tensors[0]
+    return sorted(tensors, key=lambda tensor: str(tensor["name"]))
 
 
 def _quantised(values: NDArray[np.float32], tensor: dict[str, Any]) -> NDArray[Any]:

@@ -24,11 +24,13 @@ Padding = Literal["none", "end", "same", "reflect"]
 
 # Of a frame's windows, and of the mel filters: 64 MB each. The largest published has 0.5 million.
 _MAX_VALUES = 1 << 24
+# Of the samples that stand beside a log-mel: what a wave encoder hears.
+WAVE_RATE = 16_000
 _SHA256 = re.compile("([0-9a-f]{64})?")
 # Reading a published file whose size is not known stops here.
 _MAX_DOWNLOAD_BYTES = 64_000_000
 _CHOICES: dict[str, tuple[Any, ...]] = {
-    "features": ("log-mel", "waveform"),
+    "features": ("log-mel", "waveform", "log-mel+waveform"),
     "resampler": get_args(Resampler),
     "normalise": ("none", "rms-std"),
     "window": ("hann", "hann-symmetric"),
@@ -54,8 +56,9 @@ class FrontEnd:
     resampler : {"soxr", "kaiser_best"}
         The published L3 family was trained through resampy's ``kaiser_best``; all else uses soxr
         HQ.
-    features : {"log-mel", "waveform"}
-        ``"waveform"`` hands the frame's samples to the network as they are.
+    features : {"log-mel", "waveform", "log-mel+waveform"}
+        ``"waveform"`` hands the frame's samples to the network as they are; the last one hands over
+        the log-mel, and then the samples at 16 kHz, companded.
     normalise : {"none", "rms-std"}
         ``"rms-std"`` is LISTEN's ``(x / (rms + 1e-6) - mean) / (std + 1e-6)`` over the raw frame.
     preemphasis : float
@@ -93,7 +96,7 @@ class FrontEnd:
     sample_rate: int
     frame_samples: int
     resampler: Resampler = "soxr"
-    features: Literal["log-mel", "waveform"] = "log-mel"
+    features: Literal["log-mel", "waveform", "log-mel+waveform"] = "log-mel"
     normalise: Literal["none", "rms-std"] = "none"
     preemphasis: float = 0.0
     n_fft: int = 0
@@ -126,8 +129,10 @@ class FrontEnd:
             self._check_type(constant.name, str(constant.type))
         self._require("sample_rate", 1_000 <= self.sample_rate <= 768_000)
         self._require("frame_samples", 1 <= self.frame_samples <= 60 * self.sample_rate)
-        if self.features == "log-mel":
+        if self.features != "waveform":
             self._check_log_mel()
+        if self.features == "log-mel+waveform":
+            self._require("sample_rate", self.sample_rate % WAVE_RATE == 0)
 
     def _check_log_mel(self) -> None:
         self._require("n_fft", 2 <= self.n_fft <= 65_536)
@@ -202,10 +207,17 @@ class FrontEnd:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of what one frame becomes."""
+        """Shape of what one frame becomes: a log-mel, samples, or both in one row."""
         if self.features == "waveform":
             return (self.frame_samples,)
+        if self.features == "log-mel+waveform":
+            return (self.n_bands * self.n_steps + self.wave_samples,)
         return (self.n_bands, self.n_steps)
+
+    @property
+    def wave_samples(self) -> int:
+        """Samples at 16 kHz that a wave encoder hears of a frame."""
+        return self.frame_samples // (self.sample_rate // WAVE_RATE)
 
     def lasting(self, seconds: float) -> FrontEnd:
         """Return this front end for frames of another length, in seconds."""
@@ -350,7 +362,7 @@ class ModelSpec:
             raise InputError(
                 f"frame_size is {frame_size!r}; allowed are None and 0.1 to 60 seconds"
             )
-        if self.front_end.features == "waveform":
+        if self.front_end.features != "log-mel":
             raise InputError(f"{self.name} takes frames of one length only; leave frame_size out")
         front_end = self.front_end.lasting(float(frame_size))
         return dataclasses.replace(

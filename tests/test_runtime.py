@@ -161,13 +161,22 @@ print(outcomes.count("ConversionError"), len(outcomes))
     assert refused > 50
 
 
-def test_two_inputs_or_outputs_are_refused() -> None:
+def test_two_inputs_are_one_row_in_the_order_of_their_names(rng: np.random.Generator) -> None:
     graph = GraphBuilder()
-    left, right = graph.input((1, 4), "left"), graph.input((1, 4), "right")
-    total = graph.add(left, right)
-    with pytest.raises(
-        ConversionError, match="has one input, float32, int8 or int16; this has: left"
-    ):
+    right, left = graph.input((1, 2, 2), "b_right"), graph.input((1, 4), "a_left")
+    network = Network(graph.finish([graph.sub(left, graph.reshape(right, (1, 4)))]))
+    assert network.input_shape == (1, 8) and network.output_size == 4
+    rows = rng.standard_normal((3, 8)).astype(np.float32)
+    np.testing.assert_allclose(network(rows), rows[:, :4] - rows[:, 4:], atol=1e-6)
+    with pytest.raises(ConversionError, match="takes no other length"):
+        network.of_length(3)
+
+
+def test_three_inputs_or_two_outputs_are_refused() -> None:
+    graph = GraphBuilder()
+    one, two, three = (graph.input((1, 4), name) for name in ("left", "middle", "right"))
+    total = graph.add(graph.add(one, two), three)
+    with pytest.raises(ConversionError, match=r"has 2 inputs at most.*; this has: left"):
         Network(graph.finish([total]))
     graph = GraphBuilder()
     only = graph.input((1, 4))

@@ -23,6 +23,7 @@ _SUFFIXES: dict[Format, str] = {
     "audacity": ".labels.txt",
     "kaleidoscope": ".csv",
     "csv": ".csv",
+    "jsonl": ".jsonl",
 }
 
 

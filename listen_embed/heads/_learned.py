@@ -86,6 +86,16 @@ class Learned:
         """Return float64 (N, K) of rows (N, D)."""
         return _prototype.softmax(self._distances(x) / (-2.0 * self.temperature))
 
+    def linear(self) -> tuple[Floats, Floats]:
+        """Return the weights (K, D) and bias (K,) whose softmax `probabilities` is.
+
+        The squares of the rows, which all classes have in common, fall out of a softmax.
+        """
+        toward = self.prototypes @ self.metric.T / self.temperature
+        weights = toward / self.scale
+        lengths = (self.prototypes**2).sum(axis=1) / (2 * self.temperature)
+        return weights, -weights @ self.center - lengths
+
     def novelty(self, x: Floats) -> Floats:
         """Return float64 (N,) of rows (N, D)."""
         return _prototype.novelty(self._distances(x), self.inflated)

@@ -249,6 +249,25 @@ class Classifier(Head):
         self._known()
         return self.predict(_checks.as_row(embedding, self.emb_dim)[None])[0]
 
+    def linear(self) -> tuple[Floats, Floats]:
+        """Return this classifier as a linear layer: for exports, and other programs.
+
+        `predict_proba` is the softmax of ``embeddings @ weights.T + bias``.
+
+        Returns
+        -------
+        weights : ndarray
+            float64 (K, D), rows as in `labels`.
+        bias : ndarray
+            float64 (K,).
+
+        Raises
+        ------
+        HeadError
+            If nothing was learned.
+        """
+        return self._known().linear()
+
     def novelty(self, embeddings: ArrayLike) -> Floats:
         """Return how far each embedding is from all that was taught, high = novel.
 

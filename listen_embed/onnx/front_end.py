@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from listen_embed.errors import InputError
 from listen_embed.frontend import mel_matrix, window_of
 from listen_embed.onnx.graph import Graph
 from listen_embed.spec import FrontEnd
@@ -17,6 +18,8 @@ def add_front_end(graph: Graph, front_end: FrontEnd, samples: str) -> str:
     """Return what one frame (1, frame_samples) becomes: (1, n_bands, n_steps), or as it is."""
     if front_end.features == "waveform":
         return samples
+    if front_end.features != "log-mel":
+        raise InputError(f"there is no ONNX of a front end with features={front_end.features!r}")
     signal = _normalised(graph, samples) if front_end.normalise == "rms-std" else samples
     bands = _bands(graph, front_end, _segments(graph, front_end, signal))
     columns = _finished(graph, front_end, _logarithm(graph, front_end, bands))

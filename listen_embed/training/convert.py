@@ -15,7 +15,7 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,10 +28,11 @@ from listen_embed.graph import Graph, read_graph
 from listen_embed.training import int8_ranges
 from listen_embed.upstream.graph import pack, schema, unpack
 
+Inputs = tuple[NDArray[np.float32], ...]
 _N_NARROWING = 64  # inputs on which the width of a range is tried
 
 
-class _ChannelsLast(nn.Module):
+class ChannelsLast(nn.Module):
     """Take (1, n_bands, n_steps, 1), as TFLite has it, where the student takes channels first."""
 
     def __init__(self, student: nn.Module) -> None:
@@ -39,17 +40,22 @@ class _ChannelsLast(nn.Module):
         self.student = student
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return what the student gives."""
         return self.student(x.permute(0, 3, 1, 2))  # type: ignore[no-any-return]
 
 
 def to_float(student: nn.Module, input_shape: tuple[int, int]) -> bytes:
     """Return the float32 .tflite of a student for log-mels of `input_shape` (n_bands, n_steps)."""
-    example = (torch.zeros(1, *input_shape, 1),)
-    copied = copy.deepcopy(student).cpu().eval()
+    return to_float_of(ChannelsLast(student), (torch.zeros(1, *input_shape, 1),))
+
+
+def to_float_of(network: nn.Module, example: tuple[Tensor, ...]) -> bytes:
+    """Return the float32 .tflite of a network that takes tensors shaped as an example's."""
+    copied = copy.deepcopy(network).cpu().eval()
     with _quiet():
         import litert_torch
 
-        model = litert_torch.convert(_ChannelsLast(copied), example)
+        model = litert_torch.convert(copied, example)
     return slimmed(_exported(model))
 
 
@@ -66,6 +72,14 @@ def to_int8(
     activations : {8, 16}
         Bits of the activations, input and output; 16 keep faint differences for twice the arena.
     """
+    typical = [(x[None, :, :, None],) for x in features.astype(np.float32)]
+    return to_int8_of(float_model, typical, activations)
+
+
+def to_int8_of(
+    float_model: bytes, typical: Sequence[Inputs], activations: Literal[8, 16] = 8
+) -> bytes:
+    """Return the same of a .tflite of any inputs; each of `typical` has one array for each."""
     with tempfile.TemporaryDirectory() as folder, _quiet():
         from ai_edge_quantizer import quantizer, recipe
 
@@ -75,12 +89,12 @@ def to_int8(
         job.load_quantization_recipe(
             recipe.static_wi8_ai8() if activations == 8 else recipe.static_wi8_ai16()
         )
-        signature, tensor = _signature(float_model)
-        features = features.astype(np.float32)
-        found = [job.calibrate({signature: [{tensor: x[None, :, :, None]}]}) for x in features]
+        signature, names = _signature(float_model)
+        named = [dict(zip(names, inputs, strict=True)) for inputs in typical]
+        found = [job.calibrate({signature: [inputs]}) for inputs in named]
         extremes = _joined(found)
         if activations == 8:
-            extremes = _narrowed(extremes, float_model, features[:_N_NARROWING])
+            extremes = _narrowed(extremes, float_model, typical[:_N_NARROWING])
         result = job.quantize(extremes)
         return slimmed(bytes(result.quantized_model))
 
@@ -102,7 +116,7 @@ def _joined(found: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _narrowed(
-    extremes: dict[str, Any], float_model: bytes, features: NDArray[np.float32]
+    extremes: dict[str, Any], float_model: bytes, typical: Sequence[Inputs]
 ) -> dict[str, Any]:
     """Return the ranges of all activations narrowed to where int8 errs least on some inputs."""
     graph = read_graph(float_model)
@@ -115,7 +129,7 @@ def _narrowed(
         low, high = torch.from_numpy(found["min"]).min(), torch.from_numpy(found["max"]).max()
         ends[i] = low.clamp(bottom, 0), high.clamp(0, top)
     errors = {i: torch.zeros(len(int8_ranges.SHARES)) for i in needed}
-    for read in _runs(float_model, features):
+    for read in _runs(float_model, typical):
         for i, (low, high) in ends.items():
             errors[i] += int8_ranges.rounding_errors(
                 torch.from_numpy(read(i)), low, high, needed[i]
@@ -141,7 +155,7 @@ def _needed(graph: Graph, tensor: int) -> int8_ranges.Range:
 
 
 def _runs(
-    float_model: bytes, features: NDArray[np.float32]
+    float_model: bytes, typical: Sequence[Inputs]
 ) -> Iterator[Callable[[int], NDArray[np.float32]]]:
     """Run inputs one by one; yield what reads a tensor of the graph by its number."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
@@ -152,9 +166,10 @@ def _runs(
         experimental_preserve_all_tensors=True,
     )
     interpreter.allocate_tensors()
-    (given,) = interpreter.get_input_details()
-    for picture in features:
-        interpreter.set_tensor(given["index"], picture[None, :, :, None])
+    given = sorted(interpreter.get_input_details(), key=lambda tensor: str(tensor["name"]))
+    for inputs in typical:
+        for tensor, values in zip(given, inputs, strict=True):
+            interpreter.set_tensor(tensor["index"], values)
         interpreter.invoke()
         yield interpreter.get_tensor
 
@@ -221,12 +236,12 @@ def _exported(model: Any) -> bytes:
         return path.read_bytes()
 
 
-def _signature(model: bytes) -> tuple[str, str]:
-    """Return the name of the only signature, and of its only input."""
+def _signature(model: bytes) -> tuple[str, list[str]]:
+    """Return the name of the only signature, and those of its inputs in order."""
     from ai_edge_litert.interpreter import Interpreter
 
     ((name, ends),) = Interpreter(model_content=model).get_signature_list().items()
-    return name, ends["inputs"][0]
+    return name, sorted(ends["inputs"])
 
 
 @contextlib.contextmanager

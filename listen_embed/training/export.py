@@ -19,7 +19,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -110,10 +111,23 @@ def write_folder(
     InputError
         The place is taken by something that is no model folder.
     """
+    with replacing_folder(folder) as place:
+        _fill(place, identity, front_end, trained, as_c)
+        complete(place)
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder that takes the place of a model folder if the block ends well.
+
+    Raises
+    ------
+    InputError
+        The place is taken by something that is no model folder.
+    """
     check_place(folder)
     with folder_beside(folder) as temporary:
-        _fill(temporary, identity, front_end, trained, as_c)
-        complete(temporary)
+        yield temporary
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(temporary, folder)
@@ -122,10 +136,10 @@ def write_folder(
 def _fill(
     folder: Path, identity: Identity, front_end: FrontEnd, trained: Trained, as_c: bool
 ) -> None:
-    _write_model(folder, identity, front_end, trained.int8_model)
+    write_model(folder, identity, front_end, trained.int8_model)
     if trained.is_rounded:
         (folder / "float").mkdir()
-        _write_model(folder / "float", identity, front_end, trained.float_model)
+        write_model(folder / "float", identity, front_end, trained.float_model)
     if as_c:
         export_c(registry.load_folder(folder), folder / "c", model=trained.int8_model)
     write_golden(folder)
@@ -142,7 +156,8 @@ def _is_empty(folder: Path) -> bool:
     return folder.is_dir() and not any(folder.iterdir())
 
 
-def _write_model(folder: Path, identity: Identity, front_end: FrontEnd, model: bytes) -> None:
+def write_model(folder: Path, identity: Identity, front_end: FrontEnd, model: bytes) -> None:
+    """Write what the package reads of a model folder: the .tflite and ``model.toml``."""
     (folder / "model.tflite").write_bytes(model)
     facts = dataclasses.asdict(identity) | {
         "file": "model.tflite",

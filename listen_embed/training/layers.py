@@ -35,7 +35,9 @@ class Layer:
     stride : int
         1 for a linear layer.
     is_hard_swish : bool
-        The operator HARD_SWISH reads it.
+        A hard-swish reads it: the operator, or a sum and a product.
+    leaves_sixth : bool
+        The sixth of that hard-swish stands in the weights that read it.
     """
 
     kind: str
@@ -44,6 +46,7 @@ class Layer:
     n_rows: int
     stride: int
     is_hard_swish: bool
+    leaves_sixth: bool
 
 
 def layers(graph: Graph) -> list[Layer]:
@@ -54,11 +57,11 @@ def layers(graph: Graph) -> list[Layer]:
     ConversionError
         The weights of one do not stand in the file.
     """
-    swished = {op.inputs[0] for op in graph.operators if op.name == "HARD_SWISH"}
+    swished = _hard_swishes(graph)
     return [_layer(op, graph, swished) for op in graph.operators if op.name in _ORDERS]
 
 
-def _layer(op: OperatorInfo, graph: Graph, swished: set[int]) -> Layer:
+def _layer(op: OperatorInfo, graph: Graph, swished: dict[int, bool]) -> Layer:
     _, weight, bias = (graph.tensors[i] for i in op.inputs[:3])
     return Layer(
         op.name,
@@ -67,4 +70,22 @@ def _layer(op: OperatorInfo, graph: Graph, swished: set[int]) -> Layer:
         graph.tensors[op.outputs[0]].shape[1],
         op.options.get("strideH", 1),
         op.outputs[0] in swished,
+        swished.get(op.outputs[0]) is False,
     )
+
+
+def _hard_swishes(graph: Graph) -> dict[int, bool]:
+    """Return the tensors that hard-swishes read, and whether their sixth stands beside them.
+
+    One is an operator, or a sum and a product of the same tensor, and a product with a sixth.
+    """
+    readers: dict[int, list[OperatorInfo]] = {}
+    for op in graph.operators:
+        for tensor in op.inputs:
+            readers.setdefault(tensor, []).append(op)
+    found = {op.inputs[0]: True for op in graph.operators if op.name == "HARD_SWISH"}
+    for tensor, ops in readers.items():
+        if {op.name for op in ops} == {"ADD", "MUL"}:
+            (product,) = (op for op in ops if op.name == "MUL")
+            found[tensor] = any(graph.tensors[i].is_constant for i in product.inputs)
+    return found

@@ -11,13 +11,14 @@ import torch
 from torch import nn
 
 from listen_embed.errors import ConversionError
-from listen_embed.graph import Graph, read_graph
+from listen_embed.graph import read_graph
 from listen_embed.training.layers import Layer, layers
 from listen_embed.training.network import (
     Activation,
     Architecture,
     Block,
     ConvNorm,
+    HardSwish,
     SqueezeExcite,
     Student,
 )
@@ -29,17 +30,24 @@ def restore(model: bytes) -> Student:
     Parameters
     ----------
     model : bytes
-        As `convert.to_int8` of 0.1.0 wrote it, or a student of plain ReLUs.
+        As `convert.to_int8` writes it. Where a hard-swish's sixth stands in the weights that read
+        it, there it stays.
 
     Raises
     ------
     ConversionError
-        The graph is not that of a `Student`, or its hard-swishes are written as sums and products:
-        their sixths stand in other layers' weights, and are not taken out again.
+        The graph is not that of a `Student`.
     """
-    graph = read_graph(model)
-    _check_swishes_whole(graph)
-    stem, *rest = layers(graph)
+    try:
+        return _restored(layers(read_graph(model)))
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, ConversionError):
+            raise
+        raise ConversionError(f"the graph is not that of a student of ours ({error})") from error
+
+
+def _restored(found: list[Layer]) -> Student:
+    stem, *rest = found
     blocks, stages = _blocks(rest, stem.n_rows)
     tail = rest[len([layer for stage in stages for layer in stage]) :]
     if len(tail) not in (1, 2) or tail[0].kind != "CONV_2D":
@@ -48,18 +56,18 @@ def restore(model: bytes) -> Student:
     activation: Activation = "hardswish" if stem.is_hard_swish else "relu"
     architecture = Architecture(len(stem.weight), blocks, len(tail[0].weight), emb_dim, activation)
     student = cast(Student, _without_norms(Student(architecture)))
-    _set(student.stem[0], stem)
+    _load(student.stem, stem)
     for block, stage in zip(student.residuals, stages, strict=True):
-        targets: list[nn.Module] = [block.depthwise[0], block.project[0]]
+        targets: list[nn.Module] = [block.depthwise, block.project]
         if isinstance(block.excite, SqueezeExcite):
             targets[1:1] = [block.excite.reduce, block.excite.expand]
         if isinstance(block.expand, ConvNorm):
-            targets.insert(0, block.expand[0])
+            targets.insert(0, block.expand)
         for target, layer in zip(targets, stage, strict=True):
-            _set(target, layer)
-    _set(student.last[0], tail[0])
+            _load(target, layer)
+    _load(student.last, tail[0])
     if emb_dim:
-        _set(student.to_embedding, tail[1])
+        _load(student.to_embedding, tail[1])
     return student.eval()
 
 
@@ -78,17 +86,6 @@ def _without_norms(student: Student) -> nn.Module:
             )
             module[1] = nn.Identity()
     return student
-
-
-def _check_swishes_whole(graph: Graph) -> None:
-    readers: dict[int, set[str]] = {}
-    for op in graph.operators:
-        for tensor in op.inputs:
-            readers.setdefault(tensor, set()).add(op.name)
-    if {"ADD", "MUL"} in readers.values():
-        raise ConversionError(
-            "its hard-swishes are sums and products; give the .tflite that 0.1.0 shipped"
-        )
 
 
 def _blocks(given: list[Layer], n_rows: int) -> tuple[tuple[Block, ...], list[list[Layer]]]:
@@ -114,6 +111,13 @@ def _blocks(given: list[Layer], n_rows: int) -> tuple[tuple[Block, ...], list[li
         stages.append(stage)
         at, n_rows = end, depthwise.n_rows
     return tuple(blocks), stages
+
+
+def _load(module: nn.Module, layer: Layer) -> None:
+    """Set a layer, and tell its hard-swish where the sixth stands."""
+    _set(module.convolution if isinstance(module, ConvNorm) else module, layer)
+    if layer.leaves_sixth:
+        cast(HardSwish, cast(ConvNorm, module)[-1]).leave_sixth()
 
 
 @torch.no_grad()
