@@ -306,8 +306,14 @@ class Embedder:
         return other
 
     def embed_features(self, features: NDArray[np.float32]) -> Embedding:
-        """Return float32 (T, emb_dim) of network inputs (T, ...) that the front end gave."""
-        return _apply(self._network, features)
+        """Return float32 (T, emb_dim) of network inputs (T, ...) that the front end gave.
+
+        A network that takes any length takes inputs (T, n_bands, n_steps) of any.
+        """
+        network = self._network
+        if network is not None and features.ndim == 3:
+            network = network.of_length(features.shape[2])
+        return _apply(network, features)
 
     def stream(
         self, sr: int, *, hop_size: float | None = None, center: bool | None = None

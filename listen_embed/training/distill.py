@@ -107,7 +107,7 @@ def distil(
     Parameters
     ----------
     student : nn.Module
-        Takes (B, 1, n_bands, n_steps), gives (B, d); not changed.
+        Takes (B, 1, n_bands, n_steps), gives (B, d), or (B, times, d); not changed.
     shards : callable
         Gives the shards from a number on.
     held_out : Shard
@@ -155,7 +155,7 @@ def evaluate(
     """Return squared error over variance, and mean cosine, of a student on crops."""
     given, wanted = _embedded(student, features, batch), torch.from_numpy(np.asarray(targets))
     error = (given - wanted).pow(2).sum() / (wanted - wanted.mean(0)).pow(2).sum()
-    return float(error), float(torch.cosine_similarity(given, wanted).mean())
+    return float(error), float(torch.cosine_similarity(given, wanted, dim=-1).mean())
 
 
 def _embedded(student: nn.Module, features: Any, batch: int) -> Tensor:
@@ -186,9 +186,9 @@ def fit_linear(
     batches = (_as_input(features[i : i + 256], device) for i in range(0, len(features), 256))
     was_training = student.training
     student.eval()
-    pooled = torch.cat([student.pooled(batch) for batch in batches]).double()
+    pooled = torch.cat([student.pooled(batch) for batch in batches]).double().flatten(0, -2)
     student.train(was_training)
-    wanted = torch.from_numpy(np.asarray(targets)).double()
+    wanted = torch.from_numpy(np.asarray(targets)).double().flatten(0, -2)
     mean = pooled.mean(0)
     centred = pooled - mean
     gram = centred.T @ centred
@@ -306,7 +306,7 @@ def loss_of(given: Tensor, wanted: Tensor, loss: Loss) -> Tensor:
     if "mse" in loss:
         terms.append((given - wanted).pow(2).mean())
     if "cosine" in loss:
-        terms.append(1 - torch.cosine_similarity(given, wanted).mean())
+        terms.append(1 - torch.cosine_similarity(given, wanted, dim=-1).mean())
     return torch.stack(terms).sum()
 
 

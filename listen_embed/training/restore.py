@@ -16,6 +16,7 @@ from torch import nn
 
 from listen_embed.errors import ConversionError
 from listen_embed.graph import Graph, OperatorInfo, read_graph
+from listen_embed.training import quantize
 from listen_embed.training.network import (
     Activation,
     Architecture,
@@ -45,15 +46,14 @@ def restore(model: bytes) -> Student:
     Parameters
     ----------
     model : bytes
-        As `convert.to_int8` of 0.1.0 wrote it, or a student of plain ReLUs.
+        As `convert.to_int8` wrote it, with its hard-swishes as operators or as sums and products.
 
     Raises
     ------
     ConversionError
-        The graph is not that of a `Student`, or its hard-swishes are written as sums and products:
-        their sixths stand in other layers' weights, and are not taken out again.
+        The graph is not that of a `Student`.
     """
-    layers = _layers(model)
+    layers, sixths_are_folded = _layers(model)
     stem, *rest = layers
     blocks, stages = _blocks(rest, stem.n_rows)
     tail = rest[len([layer for stage in stages for layer in stage]) :]
@@ -75,6 +75,8 @@ def restore(model: bytes) -> Student:
     _set(student.last[0], tail[0])
     if emb_dim:
         _set(student.to_embedding, tail[1])
+    if sixths_are_folded:
+        quantize.unfold_sixths(student)
     return student.eval()
 
 
@@ -95,7 +97,8 @@ def _without_norms(student: Student) -> nn.Module:
     return student
 
 
-def _layers(model: bytes) -> list[_Layer]:
+def _layers(model: bytes) -> tuple[list[_Layer], bool]:
+    """Return the layers in order, and whether those behind a hard-swish hold its sixth."""
     from ai_edge_litert.interpreter import Interpreter
 
     graph = read_graph(model)
@@ -105,11 +108,8 @@ def _layers(model: bytes) -> list[_Layer]:
     for op in graph.operators:
         for tensor in op.inputs:
             readers.setdefault(tensor, set()).add(op.name)
-    if {"ADD", "MUL"} in readers.values():
-        raise ConversionError(
-            "its hard-swishes are sums and products; give the .tflite that 0.1.0 shipped"
-        )
-    swished = {op.inputs[0] for op in graph.operators if op.name == "HARD_SWISH"}
+    are_products = {"ADD", "MUL"} in readers.values()
+    swished = {i for i, names in readers.items() if names in ({"ADD", "MUL"}, {"HARD_SWISH"})}
     layers = []
     for op in graph.operators:
         if op.name in _WEIGHTED:
@@ -118,7 +118,7 @@ def _layers(model: bytes) -> list[_Layer]:
             rows = graph.tensors[op.outputs[0]].shape[1]
             is_swish = op.outputs[0] in swished
             layers.append(_Layer(op.name, _as_torch(op, weight), bias, rows, is_swish))
-    return layers
+    return layers, are_products
 
 
 def _dequantised(interpreter: object, graph: Graph, tensor: int) -> NDArray[np.float32]:
