@@ -150,7 +150,7 @@ def distil(
 
 @torch.no_grad()
 def evaluate(
-    student: nn.Module, features: Any, targets: Any, batch: int = 256
+    student: nn.Module, features: Any, targets: Any, batch: int = 32
 ) -> tuple[float, float]:
     """Return squared error over variance, and mean cosine, of a student on crops."""
     given, wanted = _embedded(student, features, batch), torch.from_numpy(np.asarray(targets))
@@ -183,7 +183,7 @@ def fit_linear(
     transformer's short cut reads; this is the quickest way to ask for it.
     """
     device = next(student.parameters()).device
-    batches = (_as_input(features[i : i + 256], device) for i in range(0, len(features), 256))
+    batches = (_as_input(features[i : i + 32], device) for i in range(0, len(features), 32))
     was_training = student.training
     student.eval()
     pooled = torch.cat([student.pooled(batch) for batch in batches]).double().flatten(0, -2)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -33,6 +32,7 @@ from listen_embed.training.network import (
 )
 
 _FIRST_MEAN_SECONDS = 1.0
+_JOINED_AT_ONCE = 4
 # Of the cells, at first: from one step to what a second or two holds.
 _CELL_SECONDS = (0.1, 2.0)
 
@@ -66,27 +66,34 @@ class Stepping:
 class Memory(Protocol):
     """What lets a layer know the past."""
 
-    def mean(self, x: Tensor, keep: Tensor) -> Tensor:
-        """Return the fading mean of x (N, C) up to each step; `keep` () is the share that stays."""
+    def mean(self, x: Tensor) -> Tensor:
+        """Return the fading mean of x (N, C) up to each step."""
 
     def cells(self, x: Tensor, keep: Tensor) -> Tensor:
         """Return cells (N, C) that move towards x (N, C), each keeping its share `keep` (N, C)."""
 
 
 class WholeCrops:
-    """The memory of training: all steps of B crops are there at once, as B * T rows."""
+    """The memory of training: all steps of B crops are there at once, as B * T rows.
 
-    def __init__(self, n_crops: int) -> None:
+    Parameters
+    ----------
+    n_crops : int
+    n_steps : int
+    keep : Tensor ()
+        The share of a mean that stays from step to step.
+    """
+
+    def __init__(self, n_crops: int, n_steps: int, keep: Tensor) -> None:
         self._n_crops = n_crops
-
-    def mean(self, x: Tensor, keep: Tensor) -> Tensor:
-        """Return the fading means, as one matrix product."""
-        steps = x.reshape(self._n_crops, -1, x.shape[-1])
-        at = torch.arange(steps.shape[1], device=x.device, dtype=x.dtype)
+        at = torch.arange(n_steps, device=keep.device, dtype=keep.dtype)
         ago = at[:, None] - at
         shares = torch.where(ago >= 0, keep ** ago.clamp(min=0), torch.zeros_like(ago))
-        shares = shares / shares.sum(1, keepdim=True)
-        return (shares @ steps).reshape(x.shape)
+        self._shares = shares / shares.sum(1, keepdim=True)
+
+    def mean(self, x: Tensor) -> Tensor:
+        """Return the fading means, as one matrix product."""
+        return (self._shares @ x.reshape(self._n_crops, -1, x.shape[-1])).reshape(x.shape)
 
     def cells(self, x: Tensor, keep: Tensor) -> Tensor:
         """Return the cells, step after step."""
@@ -107,19 +114,24 @@ class OneStep:
     ----------
     state : Tensor, float32 (1, n)
         Zeros at the start of a stream.
+    keep : Tensor ()
+        The share of a mean that stays from step to step.
     """
 
-    def __init__(self, state: Tensor) -> None:
+    def __init__(self, state: Tensor, keep: Tensor) -> None:
         self._state = state
+        self._keep = keep
         self._at = 0
-        self._next: list[Tensor] = []
-
-    def mean(self, x: Tensor, keep: Tensor) -> Tensor:
-        """Return the fading mean, and keep its sum and its weight."""
-        total = keep * self._take(x.shape[1]) + x
+        # A mean of few steps is the mean of those, not of the zeros before them too.
         weight = keep * self._take(1) + 1
-        self._next += [total, weight]
-        return total / weight
+        self._share = 1 / weight
+        self._next = [weight]
+
+    def mean(self, x: Tensor) -> Tensor:
+        """Return the fading mean, and keep its sum."""
+        total = self._keep * self._take(x.shape[1]) + x
+        self._next.append(total)
+        return total * self._share
 
     def cells(self, x: Tensor, keep: Tensor) -> Tensor:
         """Return the cells, and keep them."""
@@ -129,7 +141,11 @@ class OneStep:
 
     def next_state(self) -> Tensor:
         """Return the state after the step, float32 (1, n)."""
-        return torch.cat(self._next, dim=1)
+        parts = self._next
+        while len(parts) > 1:  # the CPU's delegate joins a few at once, not many
+            groups = range(0, len(parts), _JOINED_AT_ONCE)
+            parts = [torch.cat(parts[i : i + _JOINED_AT_ONCE], dim=1) for i in groups]
+        return parts[0]
 
     def _take(self, n: int) -> Tensor:
         self._at += n
@@ -164,9 +180,8 @@ class Streamer(nn.Module):
             for part in (self.ears.stem, *self.ears.residuals[:settled]):
                 part.requires_grad_(False)
         last = student.architecture.last
-        n_means = 1 + sum(block.squeezes for block in student.residuals)
         first = math.exp(-stepping.seconds / _FIRST_MEAN_SECONDS)
-        self.fading = nn.Parameter(torch.full((n_means,), _logit(first)))
+        self.fading = nn.Parameter(torch.tensor(_logit(first)))
         self.to_cells = nn.Linear(2 * last, cells)
         self.to_keep = nn.Linear(2 * last, cells)
         self.swish = nn.Hardswish()
@@ -181,10 +196,15 @@ class Streamer(nn.Module):
 
     @property
     def state_size(self) -> int:
-        """Values of the state: a sum for each channel of a mean, its weight, and the cells."""
+        """Values of the state: the means' weight, the sum of each channel, and the cells."""
         blocks = [block for block in self.ears.architecture.blocks if block.squeeze]
         means = [*(block.hidden for block in blocks), self.ears.architecture.last]
-        return sum(n + 1 for n in means) + self.to_cells.out_features
+        return 1 + sum(means) + self.to_cells.out_features
+
+    @property
+    def keep(self) -> Tensor:
+        """The share () of a mean that stays from step to step."""
+        return torch.sigmoid(self.fading)
 
     @torch.no_grad()
     def set_readout(self, weight: Tensor, bias: Tensor) -> None:
@@ -196,7 +216,8 @@ class Streamer(nn.Module):
         """Return what the readout reads, (B, times + 1, n), of log-mels (B, 1, F, n_steps)."""
         windows = self.stepping.windows(x)
         rows = windows.reshape(-1, 1, *windows.shape[2:])
-        found = self._remembered(rows, WholeCrops(len(x)))
+        memory = WholeCrops(*windows.shape[:2], self.keep)
+        found = self._remembered(rows, memory)
         return self._compared(found.reshape(*windows.shape[:2], -1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -214,7 +235,7 @@ class Streamer(nn.Module):
         x : Tensor, float32 (1, 1, n_bands, window)
         state : Tensor, float32 (1, state_size)
         """
-        memory = OneStep(state)
+        memory = OneStep(state, self.keep)
         embedding = self.to_embedding(self._remembered(x, memory))
         return embedding, memory.next_state()
 
@@ -225,28 +246,26 @@ class Streamer(nn.Module):
 
     def _remembered(self, x: Tensor, memory: Memory) -> Tensor:
         """Return (N, last + cells) of windows (N, 1, n_bands, window)."""
-        keeps = torch.sigmoid(self.fading).unbind()
-        heard = self._heard(x, memory, keeps[:-1])
-        mean = memory.mean(heard, keeps[-1])
+        heard = self._heard(x, memory)
+        mean = memory.mean(heard)
         both = torch.cat([heard, mean], dim=1)
         cells = memory.cells(self.swish(self.to_cells(both)), torch.sigmoid(self.to_keep(both)))
         return torch.cat([mean, cells], dim=1)
 
-    def _heard(self, x: Tensor, memory: Memory, keeps: Sequence[Tensor]) -> Tensor:
+    def _heard(self, x: Tensor, memory: Memory) -> Tensor:
         """Return the channels (N, last) of each window."""
         x = self.ears.stem(x)
-        left = list(keeps)
         for block in self.ears.residuals:
-            x = _through(block, x, memory, left)
+            x = _through(block, x, memory)
         return self.ears.mean(self.ears.last(x))  # type: ignore[no-any-return]
 
 
-def _through(block: InvertedResidual, x: Tensor, memory: Memory, keeps: list[Tensor]) -> Tensor:
+def _through(block: InvertedResidual, x: Tensor, memory: Memory) -> Tensor:
     """Return what an inverted residual makes of windows, its excitation told of the past."""
     y: Tensor = block.depthwise(block.expand(x))
     if isinstance(block.excite, SqueezeExcite):
         excite = block.excite
-        mean = memory.mean(excite.mean(y), keeps.pop(0))
+        mean = memory.mean(excite.mean(y))
         gate = excite.gate(excite.expand(excite.relu(excite.reduce(mean))))
         y = y * gate[:, :, None, None]
     y = block.project(y)
