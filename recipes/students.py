@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from listen_embed import audio, registry
+from listen_embed import audio, registry, store
 from listen_embed.spec import FrontEnd
 from listen_embed.training import corpus
 from listen_embed.training.augment import Augmentation
@@ -37,9 +37,17 @@ from listen_embed.training.network import (
     TransformerShape,
 )
 from listen_embed.training.reduction import Reduction, fit_pca, keep_all
-from listen_embed.training.shards import CorpusSounds, JoinedSounds, Recipe, WorkshopSounds
+from listen_embed.training.restore import restore
+from listen_embed.training.shards import (
+    CorpusSounds,
+    JoinedSounds,
+    Recipe,
+    Trailing,
+    WorkshopSounds,
+)
 from listen_embed.training.spectrum import reduce_spectrum
 from listen_embed.training.starts import NANO_FRONT_END, TEACHER, slim_mn04
+from listen_embed.training.streaming import Stepping, Streamer
 from listen_embed.training.train import Material, Plan, train, write
 
 # What of a model folder travels in the wheel, or proves it.
@@ -49,6 +57,9 @@ CORPUS_RATES = (16_000, 32_000)
 # What shards' crops last, in frames, over and over: students also hear clips whole.
 _LENGTHS = (1, 1, 2, 1, 1, 5)
 _MN04_FRONT_END = registry.find(TEACHER).front_end
+# A step is a tenth of a second, and sees 0.06 s more; two seconds are what it shall remember.
+_STEPPING = Stepping(columns=10, window=16, seconds=0.1, every=5)
+_TRAILING = Trailing(seconds=2.0, every=0.5)
 
 # For machines: fine lines (12 Hz) up to 24 kHz, blind to gain, and columns that a stream can share.
 WORKSHOP_FRONT_END = FrontEnd(
@@ -76,7 +87,7 @@ class Shipped:
     Parameters
     ----------
     plan : Plan
-    material : {"general", "workshop"}
+    material : {"general", "workshop", "streaming"}
     n_shards : int
         Shards of that material; a longer training goes through them again.
     balance : float
@@ -84,7 +95,7 @@ class Shipped:
     """
 
     plan: Plan
-    material: Literal["general", "workshop"]
+    material: Literal["general", "workshop", "streaming"]
     n_shards: int = 86
     balance: float = 0.0
 
@@ -98,7 +109,8 @@ class Shipped:
 def recipes(folders: Sequence[Path]) -> dict[str, Recipe]:
     """Return the training material by name, from the corpora in folders.
 
-    "general" is everyday sound with mn04 as teacher. "workshop" is machines in noise, and has no
+    "general" is everyday sound with mn04 as teacher; "streaming" is the same, and the teacher says
+    every half second what it heard in the last two. "workshop" is machines in noise, and has no
     teacher but the steady spectrum of its own log-mels: on steady machine sound no large network
     beats such figures.
     """
@@ -110,6 +122,9 @@ def recipes(folders: Sequence[Path]) -> dict[str, Recipe]:
             everyday, (_MN04_FRONT_END, NANO_FRONT_END), (TEACHER,), 2048, 1, lengths=_LENGTHS
         ),
         "workshop": Recipe(machines, (WORKSHOP_FRONT_END,), (), 2048, 2),
+        "streaming": Recipe(
+            everyday, (_MN04_FRONT_END,), (TEACHER,), 2048, 5, lengths=(5,), trailing=_TRAILING
+        ),
     }
 
 
@@ -121,7 +136,9 @@ def _joined(folders: Sequence[Path], sr: int, how: Augmentation, relabel: float)
 
 def plans(work: Path) -> list[Shipped]:
     """Return the plans of all shipped students; `work` holds mn04's published file."""
-    return [_general(work), _general_128(work), _pruned(work), _nano(), _workshop()]
+    return [
+        _general(work), _general_128(work), _pruned(work), _nano(), _workshop(), _stream(),
+    ]  # fmt: skip
 
 
 def _general(work: Path) -> Shipped:
@@ -192,6 +209,20 @@ def _workshop() -> Shipped:
     return Shipped(plan, "workshop", n_shards=23)
 
 
+def _stream() -> Shipped:
+    plan = Plan(
+        identity=_ours("sea", 64, "stream", default=7),
+        front_end=_MN04_FRONT_END,
+        start=lambda features: stream_network(),
+        reduce=_components(64, balance=0.5),
+        distillation=Settings(n_shards=60, batch=8, learning_rate=1e-3),
+        int8=None,
+        ridge=1e-2,
+        stepping=_STEPPING,
+    )
+    return Shipped(plan, "streaming", n_shards=31, balance=0.5)
+
+
 def _components(emb_dim: int, balance: float = 0.0) -> Callable[..., Reduction]:
     return lambda embeddings: fit_pca(embeddings, emb_dim, balance=balance)
 
@@ -221,6 +252,13 @@ def nano_network() -> Student:
     table = ((2, 16, 24), (1, 24, 32), (2, 32, 48), (1, 48, 48), (2, 48, 64))
     blocks = tuple(Block(3, stride, n_in, n_out, 0, "relu", False) for stride, n_in, n_out in table)
     return Student(Architecture(16, blocks, 80, 32, "relu"))
+
+
+def stream_network() -> Streamer:
+    """Return the network of sea/64/stream, as sea/64/general's ears let it start."""
+    torch.manual_seed(0)
+    ears = restore(store.load(registry.find("sea/64/general")))
+    return Streamer(ears, _STEPPING, cells=80, emb_dim=64, settled=3)
 
 
 def workshop_network() -> Transformer:

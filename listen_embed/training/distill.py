@@ -30,6 +30,7 @@ from listen_embed.training import timetable
 from listen_embed.training.network import Student, Transformer
 from listen_embed.training.reduction import Reduction
 from listen_embed.training.shards import Shard
+from listen_embed.training.streaming import Streamer
 
 _LOG = logging.getLogger(__name__)
 
@@ -172,7 +173,7 @@ def _embedded(student: nn.Module, features: Any, batch: int) -> Tensor:
 
 @torch.no_grad()
 def fit_linear(
-    student: Student | Transformer,
+    student: Student | Transformer | Streamer,
     features: Any,
     targets: NDArray[np.float32],
     ridge: float = 1e-2,

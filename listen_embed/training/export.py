@@ -33,7 +33,9 @@ from listen_embed.embedder import Embedder
 from listen_embed.errors import InputError
 from listen_embed.graph import macs, peak_bytes
 from listen_embed.registry import CARD
+from listen_embed.runtime import StateNames
 from listen_embed.spec import FrontEnd
+from listen_embed.training.streaming import Stepping
 
 GOLDEN_RATE = 16_000
 
@@ -71,10 +73,23 @@ class Trained:
     ----------
     float_model, int8_model : bytes
         .tflite files.
+    stepping : Stepping, optional
+        Of a student that streams.
+    state : tuple of (str, str)
+        The tensors of its state.
     """
 
     float_model: bytes
     int8_model: bytes
+    stepping: Stepping | None = None
+    state: StateNames = ()
+
+    def facts(self, front_end: FrontEnd) -> dict[str, Any]:
+        """Return what a student that streams has on its card beside the others' facts."""
+        if self.stepping is None:
+            return {}
+        step_samples = self.stepping.columns * front_end.hop_samples
+        return {"step_samples": step_samples, "state": [list(names) for names in self.state]}
 
 
 def write_folder(
@@ -115,10 +130,12 @@ def write_folder(
 
 
 def _fill(folder: Path, identity: Identity, front_end: FrontEnd, trained: Trained) -> None:
-    _write_model(folder, identity, front_end, trained.int8_model)
+    facts = trained.facts(front_end)
+    _write_model(folder, identity, front_end, trained.int8_model, facts)
     (folder / "float").mkdir()
-    _write_model(folder / "float", identity, front_end, trained.float_model)
-    export_c(registry.load_folder(folder), folder / "c", model=trained.int8_model)
+    _write_model(folder / "float", identity, front_end, trained.float_model, facts)
+    if not trained.state:  # there is no C yet that carries one
+        export_c(registry.load_folder(folder), folder / "c", model=trained.int8_model)
     write_golden(folder)
 
 
@@ -133,13 +150,16 @@ def _is_empty(folder: Path) -> bool:
     return folder.is_dir() and not any(folder.iterdir())
 
 
-def _write_model(folder: Path, identity: Identity, front_end: FrontEnd, model: bytes) -> None:
+def _write_model(
+    folder: Path, identity: Identity, front_end: FrontEnd, model: bytes, more: Mapping[str, Any]
+) -> None:
     (folder / "model.tflite").write_bytes(model)
     facts = dataclasses.asdict(identity) | {
         "file": "model.tflite",
         "sha256": hashlib.sha256(model).hexdigest(),
         "size_bytes": len(model),
         "macs": macs(model),
+        **more,
     }
     tables = {"model": facts, "front_end": _changed_fields(front_end)}
     (folder / CARD).write_text(_to_toml(tables), encoding="utf-8")

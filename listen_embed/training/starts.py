@@ -12,6 +12,7 @@ from listen_embed import registry, store
 from listen_embed.spec import FrontEnd
 from listen_embed.training import pruning, timetable
 from listen_embed.training.network import Student, Transformer, from_efficientat
+from listen_embed.training.streaming import Streamer
 from listen_embed.upstream import torch_zip
 
 TEACHER = "teacher/384/mn04"
@@ -35,7 +36,7 @@ NANO_FRONT_END = FrontEnd(
 )
 
 # Gives the untrained student from typical features, float32 (N, 1, n_bands, n_steps).
-Start = Callable[[torch.Tensor], Student | Transformer]
+Start = Callable[[torch.Tensor], Student | Transformer | Streamer]
 
 
 def mn04(folder: Path, stem_stride: tuple[int, int] = (2, 2)) -> Student:

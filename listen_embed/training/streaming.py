@@ -17,12 +17,15 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
-from typing import Protocol, cast
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from listen_embed.runtime import StateNames
+from listen_embed.spec import FrontEnd
 from listen_embed.training.network import (
     ConvNorm,
     HardSwish,
@@ -32,7 +35,8 @@ from listen_embed.training.network import (
 )
 
 _FIRST_MEAN_SECONDS = 1.0
-_JOINED_AT_ONCE = 4
+# Parts of a state that stand in one tensor: the CPU's delegate joins up to five.
+_JOINED = 4
 # Of the cells, at first: from one step to what a second or two holds.
 _CELL_SECONDS = (0.1, 2.0)
 
@@ -57,6 +61,17 @@ class Stepping:
     window: int
     seconds: float
     every: int
+
+    def front_end(self, of_crops: FrontEnd) -> FrontEnd:
+        """Return what a model hears in one step, where training's crops have such columns."""
+        edge = of_crops.n_fft + (1 if of_crops.preemphasis else 0)
+        n_samples = (self.window - 1) * of_crops.hop_samples + edge
+        return replace(of_crops, frame_samples=n_samples, padding="none")
+
+    def compared(self, steps: Tensor) -> Tensor:
+        """Return every so many steps (B, T, n), counted from the last, and the mean of all."""
+        first = (steps.shape[1] - 1) % self.every
+        return torch.cat([steps[:, first :: self.every], steps.mean(1, keepdim=True)], 1)
 
     def windows(self, x: Tensor) -> Tensor:
         """Return (B, T, n_bands, window) of log-mels (B, 1, n_bands, n_steps)."""
@@ -112,16 +127,16 @@ class OneStep:
 
     Parameters
     ----------
-    state : Tensor, float32 (1, n)
+    state : sequence of Tensor, float32 (1, n)
         Zeros at the start of a stream.
     keep : Tensor ()
         The share of a mean that stays from step to step.
     """
 
-    def __init__(self, state: Tensor, keep: Tensor) -> None:
-        self._state = state
-        self._keep = keep
+    def __init__(self, state: Sequence[Tensor], keep: Tensor) -> None:
+        self._left = list(state)
         self._at = 0
+        self._keep = keep
         # A mean of few steps is the mean of those, not of the zeros before them too.
         weight = keep * self._take(1) + 1
         self._share = 1 / weight
@@ -139,17 +154,22 @@ class OneStep:
         self._next.append(cells)
         return cells
 
-    def next_state(self) -> Tensor:
-        """Return the state after the step, float32 (1, n)."""
-        parts = self._next
-        while len(parts) > 1:  # the CPU's delegate joins a few at once, not many
-            groups = range(0, len(parts), _JOINED_AT_ONCE)
-            parts = [torch.cat(parts[i : i + _JOINED_AT_ONCE], dim=1) for i in groups]
-        return parts[0]
+    def next_state(self) -> list[Tensor]:
+        """Return the state after the step, float32 (1, n) each."""
+        return [torch.cat(parts, dim=1) for parts in _grouped(self._next)]
 
     def _take(self, n: int) -> Tensor:
+        """Return the next n values of the state, which lie in one tensor."""
+        if self._at == self._left[0].shape[1]:
+            self._left.pop(0)
+            self._at = 0
         self._at += n
-        return self._state[:, self._at - n : self._at]
+        return self._left[0][:, self._at - n : self._at]
+
+
+def _grouped(parts: list[Any]) -> list[list[Any]]:
+    """Return the parts of a state by the tensor that they stand in."""
+    return [parts[i : i + _JOINED] for i in range(0, len(parts), _JOINED)]
 
 
 class Streamer(nn.Module):
@@ -195,11 +215,19 @@ class Streamer(nn.Module):
             self.to_keep.bias.copy_(torch.tensor([_logit(share) for share in shares]))
 
     @property
-    def state_size(self) -> int:
-        """Values of the state: the means' weight, the sum of each channel, and the cells."""
-        blocks = [block for block in self.ears.architecture.blocks if block.squeeze]
-        means = [*(block.hidden for block in blocks), self.ears.architecture.last]
-        return 1 + sum(means) + self.to_cells.out_features
+    def state_names(self) -> StateNames:
+        """Names of each tensor of the state, before a step and after it."""
+        return tuple((f"state_{i}", f"next_state_{i}") for i in range(len(self.state_sizes)))
+
+    @property
+    def state_sizes(self) -> list[int]:
+        """Values of each tensor of the state.
+
+        In order: the weight of the means, the sum of each channel, and the cells.
+        """
+        hidden = [block.hidden for block in self.ears.architecture.blocks if block.squeeze]
+        parts = [1, *hidden, self.ears.architecture.last, self.to_cells.out_features]
+        return [sum(group) for group in _grouped(parts)]
 
     @property
     def keep(self) -> Tensor:
@@ -218,7 +246,7 @@ class Streamer(nn.Module):
         rows = windows.reshape(-1, 1, *windows.shape[2:])
         memory = WholeCrops(*windows.shape[:2], self.keep)
         found = self._remembered(rows, memory)
-        return self._compared(found.reshape(*windows.shape[:2], -1))
+        return self.stepping.compared(found.reshape(*windows.shape[:2], -1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return embeddings (B, times + 1, emb_dim) of log-mels (B, 1, n_bands, n_steps).
@@ -227,22 +255,18 @@ class Streamer(nn.Module):
         """
         return self.to_embedding(self.pooled(x))  # type: ignore[no-any-return]
 
-    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """Return the embedding (1, emb_dim) and the next state of a window and the state before.
 
         Parameters
         ----------
         x : Tensor, float32 (1, 1, n_bands, window)
-        state : Tensor, float32 (1, state_size)
+        *state : Tensor, float32 (1, n)
+            One for each of `state_sizes`.
         """
         memory = OneStep(state, self.keep)
         embedding = self.to_embedding(self._remembered(x, memory))
-        return embedding, memory.next_state()
-
-    def _compared(self, steps: Tensor) -> Tensor:
-        """Return every so many steps (B, T, n), counted from the last, and the mean of all."""
-        first = (steps.shape[1] - 1) % self.stepping.every
-        return torch.cat([steps[:, first :: self.stepping.every], steps.mean(1, keepdim=True)], 1)
+        return embedding, *memory.next_state()
 
     def _remembered(self, x: Tensor, memory: Memory) -> Tensor:
         """Return (N, last + cells) of windows (N, 1, n_bands, window)."""

@@ -24,6 +24,7 @@ from listen_embed.training.export import Identity, Trained
 from listen_embed.training.reduction import Reduction
 from listen_embed.training.shards import Recipe, Shard, shards
 from listen_embed.training.starts import Start
+from listen_embed.training.streaming import Stepping, Streamer
 from listen_embed.training.verdict import Verdict
 
 # Shard 0 is held out: it prunes and measures, and no step is taken on it.
@@ -59,6 +60,8 @@ class Plan:
     folds_first : bool
         Train without batch-norms. Those of a published network fit what it was trained on;
         statistics of our batches in their place would undo what it knows.
+    stepping : Stepping, optional
+        Of a student that streams: its start gives a `Streamer`.
     """
 
     identity: Identity
@@ -71,6 +74,12 @@ class Plan:
     activations: Literal[8, 16] = 8
     ridge: float | None = None
     folds_first: bool = False
+    stepping: Stepping | None = None
+
+    @property
+    def heard(self) -> FrontEnd:
+        """The front end of the model that this gives."""
+        return self.stepping.front_end(self.front_end) if self.stepping else self.front_end
 
     @property
     def retraining(self) -> Settings:
@@ -124,7 +133,7 @@ class Material:
         """Return the teacher embeddings (N, D) that a reduction is fitted on."""
         last = min(_REDUCTION_SHARDS, _FIRST_SHARD + self.n_shards)
         few = self.shards(self.recipe.front_ends[0], 0, last)
-        return np.concatenate([shard.targets for shard in few])
+        return np.concatenate([s.targets.reshape(-1, s.targets.shape[-1]) for s in few])
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,11 +236,11 @@ def write(
         verdict = judge(place)
         report.write(place, figures, outcome.reduction, outcome.history, verdict, folder.name)
         export.write_card(
-            place, plan.identity, plan.front_end, outcome.trained, settings,
+            place, plan.identity, plan.heard, outcome.trained, settings,
             report.in_words(figures, verdict), folder.name,
         )  # fmt: skip
 
-    export.write_folder(folder, plan.identity, plan.front_end, outcome.trained, complete)
+    export.write_folder(folder, plan.identity, plan.heard, outcome.trained, complete)
 
 
 def _started(plan: Plan, material: Material, split: Split, reduction: Reduction) -> nn.Module:
@@ -250,7 +259,10 @@ def _sparse(student: nn.Module, sparsity: float) -> nn.Module:
 
 
 def _converted(plan: Plan, student: nn.Module, split: Split) -> Trained:
-    n_bands, n_steps = plan.front_end.input_shape
+    n_bands, n_steps = plan.heard.input_shape
+    if isinstance(student, Streamer):
+        step = convert.to_float_step(student, (n_bands, n_steps))
+        return Trained(step, convert.to_int8_weights(step), student.stepping, student.state_names)
     float_model = convert.to_float(student, (n_bands, n_steps))
     typical = np.asarray(split.calibration.features[0], np.float32)
     return Trained(float_model, convert.to_int8(float_model, typical, plan.activations))
