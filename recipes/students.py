@@ -216,7 +216,8 @@ def _stream() -> Shipped:
         start=lambda features: stream_network(),
         reduce=_components(64, balance=0.5),
         distillation=Settings(n_shards=60, batch=8, learning_rate=1e-3),
-        int8=None,
+        int8=Settings(n_shards=20, batch=8, learning_rate=5e-4),
+        activations=16,  # none are rounded: a memory that moves by less than a step would stand
         ridge=1e-2,
         stepping=_STEPPING,
     )

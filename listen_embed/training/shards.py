@@ -37,6 +37,8 @@ from listen_embed.training.synthesis import machine
 
 Samples = NDArray[np.float32]
 
+_FIRST_TEACHER = "teacher/384/mn04"  # of all our students
+
 _RECIPE = "recipe.json"  # beside the shards: what they were made by
 
 
@@ -383,9 +385,7 @@ def _taught(
     if trailing is None:
         return teacher.embed_features(features)
     front_end = teacher.spec.front_end
-    stretches = trailing.stretches(
-        features.shape[2], front_end.sample_rate / front_end.hop_samples
-    )
+    stretches = trailing.stretches(features.shape[2], front_end.sample_rate / front_end.hop_samples)
     return np.stack([teacher.embed_features(features[:, :, s]) for s in stretches], axis=1)
 
 
@@ -442,6 +442,10 @@ class _Features:
 @lru_cache(maxsize=8)
 def _teacher(name: str, length: int) -> Embedder:
     """Return a teacher for crops of so many of its frames, loaded once in each worker."""
+    if registry.find(name).streams:
+        raise InputError(
+            f"{name} hears streams and cannot teach crops; take its own teacher, {_FIRST_TEACHER}"
+        )
     if length == 1:
         return Embedder(name, threads=1)
     frame = registry.find(name).front_end.frame_seconds

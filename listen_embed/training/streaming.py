@@ -195,7 +195,7 @@ class Streamer(nn.Module):
         self.stepping = stepping
         self.ears = _with_plain_swishes(student)
         self.ears.to_embedding = nn.Identity()
-        self.settled = settled
+        self.longest_keep = 1.0
         if settled:
             for part in (self.ears.stem, *self.ears.residuals[:settled]):
                 part.requires_grad_(False)
@@ -233,6 +233,13 @@ class Streamer(nn.Module):
     def keep(self) -> Tensor:
         """The share () of a mean that stays from step to step."""
         return torch.sigmoid(self.fading)
+
+    def bound(self) -> None:
+        """From now on let no cell keep anything for longer than the means do.
+
+        Cells that learn from short crops become sums, which a long stream would overfill.
+        """
+        self.longest_keep = float(self.keep.detach())
 
     @torch.no_grad()
     def set_readout(self, weight: Tensor, bias: Tensor) -> None:
@@ -273,7 +280,8 @@ class Streamer(nn.Module):
         heard = self._heard(x, memory)
         mean = memory.mean(heard)
         both = torch.cat([heard, mean], dim=1)
-        cells = memory.cells(self.swish(self.to_cells(both)), torch.sigmoid(self.to_keep(both)))
+        keep = torch.sigmoid(self.to_keep(both)) * self.longest_keep
+        cells = memory.cells(self.swish(self.to_cells(both)), keep)
         return torch.cat([mean, cells], dim=1)
 
     def _heard(self, x: Tensor, memory: Memory) -> Tensor:

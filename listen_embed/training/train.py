@@ -21,6 +21,7 @@ from listen_embed.spec import FrontEnd
 from listen_embed.training import convert, export, pruning, quantize, report, timetable
 from listen_embed.training.distill import Lesson, Settings, distil, fit_linear
 from listen_embed.training.export import Identity, Trained
+from listen_embed.training.network import Student, Transformer
 from listen_embed.training.reduction import Reduction
 from listen_embed.training.shards import Recipe, Shard, shards
 from listen_embed.training.starts import Start
@@ -216,7 +217,11 @@ def train(
     if plan.sparsity:
         student = teach(_sparse(student, plan.sparsity), "retraining", plan.retraining)
     if plan.int8:
-        student = teach(quantize.prepare(student, plan.activations), "int8", plan.int8)
+        rounding = quantize.prepare(student, plan.activations)
+        if isinstance(rounding, Streamer):
+            rounding.bound()
+            _fit_readout(rounding, plan, material, reduction)
+        student = teach(rounding, "int8", plan.int8)
         student = quantize.finish(student)
     timetable.begin(progress, "conversion")
     return Outcome(_converted(plan, student, split), reduction, history, split.measurement)
@@ -246,10 +251,19 @@ def write(
 def _started(plan: Plan, material: Material, split: Split, reduction: Reduction) -> nn.Module:
     typical = np.asarray(split.progress.features[0], np.float32)
     student = plan.start(torch.from_numpy(typical)[:, None])
+    _fit_readout(student, plan, material, reduction)
+    return quantize.folded(student) if plan.folds_first else student
+
+
+def _fit_readout(
+    student: Student | Transformer | Streamer,
+    plan: Plan,
+    material: Material,
+    reduction: Reduction,
+) -> None:
     if plan.ridge is not None:
         first = next(material.shards(plan.front_end, _FIRST_SHARD, _FIRST_SHARD + 1))
         fit_linear(student, first.features[0], reduction(first.targets), plan.ridge)
-    return quantize.folded(student) if plan.folds_first else student
 
 
 def _sparse(student: nn.Module, sparsity: float) -> nn.Module:
