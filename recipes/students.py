@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from listen_embed import audio, registry, store
+from listen_embed import audio, registry
 from listen_embed.spec import FrontEnd
 from listen_embed.training import corpus
 from listen_embed.training.augment import Augmentation
@@ -37,17 +37,22 @@ from listen_embed.training.network import (
     TransformerShape,
 )
 from listen_embed.training.reduction import Reduction, fit_pca, keep_all
-from listen_embed.training.restore import restore
 from listen_embed.training.shards import (
     CorpusSounds,
     JoinedSounds,
     Recipe,
-    Trailing,
     WorkshopSounds,
 )
 from listen_embed.training.spectrum import reduce_spectrum
-from listen_embed.training.starts import NANO_FRONT_END, TEACHER, slim_mn04
-from listen_embed.training.streaming import Stepping, Streamer
+from listen_embed.training.starts import (
+    CROP_SECONDS,
+    NANO_FRONT_END,
+    STEPPING,
+    TEACHER,
+    TRAILING,
+    slim_mn04,
+    streaming,
+)
 from listen_embed.training.train import Material, Plan, train, write
 
 # What of a model folder travels in the wheel, or proves it.
@@ -57,9 +62,6 @@ CORPUS_RATES = (16_000, 32_000)
 # What shards' crops last, in frames, over and over: students also hear clips whole.
 _LENGTHS = (1, 1, 2, 1, 1, 5)
 _MN04_FRONT_END = registry.find(TEACHER).front_end
-# A step is a tenth of a second, and sees 0.06 s more; two seconds are what it shall remember.
-_STEPPING = Stepping(columns=10, window=16, seconds=0.1, every=5)
-_TRAILING = Trailing(seconds=2.0, every=0.5)
 
 # For machines: fine lines (12 Hz) up to 24 kHz, blind to gain, and columns that a stream can share.
 WORKSHOP_FRONT_END = FrontEnd(
@@ -123,7 +125,13 @@ def recipes(folders: Sequence[Path]) -> dict[str, Recipe]:
         ),
         "workshop": Recipe(machines, (WORKSHOP_FRONT_END,), (), 2048, 2),
         "streaming": Recipe(
-            everyday, (_MN04_FRONT_END,), (TEACHER,), 2048, 5, lengths=(5,), trailing=_TRAILING
+            everyday,
+            (_MN04_FRONT_END,),
+            (TEACHER,),
+            2048,
+            5,
+            lengths=(CROP_SECONDS,),
+            trailing=TRAILING,
         ),
     }
 
@@ -213,13 +221,13 @@ def _stream() -> Shipped:
     plan = Plan(
         identity=_ours("sea", 64, "stream", default=7),
         front_end=_MN04_FRONT_END,
-        start=lambda features: stream_network(),
+        start=lambda features: streaming(64),
         reduce=_components(64, balance=0.5),
         distillation=Settings(n_shards=60, batch=8, learning_rate=1e-3),
         int8=Settings(n_shards=20, batch=8, learning_rate=5e-4),
         activations=16,  # none are rounded: a memory that moves by less than a step would stand
         ridge=1e-2,
-        stepping=_STEPPING,
+        stepping=STEPPING,
     )
     return Shipped(plan, "streaming", n_shards=31, balance=0.5)
 
@@ -253,13 +261,6 @@ def nano_network() -> Student:
     table = ((2, 16, 24), (1, 24, 32), (2, 32, 48), (1, 48, 48), (2, 48, 64))
     blocks = tuple(Block(3, stride, n_in, n_out, 0, "relu", False) for stride, n_in, n_out in table)
     return Student(Architecture(16, blocks, 80, 32, "relu"))
-
-
-def stream_network() -> Streamer:
-    """Return the network of sea/64/stream, as sea/64/general's ears let it start."""
-    torch.manual_seed(0)
-    ears = restore(store.load(registry.find("sea/64/general")))
-    return Streamer(ears, _STEPPING, cells=80, emb_dim=64, settled=3)
 
 
 def workshop_network() -> Transformer:

@@ -166,9 +166,9 @@ def test_hops_between_its_steps_are_refused() -> None:
     with pytest.raises(InputError, match=r"steps of 0\.1 s, so allowed are multiples"):
         Embedder(STREAM, hop_size=0.25)
     embedder = Embedder(STREAM)
-    with pytest.raises(InputError, match="hop_size is 0.05"):
+    with pytest.raises(InputError, match=r"hop_size is 0\.05"):
         embedder.stream(16000, hop_size=0.05)
-    with pytest.raises(InputError, match="hop_size is 0.05"):
+    with pytest.raises(InputError, match=r"hop_size is 0\.05"):
         embedder.at(hop_size=0.05)
     with pytest.raises(InputError, match="one length only"):
         Embedder(STREAM, frame_size=1.0)

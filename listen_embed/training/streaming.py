@@ -206,9 +206,10 @@ class Streamer(nn.Module):
         self.to_keep = nn.Linear(2 * last, cells)
         self.swish = nn.Hardswish()
         self.to_embedding = nn.Linear(last + cells, emb_dim)
+        shortest, longest = map(math.log10, _CELL_SECONDS)
         shares = [
             math.exp(-stepping.seconds / seconds)
-            for seconds in torch.logspace(*map(math.log10, _CELL_SECONDS), cells).tolist()
+            for seconds in torch.logspace(shortest, longest, cells).tolist()
         ]
         with torch.no_grad():
             self.to_keep.weight.mul_(0.1)
@@ -251,7 +252,7 @@ class Streamer(nn.Module):
         """Return what the readout reads, (B, times + 1, n), of log-mels (B, 1, F, n_steps)."""
         windows = self.stepping.windows(x)
         rows = windows.reshape(-1, 1, *windows.shape[2:])
-        memory = WholeCrops(*windows.shape[:2], self.keep)
+        memory = WholeCrops(windows.shape[0], windows.shape[1], self.keep)
         found = self._remembered(rows, memory)
         return self.stepping.compared(found.reshape(*windows.shape[:2], -1))
 

@@ -40,7 +40,7 @@ def memory(trained: Trained, features: Array) -> dict[str, Any]:
     network = Network(trained.int8_model, threads=1, state=trained.state)
     crops = [_windows(trained.stepping, crop) for crop in features[: _N_PAIRS + 2]]
     apart = np.stack(
-        [_apart(network, *crops[i : i + 2], crops[i + 2]) for i in range(len(crops) - 2)]
+        [_apart(network, crops[i], crops[i + 1], crops[i + 2]) for i in range(len(crops) - 2)]
     )
     fading = (apart[:, 1:] / apart[:, :1]).mean(axis=0)
     return {"state_bytes": network.state_bytes, "forgetting": fading.tolist()}
