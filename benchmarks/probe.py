@@ -5,9 +5,9 @@
 DATA is a folder with ``esc50-16k``, ``us8k-part``, ``cnc-onsite`` and ``uav-propeller``
 (docs/DATA.md says where they come from, and their licences). No shipped model was trained on any of
 them. A clip's embedding is the mean (or the mean and the standard deviation) of its one-second
-frames; the probe is logistic regression on standardised features, its regularisation chosen inside
-the training folds. With --float, the folder in which `make students` worked, every shipped model is
-set beside its own float twin.
+frames, or of all steps where a model streams; the probe is logistic regression on standardised
+features, its regularisation chosen inside the training folds. With --float, the folder in which
+`make students` worked, every shipped model is set beside its own float twin.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
 import listen_embed
-from listen_embed import audio
+from listen_embed import audio, registry
 from listen_embed.errors import ConversionError, InputError
 
 Array = NDArray[np.float32]
@@ -66,7 +66,8 @@ class Embeddings:
         self.data = data
         model, _, self._part = model.partition(":")
         folder = random_model(cache) if model == "random" else model
-        self.embedder = listen_embed.Embedder(folder, hop_size=1.0, center=False)
+        hop_size = registry.find(folder).step_seconds or 1.0
+        self.embedder = listen_embed.Embedder(folder, hop_size=hop_size, center=False)
         self.name = "random network" if model == "random" else self.embedder.spec.name
         self.name += f", {self._part} only" if self._part else ""
         self.cache = cache
@@ -112,7 +113,9 @@ class Embeddings:
         for index, row in enumerate(tqdm(rows, f"{self.name} {dataset} {tag}", leave=False)):
             sound, sr = load(self.data / dataset / row["path"])
             frames, _ = self.embedder.embed(prepare(sound, sr, index) if prepare else sound, sr)
-            n_whole = max(1, int(len(sound) / sr / self.embedder.spec.front_end.frame_seconds))
+            spec = self.embedder.spec
+            each = spec.step_seconds or spec.front_end.frame_seconds
+            n_whole = max(1, int(len(sound) / sr / each))
             frames = frames[:n_whole]  # the last, mostly padded frame would blur steady sounds
             pooled.append(np.concatenate([frames.mean(0), frames.std(0)]))
         return np.stack(pooled)

@@ -20,7 +20,7 @@ from listen_embed.audio import Layout
 from listen_embed.errors import ConversionError, InputError, warn
 from listen_embed.framing import Framer, Frames, hop_in_samples, start_of
 from listen_embed.frontend import FeatureExtractor, statistics
-from listen_embed.runtime import Network
+from listen_embed.runtime import Network, Run
 from listen_embed.spec import ModelSpec
 
 Embedding = NDArray[np.float32]
@@ -59,7 +59,7 @@ class Embedder:
     variant : str, optional
         Which model of that type and width; None takes the default one.
     hop_size : float
-        Seconds between frames, 0.001 to 3600.
+        Seconds between frames, 0.001 to 3600; of a model that streams, a multiple of its step.
     center : bool
         Centre frame ``i`` on its timestamp ``i * hop_size`` (half a frame of zeros goes before the
         clip); False starts it there.
@@ -114,6 +114,7 @@ class Embedder:
         self.center = bool(center)
         self.frame_size = frame_size
         self.spec: ModelSpec = published if frame_size is None else published.lasting(frame_size)
+        _check_step(self.spec, self.hop_size)
         n_threads = _check_threads(threads)
         content = store.load(self.spec, progress) if self.spec.has_network else b""
         self.digest = published.digest(content)
@@ -196,7 +197,8 @@ class Embedder:
 
         A model whose card says ``clip = "whole"`` hears the clip in one pass; what is longer than
         30 s is cut into as few equal pieces as keep to that, and their vectors are averaged. All
-        others give the mean over whole frames, the fewest that cover every sample, spread evenly.
+        others give the mean over whole frames, the fewest that cover every sample, spread evenly;
+        one that streams, over all its steps.
         A clip shorter than a frame is padded with zeros, as by `embed`. Which way is the better one
         was measured for every model (docs/BENCHMARKS.md).
 
@@ -250,6 +252,9 @@ class Embedder:
     def _frames_of_clip(self, sound: audio_.Samples) -> Embedding:
         """Return float32 (T, emb_dim) of the frames, or pieces, that a clip is averaged over."""
         frame = self.spec.front_end.frame_samples
+        if self.spec.streams:
+            steps = Framer(frame, Fraction(self.spec.step_samples), center=False)
+            return self._heard(steps.push(sound, last=True))
         longest = frame
         if self.spec.clip == "whole" and self._network is not None:
             longest = max(frame, int(_MAX_PIECE_SECONDS * self.spec.front_end.sample_rate))
@@ -262,6 +267,11 @@ class Embedder:
         spec, network = self._of_length(frame)
         frames = Frames(sound, 0, starts, frame)
         return _embed(frames, FeatureExtractor(spec.front_end), network, spec)
+
+    def _heard(self, frames: Frames) -> Embedding:
+        """Return float32 (T, emb_dim) of all steps of a sound."""
+        network = None if self._network is None else self._network.start()
+        return _embed(frames, FeatureExtractor(self.spec.front_end), network, self.spec)
 
     def _of_length(self, frame_samples: int) -> tuple[ModelSpec, Network | None]:
         if frame_samples == self.spec.front_end.frame_samples:
@@ -302,18 +312,27 @@ class Embedder:
         """Return this embedder with another hop or centring; they share the loaded network."""
         other = copy.copy(self)
         other.hop_size = self.hop_size if hop_size is None else audio_.check_hop(hop_size)
+        _check_step(self.spec, other.hop_size)
         other.center = self.center if center is None else bool(center)
         return other
 
     def embed_features(self, features: NDArray[np.float32]) -> Embedding:
-        """Return float32 (T, emb_dim) of network inputs (T, ...) that the front end gave."""
-        return _apply(self._network, features)
+        """Return float32 (T, emb_dim) of network inputs (T, ...) that the front end gave.
+
+        A network that takes any length takes inputs (T, n_bands, n_steps) of any. To a model that
+        streams they are the steps of one sound.
+        """
+        network = self._network
+        if network is not None and features.ndim == 3:
+            network = network.of_length(features.shape[2])
+        return _apply(network, features)
 
     def stream(
         self, sr: int, *, hop_size: float | None = None, center: bool | None = None
     ) -> Stream:
         """Return a stream of this model for sound at `sr` Hz; None keeps this embedder's."""
         hop = self.hop_size if hop_size is None else audio_.check_hop(hop_size)
+        _check_step(self.spec, hop)
         return Stream(
             self.spec,
             self._network,
@@ -327,6 +346,7 @@ class Stream:
     """Embeddings of sound as it arrives; made by :meth:`Embedder.stream`.
 
     Frames, timestamps and embeddings are those of the same sound as one clip, whatever the blocks.
+    A model that remembers has a memory of its own in every stream.
     """
 
     def __init__(
@@ -335,7 +355,9 @@ class Stream:
         self.spec = spec
         self.sr = sr
         self._network = network
-        self._framer = Framer(spec.front_end.frame_samples, hop, center)
+        self.hop = hop
+        step = Fraction(spec.step_samples) or hop
+        self._framer = Framer(spec.front_end.frame_samples, step, center, every=int(hop / step))
         self._extractor = FeatureExtractor(spec.front_end)
         self._hear: Hear | None = None
         self.reset()
@@ -346,6 +368,7 @@ class Stream:
         self._converter = audio_.rate_converter(self.sr, front_end.sample_rate, front_end.resampler)
         self._framer.reset()
         self._extractor.reset()
+        self._run = None if self._network is None else self._network.start()
         self._has_ended = False
         self._has_sound = False
 
@@ -356,7 +379,7 @@ class Stream:
         return (frame / 2 if self._framer.center else frame) + self._converter.latency
 
     def __repr__(self) -> str:
-        hop = float(self._framer.hop / self.spec.front_end.sample_rate)
+        hop = float(self.hop / self.spec.front_end.sample_rate)
         center = self._framer.center
         return f"Stream({self.spec.name!r}, sr={self.sr}, hop_size={hop:g}, center={center})"
 
@@ -395,23 +418,32 @@ class Stream:
         if self._hear is not None:
             self._hear(mono, resampled, last)
         frames = self._framer.push(resampled, last)
-        embedding = _embed(frames, self._extractor, self._network, self.spec)
-        return embedding, np.asarray(frames.starts) / self.spec.front_end.sample_rate
+        embedding = _embed(frames, self._extractor, self._run, self.spec)
+        starts = np.asarray(frames.starts)
+        if self._framer.every > 1:  # all steps were heard; these were asked for
+            wanted = starts % int(self.hop) == 0
+            embedding, starts = embedding[wanted], starts[wanted]
+        return embedding, starts / self.spec.front_end.sample_rate
 
 
 def _embed(
-    frames: Frames, extractor: FeatureExtractor, network: Network | None, spec: ModelSpec
+    frames: Frames, extractor: FeatureExtractor, network: Run | None, spec: ModelSpec
 ) -> Embedding:
-    """Return float32 (T, emb_dim), a batch of frames at a time."""
+    """Return float32 (T, emb_dim), a batch of frames at a time.
+
+    Steps of a model that remembers are heard one by one: products of matrices round by their size,
+    and a memory would carry that on.
+    """
     n_windowed = spec.front_end.n_steps * spec.front_end.window_samples
     size = max(1, _MAX_WINDOWED // max(n_windowed, spec.front_end.frame_samples))
+    size = 1 if spec.streams else size
     pieces = [np.zeros((0, spec.emb_dim), np.float32)]
     for batch in frames.batches(size):
         pieces.append(_apply(network, extractor(batch)))
     return np.concatenate(pieces)
 
 
-def _apply(network: Network | None, features: NDArray[np.float32]) -> Embedding:
+def _apply(network: Run | None, features: NDArray[np.float32]) -> Embedding:
     return statistics(features) if network is None else network(features)
 
 
@@ -606,7 +638,7 @@ def _network_of(
         return None
     n_steps = None if frame_size is None else spec.front_end.n_steps
     try:
-        network = Network(content, threads, n_steps)
+        network = Network(content, threads, n_steps, spec.state)
     except ConversionError as error:
         if frame_size is None:
             raise
@@ -615,6 +647,15 @@ def _network_of(
         ) from error
     _check_fits(network, spec)
     return network
+
+
+def _check_step(spec: ModelSpec, hop_size: float) -> None:
+    """Raise if a model that streams would have to give embeddings between its steps."""
+    if spec.streams and hop_in_samples(hop_size, spec.front_end.sample_rate) % spec.step_samples:
+        raise InputError(
+            f"hop_size is {hop_size}; {spec.name} hears sound in steps of {spec.step_seconds:g} s, "
+            f"so allowed are multiples of that, such as {10 * spec.step_seconds:g}"
+        )
 
 
 def _check_fits(network: Network, spec: ModelSpec) -> None:

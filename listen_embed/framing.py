@@ -87,12 +87,16 @@ class Framer:
         Step between frames, in samples.
     center : bool
         Put half a frame of zeros before the signal, so that frame 0 is centred on sample 0.
+    every : int
+        Whoever asks wants only each so many-th frame, the first one among them; the signal then
+        ends with the frames that it has at that longer hop.
     """
 
-    def __init__(self, frame_samples: int, hop: Fraction, center: bool) -> None:
+    def __init__(self, frame_samples: int, hop: Fraction, center: bool, every: int = 1) -> None:
         self.frame_samples = frame_samples
         self.hop = hop
         self.center = center
+        self.every = every
         self.reset()
 
     def reset(self) -> None:
@@ -134,12 +138,13 @@ class Framer:
         return index
 
     def _count_in_all(self) -> int:
-        covering = count_frames(self._n_received, self.frame_samples, self.hop)
+        hop = self.hop * self.every
+        count = count_frames(self._n_received, self.frame_samples, hop)
         n_sound = self._n_received - self._n_zeros
         # Hops longer than frames would lead out of the sound; shorter ones see it to its end.
-        if self.hop > self.frame_samples:
-            return min(covering, count_before(n_sound, self.hop))
-        return covering
+        if hop > self.frame_samples:
+            count = min(count, count_before(n_sound, hop))
+        return (count - 1) * self.every + 1
 
     def _joined(self, padded_to: int) -> NDArray[np.float32]:
         missing = padded_to - self._n_received

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from listen_embed import registry
 from listen_embed.embedder import Embedded, Embedder
 
 # HEAR asks for 50 ms or less, the tolerance of its event tasks.
@@ -40,14 +41,18 @@ class HearModel(torch.nn.Module):
 
 
 def load_model(model_file_path: str = "") -> HearModel:
-    """Return a model by its name or folder; the default one for ``""``."""
-    return HearModel(Embedder(model_file_path or None, hop_size=HOP_SIZE))
+    """Return a model by its name or folder; the default one for ``""``.
+
+    One that streams gives an embedding every step of its own, which HEAR may find too few.
+    """
+    name = model_file_path or None
+    return HearModel(Embedder(name, hop_size=registry.find(name).step_seconds or HOP_SIZE))
 
 
 def get_timestamp_embeddings(
     audio: torch.Tensor, model: HearModel
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return an embedding every 50 ms.
+    """Return an embedding every 50 ms, or every step of a model that streams.
 
     Parameters
     ----------

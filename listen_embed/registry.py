@@ -137,6 +137,7 @@ def _spec_of_folder(folder: Path, table: Mapping[str, Any]) -> ModelSpec:
     if Path(file_name).name != file_name or file_name in ("", ".."):
         raise InputError(f"file must be a name inside the folder, is {file_name!r}")
     front_end = FrontEnd.from_dict(table["front_end"])
+    facts["state"] = tuple(map(tuple, facts.get("state", ())))
     return ModelSpec(front_end=front_end, file=folder / file_name, **facts)
 
 

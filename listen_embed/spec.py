@@ -307,6 +307,13 @@ class ModelSpec:
     clip : {"mean", "whole"}
         How `Embedder.embed_clip` makes one vector of a clip: the mean over its frames, or one pass
         over all of it, which needs a network that takes any length.
+    step_samples : int
+        Of a model that streams, whose network remembers the past: samples from step to step, each
+        of which it hears once, in order. A frame is what is new in a step, and a little before it.
+        0 for all other models, whose frames know nothing of each other.
+    state : tuple of (str, str)
+        The tensors of the .tflite that carry the memory: the name of an input, zero at first, and
+        that of the output which is its value for the next step.
     """
 
     model_type: str
@@ -322,14 +329,31 @@ class ModelSpec:
     size_bytes: int = 0
     macs: int = 0
     clip: Literal["mean", "whole"] = "mean"
+    step_samples: int = 0
+    state: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
+        self._check_memory()
         if self.clip not in ("mean", "whole"):
             raise InputError(f'clip is {self.clip!r}; allowed are "mean" and "whole"')
         if not isinstance(self.emb_dim, int) or self.emb_dim < 1:
             raise InputError(f"emb_dim is {self.emb_dim!r}; allowed are whole numbers from 1")
         if not isinstance(self.sha256, str) or not _SHA256.fullmatch(self.sha256):
             raise InputError(f"sha256 is {self.sha256!r}; allowed are 64 hexadecimal digits")
+
+    def _check_memory(self) -> None:
+        names = [name for pair in self.state for name in pair]
+        if not all(isinstance(name, str) and name for name in names):
+            raise InputError(f"state is {self.state!r}; allowed are pairs of names of tensors")
+        if any(len(pair) != 2 for pair in self.state) or len({*names}) != len(names):
+            raise InputError(f"state is {self.state!r}; each tensor stands in one pair, of two")
+        step, frame = self.step_samples, self.front_end.frame_samples
+        if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step <= frame:
+            raise InputError(f"step_samples is {step!r}; allowed are 0 to the frame's {frame}")
+        if bool(step) != bool(self.state):
+            raise InputError("a model that streams has both step_samples and state")
+        if self.streams and self.clip != "mean":
+            raise InputError('a model that streams has clip = "mean"')
 
     def __repr__(self) -> str:
         return f"ModelSpec({self.name!r}, {self.front_end.sample_rate} Hz, {self.licence})"
@@ -345,9 +369,19 @@ class ModelSpec:
         return self.file is not None or self.download is not None
 
     @property
+    def streams(self) -> bool:
+        """Whether its network remembers the past, so that its frames must come in order."""
+        return self.step_samples > 0
+
+    @property
+    def step_seconds(self) -> float:
+        """Time from step to step of a model that streams; 0 for others."""
+        return self.step_samples / self.front_end.sample_rate
+
+    @property
     def macs_per_second(self) -> float:
         """Multiply-accumulates per second of audio when frames do not overlap."""
-        return self.macs / self.front_end.frame_seconds
+        return self.macs / (self.step_seconds or self.front_end.frame_seconds)
 
     def lasting(self, frame_size: float) -> ModelSpec:
         """Return this model with frames of another length, 0.1 to 60 seconds.
@@ -355,14 +389,14 @@ class ModelSpec:
         Raises
         ------
         InputError
-            A length out of range, or a waveform model, whose length is fixed.
+            A length out of range, or a waveform model or one that streams, whose length is fixed.
         """
         is_number = isinstance(frame_size, numbers.Real) and not isinstance(frame_size, bool)
         if not is_number or not 0.1 <= frame_size <= 60:
             raise InputError(
                 f"frame_size is {frame_size!r}; allowed are None and 0.1 to 60 seconds"
             )
-        if self.front_end.features != "log-mel":
+        if self.front_end.features != "log-mel" or self.streams:
             raise InputError(f"{self.name} takes frames of one length only; leave frame_size out")
         front_end = self.front_end.lasting(float(frame_size))
         return dataclasses.replace(
@@ -377,4 +411,5 @@ class ModelSpec:
         Two models of equal digest give comparable embeddings.
         """
         front_end = json.dumps(dataclasses.asdict(self.front_end), sort_keys=True)
-        return hashlib.sha256(front_end.encode() + b"\0" + network).hexdigest()
+        step = f" {self.step_samples}" if self.streams else ""
+        return hashlib.sha256((front_end + step).encode() + b"\0" + network).hexdigest()

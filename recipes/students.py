@@ -37,9 +37,22 @@ from listen_embed.training.network import (
     TransformerShape,
 )
 from listen_embed.training.reduction import Reduction, fit_pca, keep_all
-from listen_embed.training.shards import CorpusSounds, JoinedSounds, Recipe, WorkshopSounds
+from listen_embed.training.shards import (
+    CorpusSounds,
+    JoinedSounds,
+    Recipe,
+    WorkshopSounds,
+)
 from listen_embed.training.spectrum import reduce_spectrum
-from listen_embed.training.starts import NANO_FRONT_END, TEACHER, slim_mn04
+from listen_embed.training.starts import (
+    CROP_SECONDS,
+    NANO_FRONT_END,
+    STEPPING,
+    TEACHER,
+    TRAILING,
+    slim_mn04,
+    streaming,
+)
 from listen_embed.training.train import Material, Plan, train, write
 
 # What of a model folder travels in the wheel, or proves it.
@@ -76,7 +89,7 @@ class Shipped:
     Parameters
     ----------
     plan : Plan
-    material : {"general", "workshop"}
+    material : {"general", "workshop", "streaming"}
     n_shards : int
         Shards of that material; a longer training goes through them again.
     balance : float
@@ -84,7 +97,7 @@ class Shipped:
     """
 
     plan: Plan
-    material: Literal["general", "workshop"]
+    material: Literal["general", "workshop", "streaming"]
     n_shards: int = 86
     balance: float = 0.0
 
@@ -98,7 +111,8 @@ class Shipped:
 def recipes(folders: Sequence[Path]) -> dict[str, Recipe]:
     """Return the training material by name, from the corpora in folders.
 
-    "general" is everyday sound with mn04 as teacher. "workshop" is machines in noise, and has no
+    "general" is everyday sound with mn04 as teacher; "streaming" is the same, and the teacher says
+    every half second what it heard in the last two. "workshop" is machines in noise, and has no
     teacher but the steady spectrum of its own log-mels: on steady machine sound no large network
     beats such figures.
     """
@@ -110,6 +124,15 @@ def recipes(folders: Sequence[Path]) -> dict[str, Recipe]:
             everyday, (_MN04_FRONT_END, NANO_FRONT_END), (TEACHER,), 2048, 1, lengths=_LENGTHS
         ),
         "workshop": Recipe(machines, (WORKSHOP_FRONT_END,), (), 2048, 2),
+        "streaming": Recipe(
+            everyday,
+            (_MN04_FRONT_END,),
+            (TEACHER,),
+            2048,
+            5,
+            lengths=(CROP_SECONDS,),
+            trailing=TRAILING,
+        ),
     }
 
 
@@ -121,7 +144,9 @@ def _joined(folders: Sequence[Path], sr: int, how: Augmentation, relabel: float)
 
 def plans(work: Path) -> list[Shipped]:
     """Return the plans of all shipped students; `work` holds mn04's published file."""
-    return [_general(work), _general_128(work), _pruned(work), _nano(), _workshop()]
+    return [
+        _general(work), _general_128(work), _pruned(work), _nano(), _workshop(), _stream(),
+    ]  # fmt: skip
 
 
 def _general(work: Path) -> Shipped:
@@ -190,6 +215,21 @@ def _workshop() -> Shipped:
         ridge=1e-4,  # bands are cleaner than channels
     )
     return Shipped(plan, "workshop", n_shards=23)
+
+
+def _stream() -> Shipped:
+    plan = Plan(
+        identity=_ours("sea", 64, "stream", default=7),
+        front_end=_MN04_FRONT_END,
+        start=lambda features: streaming(64),
+        reduce=_components(64, balance=0.5),
+        distillation=Settings(n_shards=60, batch=8, learning_rate=1e-3),
+        int8=Settings(n_shards=20, batch=8, learning_rate=5e-4),
+        activations=16,  # none are rounded: a memory that moves by less than a step would stand
+        ridge=1e-2,
+        stepping=STEPPING,
+    )
+    return Shipped(plan, "streaming", n_shards=31, balance=0.5)
 
 
 def _components(emb_dim: int, balance: float = 0.0) -> Callable[..., Reduction]:

@@ -111,6 +111,9 @@ def test_its_size_and_work_are_stated(spec: ModelSpec) -> None:
 
 @every
 def test_its_frame_is_about_a_second(spec: ModelSpec) -> None:
+    if spec.streams:  # it remembers a second or two instead
+        assert spec.step_seconds <= spec.front_end.frame_seconds < 0.5
+        return
     assert 0.9 < spec.front_end.frame_seconds <= 1.0
 
 
@@ -179,7 +182,8 @@ def test_silence_is_finite(spec: ModelSpec, load: Load) -> None:
     with pytest.warns(ListenEmbedWarning, match="silent"):
         embedding, _ = load(spec).embed(np.zeros(2 * sr, np.float32), sr)
     assert np.isfinite(embedding).all()
-    np.testing.assert_array_equal(embedding, embedding[:1].repeat(len(embedding), axis=0))
+    if not spec.streams:  # one that remembers knows how long it has been silent
+        np.testing.assert_array_equal(embedding, embedding[:1].repeat(len(embedding), axis=0))
 
 
 @every_at_hand

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from listen_embed import runtime
 from listen_embed.errors import ConversionError, RuntimeUnavailableError
 from listen_embed.runtime import Network
-from listen_embed.upstream.graph import GraphBuilder
+from listen_embed.upstream.graph import GraphBuilder, pack, schema
 
 Array = NDArray[np.float32]
 
@@ -209,3 +210,59 @@ def test_tflite_runtime_steps_in(
     monkeypatch.setitem(sys.modules, "tflite_runtime.interpreter", stand_in)
     pictures = rng.standard_normal((1, 3, 4)).astype(np.float32)
     assert Network(content)(pictures).shape == (1, 5)
+
+
+# ---- a network that remembers -----------------------------------------------------------------
+
+STATE = (("sum", "next_sum"),)
+
+
+def summing() -> bytes:
+    """Return a network that gives the sum of all pictures so far, and keeps it."""
+    graph = GraphBuilder()
+    picture, known = graph.input((1, 2, 2, 1), "picture"), graph.input((1, 4), "sum")
+    total = graph.add(graph.reshape(picture, (1, 4)), known)
+    kept = graph.add(total, np.zeros((1, 4), np.float32))
+    tree = schema().ModelT.InitFromPackedBuf(graph.finish([total, kept]), 0)
+    (made,) = tree.subgraphs
+    made.tensors[made.outputs[1]].name = b"next_sum"
+    return pack(tree)
+
+
+def test_it_remembers_within_one_sound_and_not_beyond(rng: np.random.Generator) -> None:
+    network = Network(summing(), state=STATE)
+    assert network.remembers
+    assert network.state_bytes == 16
+    pictures = rng.standard_normal((5, 2, 2)).astype(np.float32)
+    wanted = pictures.reshape(5, 4).cumsum(axis=0, dtype=np.float32)
+    np.testing.assert_allclose(network(pictures), wanted, atol=1e-6)
+    np.testing.assert_allclose(network(pictures), wanted, atol=1e-6)
+    one, other = network.start(), network.start()
+    np.testing.assert_allclose(one(pictures[:2]), wanted[:2], atol=1e-6)
+    np.testing.assert_allclose(other(pictures[:3]), wanted[:3], atol=1e-6)
+    np.testing.assert_allclose(one(pictures[2:]), wanted[2:], atol=1e-6)
+
+
+def test_a_network_that_remembers_pickles(rng: np.random.Generator) -> None:
+    network = pickle.loads(pickle.dumps(Network(summing(), state=STATE)))
+    pictures = rng.standard_normal((2, 2, 2)).astype(np.float32)
+    np.testing.assert_allclose(network(pictures)[1].sum(), pictures.sum(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ((), "one input"),
+        ((("sum", "nothing"),), "no input 'sum' with an output 'nothing'"),
+        ((("past", "next_sum"),), "no input 'past'"),
+        ((("picture", "next_sum"),), "is not of the kind"),
+    ],
+)
+def test_a_state_that_the_file_does_not_have(state: Any, said: str) -> None:
+    with pytest.raises(ConversionError, match=said):
+        Network(summing(), state=state)
+
+
+def test_a_network_that_remembers_takes_one_length() -> None:
+    with pytest.raises(ConversionError, match="no other length"):
+        Network(summing(), state=STATE).of_length(7)

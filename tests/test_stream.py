@@ -133,6 +133,82 @@ def test_integers_and_channels(dtype: Any, rng: np.random.Generator) -> None:
     assert_equal(push_all(embedder.stream(44100), integers, 4410, True), whole, 1e-5)
 
 
+# ---- a model that remembers -------------------------------------------------------------------
+
+STREAM = "sea/64/stream"
+
+
+@pytest.mark.parametrize("size", [1, 317, 3200, 50_000])
+@pytest.mark.parametrize("sr", [32000, 44100])
+def test_a_model_that_streams_gives_the_same_bits(
+    size: int, sr: int, rng: np.random.Generator
+) -> None:
+    embedder = Embedder(STREAM, threads=1)
+    signal = noise(rng, 0.2 if size == 1 else 1.7, sr)
+    whole = embedder.embed(signal, sr)
+    assert_equal(push_all(embedder.stream(sr), signal, size, False), whole, 0)
+
+
+@pytest.mark.parametrize("center", [True, False])
+@pytest.mark.parametrize("seconds", [0.05, 0.3, 1.005, 2.0])
+def test_longer_hops_are_some_of_its_steps(
+    seconds: float, center: bool, rng: np.random.Generator
+) -> None:
+    signal = noise(rng, seconds, 32000)
+    every, times = Embedder(STREAM, center=center, threads=1).embed(signal, 32000)
+    some, at = Embedder(STREAM, center=center, hop_size=0.5, threads=1).embed(signal, 32000)
+    known = at <= times[-1]
+    np.testing.assert_array_equal(some[known], every[::5][: int(known.sum())])
+    np.testing.assert_allclose(at, 0.5 * np.arange(len(at)), atol=1e-12)
+
+
+def test_hops_between_its_steps_are_refused() -> None:
+    with pytest.raises(InputError, match=r"steps of 0\.1 s, so allowed are multiples"):
+        Embedder(STREAM, hop_size=0.25)
+    embedder = Embedder(STREAM)
+    with pytest.raises(InputError, match=r"hop_size is 0\.05"):
+        embedder.stream(16000, hop_size=0.05)
+    with pytest.raises(InputError, match=r"hop_size is 0\.05"):
+        embedder.at(hop_size=0.05)
+    with pytest.raises(InputError, match="one length only"):
+        Embedder(STREAM, frame_size=1.0)
+
+
+def test_streams_of_one_embedder_remember_apart(rng: np.random.Generator) -> None:
+    embedder = Embedder(STREAM, threads=1)
+    one, two = noise(rng, 1.0, 32000), 3 * noise(rng, 1.0, 32000)
+    wanted = embedder.embed(one, 32000)
+    first, second = embedder.stream(32000), embedder.stream(32000)
+    pieces = []
+    for begin in range(0, 32000, 4000):
+        pieces.append(first.push(one[begin : begin + 4000]))
+        second.push(two[begin : begin + 4000])
+    pieces.append(first.push(one[:0], last=True))
+    assert_equal(joined(pieces), wanted, 0)
+    second.reset()
+    assert_equal(push_all(second, one, 8000, True), wanted, 0)
+
+
+def test_a_clip_is_the_mean_of_its_steps(rng: np.random.Generator) -> None:
+    signal = noise(rng, 1.3, 32000)
+    embedder = Embedder(STREAM, center=False, threads=1)
+    steps, _ = embedder.embed(signal, 32000)
+    np.testing.assert_allclose(embedder.embed_clip(signal, 32000), steps.mean(0), atol=1e-6)
+
+
+@pytest.mark.parametrize("loudness", [0, 1, 30])
+def test_a_minute_wipes_out_whatever_came_before(loudness: int, rng: np.random.Generator) -> None:
+    """So the same minute and clip give the same at the start of a day as at its end."""
+    embedder = Embedder(STREAM, center=False, threads=1)
+    clip = 0.3 * np.sin(np.arange(64_000, dtype=np.float32) / 9)
+    warm_up, past = noise(rng, 60, 32000), noise(rng, 20, 32000)
+    stream = embedder.stream(32000)
+    first, _ = stream.push(np.concatenate([warm_up, clip]))
+    stream.push(np.float32(loudness) * past)
+    again, _ = stream.push(np.concatenate([warm_up, clip]))
+    np.testing.assert_allclose(again[-15:], first[-15:], rtol=0, atol=1e-5)
+
+
 # ---- the object ------------------------------------------------------------------------------
 
 

@@ -29,6 +29,7 @@ def test_all_students_are_there() -> None:
         "sea-128-general",
         "sea-32-nano",
         "sea-64-general",
+        "sea-64-stream",
     }
 
 
@@ -54,7 +55,9 @@ def test_a_folder_is_what_its_name_says_and_is_registered(folder: Path) -> None:
 @folders
 def test_golden_vectors(folder: Path) -> None:
     content = (folder / "model.tflite").read_bytes()
-    step = Network(content)._output["quantization"][0]
+    state = registry.load_folder(folder).state
+    # A network that streams gives floats, which other processors may round otherwise.
+    step = Network(content, state=state)._output["quantization"][0] or 1e-3
     with np.load(folder / "golden.npz", allow_pickle=False) as golden:
         embedding, timestamps = Embedder(folder, hop_size=0.5).embed(
             golden["audio"], int(golden["sr"])
@@ -68,7 +71,8 @@ def test_golden_vectors(folder: Path) -> None:
 def test_the_cpus_delegate_takes_every_operator(folder: Path) -> None:
     """But for activations of 16 bits, none of which it takes: one model still has them."""
     content = (folder / "model.tflite").read_bytes()
-    has_16_bits = Network(content)._output["dtype"] == np.int16
+    state = registry.load_folder(folder).state
+    has_16_bits = Network(content, state=state)._output["dtype"] == np.int16
     assert bool(outside_delegate(content)) == has_16_bits == (folder.name == "listen-64-workshop")
 
 
@@ -78,6 +82,7 @@ def test_budgets() -> None:
         "pruned-384-mn04": 600_000,
         "sea-128-general": 400_000,
         "sea-64-general": 205_000,
+        "sea-64-stream": 250_000,
         "sea-32-nano": 32_000,
         "listen-64-workshop": 64_000,
     }

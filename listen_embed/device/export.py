@@ -49,13 +49,18 @@ def export_c(
     Raises
     ------
     InputError
-        A front end, an operator or a type that there is no C for: named, and nothing is written.
-        Or a `frame_size` that the model does not take.
+        A front end, an operator, a type or a state that there is no C for: named, and nothing is
+        written. Or a `frame_size` that the model does not take.
     HeadError
         The heads are those of another model.
     OutputError
         The folder cannot be written.
     """
+    if spec.streams:
+        raise InputError(
+            f"{spec.name} carries a state from step to step, which there is no C for; export a "
+            "model of frames, such as sea/64/general or sea/32/nano"
+        )
     options = options or Options()
     content = _network_of(spec) if model is None else model
     spec, content, digest = lasting(spec, content, options.frame_size)

@@ -76,10 +76,15 @@ def to_onnx(model: PathLike | None = None, *, with_front_end: bool = True) -> on
     Raises
     ------
     ConversionError
-        An operator that ONNX is not known for here.
+        An operator that ONNX is not known for here, or a model that streams.
     """
     embedder = Embedder(model)
     spec = embedder.spec
+    if spec.streams:
+        raise ConversionError(
+            f"{spec.name} carries a state from step to step, which our ONNX does not; export a "
+            "model of frames, such as sea/64/general"
+        )
     graph = Graph()
     front_end = spec.front_end
     if with_front_end:

@@ -48,8 +48,9 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         metavar="SIZE", help="largest int8 .tflite, such as 64kB (the default) or 200kB",
     )  # fmt: skip
     group.add_argument(
-        "--student", choices=("auto", "widened", "grown", "pruned"), default=_DEFAULTS.student,
-        help="sea/32/nano with more channels, from scratch, or mn04 with fewer channels",
+        "--student", default=_DEFAULTS.student,
+        choices=("auto", "widened", "grown", "pruned", "streaming"),
+        help="sea/32/nano with more channels, from scratch, mn04 with fewer channels, or a step",
     )  # fmt: skip
     group.add_argument("--front-end", default="", metavar="MODEL", help="whose log-mels it takes")
     group.add_argument("--licence", default=_DEFAULTS.licence, help="for the model card")

@@ -25,10 +25,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from listen_embed.graph import Graph, read_graph
+from listen_embed.runtime import StateNames
 from listen_embed.training import int8_ranges
+from listen_embed.training.streaming import Streamer
 from listen_embed.upstream.graph import pack, schema, unpack
 
 Inputs = tuple[NDArray[np.float32], ...]
+
+# Smaller weights take less room as they are: int8 ones need scales, and an operator to read them.
+_WORTH_QUANTISING = 150
 _N_NARROWING = 64  # inputs on which the width of a range is tried
 
 
@@ -44,6 +49,17 @@ class ChannelsLast(nn.Module):
         return self.student(x.permute(0, 3, 1, 2))  # type: ignore[no-any-return]
 
 
+class _StepChannelsLast(nn.Module):
+    """The same for one step, with its state."""
+
+    def __init__(self, streamer: Streamer) -> None:
+        super().__init__()
+        self.streamer = streamer
+
+    def forward(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        return self.streamer.step(x.permute(0, 3, 1, 2), *state)
+
+
 def to_float(student: nn.Module, input_shape: tuple[int, int]) -> bytes:
     """Return the float32 .tflite of a student for log-mels of `input_shape` (n_bands, n_steps)."""
     return to_float_of(ChannelsLast(student), (torch.zeros(1, *input_shape, 1),))
@@ -57,6 +73,53 @@ def to_float_of(network: nn.Module, example: tuple[Tensor, ...]) -> bytes:
 
         model = litert_torch.convert(copied, example)
     return slimmed(_exported(model))
+
+
+def to_float_step(streamer: Streamer, input_shape: tuple[int, int]) -> bytes:
+    """Return the float32 .tflite of one step of a student that streams.
+
+    Beside the log-mel (n_bands, n_steps) of `input_shape` and the embedding it has the tensors that
+    `Streamer.state_names` names, float32 (1, n).
+    """
+    states = [torch.zeros(1, n) for n in streamer.state_sizes]
+    example = (torch.zeros(1, *input_shape, 1), *states)
+    copied = copy.deepcopy(streamer).cpu().eval()
+    with _quiet():
+        import litert_torch
+
+        model = litert_torch.convert(_StepChannelsLast(copied), example)
+    return _with_named_ends(slimmed(_exported(model)), streamer.state_names)
+
+
+def to_int8_weights(float_model: bytes) -> bytes:
+    """Return a float .tflite with its weights in int8, per channel; all else stays float32.
+
+    What a network remembers must not be rounded at every step: a fading mean moves by less than an
+    int8 step, and would stand still.
+    """
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        from ai_edge_quantizer import quantizer, recipe
+
+        path = Path(folder) / "float.tflite"
+        path.write_bytes(float_model)
+        job = quantizer.Quantizer(str(path))
+        rules = recipe.weight_only_wi8_afp32()
+        for rule in rules:
+            rule["op_config"]["min_weight_elements"] = _WORTH_QUANTISING
+        job.load_quantization_recipe(rules)
+        return slimmed(bytes(job.quantize().quantized_model), keeps_names=False)
+
+
+def _with_named_ends(model: bytes, state: StateNames) -> bytes:
+    """Return a step whose ends have the names by which a model's card tells them apart."""
+    tree = schema().ModelT.InitFromPackedBuf(model, 0)
+    (graph,) = tree.subgraphs
+    known, following = zip(*state, strict=True)
+    inputs, outputs = ("logmel", *known), ("embedding", *following)
+    for names, ends in ((inputs, graph.inputs), (outputs, graph.outputs)):
+        for name, index in zip(names, ends, strict=True):
+            graph.tensors[index].name = name.encode()
+    return pack(tree)
 
 
 def to_int8(
@@ -174,8 +237,11 @@ def _runs(
         yield interpreter.get_tensor
 
 
-def slimmed(model: bytes) -> bytes:
+def slimmed(model: bytes, keeps_names: bool | None = None) -> bytes:
     """Return a .tflite without metadata and long names, and with equal scales stored once.
+
+    A float graph keeps short names unless told otherwise: the quantiser, which mostly comes next,
+    tells tensors apart by them.
 
     The biases' quantisation stays, though every kernel could derive it: XNNPACK refuses layers
     without it, and then a network takes up to five times as long.
@@ -184,11 +250,14 @@ def slimmed(model: bytes) -> bytes:
     tree = unpack(model)
     (graph,) = tree.subgraphs
     kept = {*graph.inputs, *graph.outputs}
-    is_float = any(tensor.type == table.TensorType.FLOAT32 for tensor in graph.tensors)
+    if keeps_names is None:
+        keeps_names = any(t.type == table.TensorType.FLOAT32 for t in graph.tensors)
     vectors: dict[bytes, int] = {}
     for index, tensor in enumerate(graph.tensors):
-        if index not in kept:  # the quantiser, which comes next, tells tensors apart by name
-            tensor.name = str(index).encode() if is_float else None
+        if index not in kept:
+            tensor.name = str(index).encode() if keeps_names else None
+        if tensor.quantization is not None and tensor.quantization.scale is None:
+            tensor.quantization = None
         if tensor.quantization is not None:
             tensor.quantization = _SharedQuantization(tensor.quantization, vectors)
     tree.metadata, tree.description = None, b""

@@ -30,6 +30,7 @@ from listen_embed.training import timetable
 from listen_embed.training.network import Student, Transformer
 from listen_embed.training.reduction import Reduction
 from listen_embed.training.shards import Shard
+from listen_embed.training.streaming import Streamer
 
 _LOG = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ def distil(
     Parameters
     ----------
     student : nn.Module
-        Takes (B, 1, n_bands, n_steps), gives (B, d); not changed.
+        Takes (B, 1, n_bands, n_steps), gives (B, d), or (B, times, d); not changed.
     shards : callable
         Gives the shards from a number on.
     held_out : Shard
@@ -150,12 +151,12 @@ def distil(
 
 @torch.no_grad()
 def evaluate(
-    student: nn.Module, features: Any, targets: Any, batch: int = 256
+    student: nn.Module, features: Any, targets: Any, batch: int = 32
 ) -> tuple[float, float]:
     """Return squared error over variance, and mean cosine, of a student on crops."""
     given, wanted = _embedded(student, features, batch), torch.from_numpy(np.asarray(targets))
     error = (given - wanted).pow(2).sum() / (wanted - wanted.mean(0)).pow(2).sum()
-    return float(error), float(torch.cosine_similarity(given, wanted).mean())
+    return float(error), float(torch.cosine_similarity(given, wanted, dim=-1).mean())
 
 
 def _embedded(student: nn.Module, features: Any, batch: int) -> Tensor:
@@ -172,7 +173,7 @@ def _embedded(student: nn.Module, features: Any, batch: int) -> Tensor:
 
 @torch.no_grad()
 def fit_linear(
-    student: Student | Transformer,
+    student: Student | Transformer | Streamer,
     features: Any,
     targets: NDArray[np.float32],
     ridge: float = 1e-2,
@@ -183,12 +184,12 @@ def fit_linear(
     transformer's short cut reads; this is the quickest way to ask for it.
     """
     device = next(student.parameters()).device
-    batches = (_as_input(features[i : i + 256], device) for i in range(0, len(features), 256))
+    batches = (_as_input(features[i : i + 32], device) for i in range(0, len(features), 32))
     was_training = student.training
     student.eval()
-    pooled = torch.cat([student.pooled(batch) for batch in batches]).double()
+    pooled = torch.cat([student.pooled(batch) for batch in batches]).double().flatten(0, -2)
     student.train(was_training)
-    wanted = torch.from_numpy(np.asarray(targets)).double()
+    wanted = torch.from_numpy(np.asarray(targets)).double().flatten(0, -2)
     mean = pooled.mean(0)
     centred = pooled - mean
     gram = centred.T @ centred
@@ -306,7 +307,7 @@ def loss_of(given: Tensor, wanted: Tensor, loss: Loss) -> Tensor:
     if "mse" in loss:
         terms.append((given - wanted).pow(2).mean())
     if "cosine" in loss:
-        terms.append(1 - torch.cosine_similarity(given, wanted).mean())
+        terms.append(1 - torch.cosine_similarity(given, wanted, dim=-1).mean())
     return torch.stack(terms).sum()
 
 

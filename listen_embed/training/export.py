@@ -19,6 +19,7 @@ import hashlib
 import json
 import os
 import shutil
+import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,7 +36,9 @@ from listen_embed.embedder import Embedder
 from listen_embed.errors import InputError
 from listen_embed.graph import macs, peak_bytes
 from listen_embed.registry import CARD
+from listen_embed.runtime import StateNames
 from listen_embed.spec import FrontEnd
+from listen_embed.training.streaming import Stepping
 
 GOLDEN_RATE = 16_000
 
@@ -73,10 +76,23 @@ class Trained:
     ----------
     float_model, int8_model : bytes
         .tflite files; both the same where there is none in int8.
+    stepping : Stepping, optional
+        Of a student that streams.
+    state : tuple of (str, str)
+        The tensors of its state.
     """
 
     float_model: bytes
     int8_model: bytes
+    stepping: Stepping | None = None
+    state: StateNames = ()
+
+    def facts(self, front_end: FrontEnd) -> dict[str, Any]:
+        """Return what a student that streams has on its card beside the others' facts."""
+        if self.stepping is None:
+            return {}
+        step_samples = self.stepping.columns * front_end.hop_samples
+        return {"step_samples": step_samples, "state": [list(names) for names in self.state]}
 
     @property
     def is_rounded(self) -> bool:
@@ -136,11 +152,12 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 def _fill(
     folder: Path, identity: Identity, front_end: FrontEnd, trained: Trained, as_c: bool
 ) -> None:
-    write_model(folder, identity, front_end, trained.int8_model)
+    facts = trained.facts(front_end)
+    write_model(folder, identity, front_end, trained.int8_model, facts)
     if trained.is_rounded:
         (folder / "float").mkdir()
-        write_model(folder / "float", identity, front_end, trained.float_model)
-    if as_c:
+        write_model(folder / "float", identity, front_end, trained.float_model, facts)
+    if as_c and not trained.state:  # there is no C yet that carries one
         export_c(registry.load_folder(folder), folder / "c", model=trained.int8_model)
     write_golden(folder)
 
@@ -156,14 +173,24 @@ def _is_empty(folder: Path) -> bool:
     return folder.is_dir() and not any(folder.iterdir())
 
 
-def write_model(folder: Path, identity: Identity, front_end: FrontEnd, model: bytes) -> None:
-    """Write what the package reads of a model folder: the .tflite and ``model.toml``."""
+def write_model(
+    folder: Path,
+    identity: Identity,
+    front_end: FrontEnd,
+    model: bytes,
+    more: Mapping[str, Any] = types.MappingProxyType({}),
+) -> None:
+    """Write what the package reads of a model folder: the .tflite and ``model.toml``.
+
+    `more` are other facts of the model table.
+    """
     (folder / "model.tflite").write_bytes(model)
     facts = dataclasses.asdict(identity) | {
         "file": "model.tflite",
         "sha256": hashlib.sha256(model).hexdigest(),
         "size_bytes": len(model),
         "macs": macs(model),
+        **more,
     }
     tables = {"model": facts, "front_end": _changed_fields(front_end)}
     (folder / CARD).write_text(_to_toml(tables), encoding="utf-8")

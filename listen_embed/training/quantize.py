@@ -10,6 +10,7 @@ inference", CVPR 2018.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
@@ -132,23 +133,31 @@ def folded(student: nn.Module) -> nn.Module:
 @torch.no_grad()
 def _fold_sixths(student: Student) -> None:
     """Put the sixth of each hard-swish into the weights that read it, where nothing else does."""
+    for swish, readers in _swishes_and_readers(student):
+        if swish.is_whole:
+            swish.leave_sixth()
+            for reader in readers:
+                reader.weight.div_(6)  # type: ignore[operator]
+
+
+def _swishes_and_readers(student: Student) -> Iterator[tuple[HardSwish, list[nn.Module]]]:
+    """Yield each hard-swish that only layers with weights read, and these layers."""
     for block in student.residuals:
         reads_depthwise: list[nn.Module] = [block.project[0]]
         if isinstance(block.excite, SqueezeExcite):
             reads_depthwise.append(block.excite.reduce)
         if isinstance(block.expand, ConvNorm):
-            _fold_sixth(block.expand, [block.depthwise[0]])
-        _fold_sixth(block.depthwise, reads_depthwise)
+            yield from _swish_of(block.expand, [block.depthwise[0]])
+        yield from _swish_of(block.depthwise, reads_depthwise)
     if isinstance(student.to_embedding, nn.Linear):
-        _fold_sixth(student.last, [student.to_embedding])
+        yield from _swish_of(student.last, [student.to_embedding])
 
 
-def _fold_sixth(block: ConvNorm, readers: list[nn.Module]) -> None:
-    activation = block[-1]
-    if isinstance(activation, HardSwish) and activation.is_whole:
-        activation.leave_sixth()
-        for reader in readers:
-            reader.weight.div_(6)  # type: ignore[operator]
+def _swish_of(
+    block: ConvNorm, readers: list[nn.Module]
+) -> Iterator[tuple[HardSwish, list[nn.Module]]]:
+    if isinstance(block[-1], HardSwish):
+        yield block[-1], readers
 
 
 def prepare(student: nn.Module, activations: Literal[8, 16] = 8) -> nn.Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from listen_embed.graph import macs, peak_bytes
 from listen_embed.output import replacing
 from listen_embed.runtime import Network
+from listen_embed.training import streaming_report
 from listen_embed.training.distill import Lesson
 from listen_embed.training.export import Trained
 from listen_embed.training.reduction import Reduction
@@ -36,6 +37,11 @@ class Figures:
     float_bytes, int8_bytes, macs, arena_bytes : int
     float_ms, int8_ms : float
         Of one frame in the interpreter, one thread, measured side by side.
+    state_bytes : int
+        Of a model that streams: what it carries from step to step.
+    forgetting : list of float
+        Of a model that streams: after each step of one sound that follows two different pasts, the
+        distance of the two embeddings, over what it was before that sound.
     """
 
     cosine_float: list[float]
@@ -47,14 +53,18 @@ class Figures:
     arena_bytes: int
     float_ms: float
     int8_ms: float
+    state_bytes: int = 0
+    forgetting: list[float] = field(default_factory=list)
 
 
 def measure(trained: Trained, held_out: Shard, reduction: Reduction) -> Figures:
     """Return the figures of a model on crops that nothing was decided by."""
     features = np.asarray(held_out.features[0][:_N_CROPS], np.float32)
     wanted = reduction(held_out.targets[:_N_CROPS])
-    by_float, float_ms = _run(trained.float_model, features)
-    by_int8, int8_ms = _run(trained.int8_model, features)
+    wanted = wanted.reshape(-1, wanted.shape[-1])
+    run = streaming_report.run if trained.stepping else _run
+    by_float, float_ms = run(trained, trained.float_model, features)
+    by_int8, int8_ms = run(trained, trained.int8_model, features)
     return Figures(
         cosine_float=_cosine(by_float, wanted).tolist(),
         cosine_int8=_cosine(by_int8, wanted).tolist(),
@@ -65,6 +75,7 @@ def measure(trained: Trained, held_out: Shard, reduction: Reduction) -> Figures:
         arena_bytes=peak_bytes(trained.int8_model),
         float_ms=float_ms,
         int8_ms=int8_ms,
+        **streaming_report.memory(trained, features),
     )
 
 
@@ -92,6 +103,8 @@ def in_words(figures: Figures, verdict: Verdict | None) -> str:
     """Return the figures, and the verdict if there is one, as Markdown for a model card."""
     rows = "\n".join(f"| {name} | {a} | {b} |" for name, a, b in _rows(figures)[1:4])
     text = f"| on crops that nothing was decided by | float | int8 |\n|---|--:|--:|\n{rows}\n"
+    if figures.state_bytes:
+        text += streaming_report.in_words(figures.state_bytes, figures.forgetting)
     if verdict is None:
         return text
     scores = "\n".join(f"| {name} | {score:.3f} |" for name, score in verdict.scores.items())
@@ -192,7 +205,9 @@ def _rows(figures: Figures) -> list[tuple[str, str, str]]:
     ]
 
 
-def _run(model: bytes, features: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+def _run(
+    trained: Trained, model: bytes, features: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], float]:
     network = Network(model, threads=1)
     network(features[:8])
     begin = time.perf_counter()

@@ -37,6 +37,8 @@ from listen_embed.training.synthesis import machine
 
 Samples = NDArray[np.float32]
 
+_FIRST_TEACHER = "teacher/384/mn04"  # of all our students
+
 _RECIPE = "recipe.json"  # beside the shards: what they were made by
 
 
@@ -172,6 +174,28 @@ def _open(folder: Path) -> corpus_.Corpus:
 
 
 @dataclass(frozen=True, slots=True)
+class Trailing:
+    """Times within a crop at which the teachers say what they heard lately.
+
+    Parameters
+    ----------
+    seconds : float
+        How far back they hear, as far as the crop goes back.
+    every : float
+        Seconds between such times; the last is the end of the crop.
+    """
+
+    seconds: float
+    every: float
+
+    def stretches(self, n_steps: int, columns_per_second: float) -> list[slice]:
+        """Return the columns that each target heard, then the whole crop's."""
+        stride, reach = (round(s * columns_per_second) for s in (self.every, self.seconds))
+        ends = range(n_steps % stride or stride, n_steps + 1, stride)
+        return [*(slice(max(0, end - reach), end) for end in ends), slice(0, n_steps)]
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """What the shards of a folder hold.
 
@@ -190,6 +214,8 @@ class Recipe:
     lengths : tuple of int
         Crops of shard ``k`` last ``lengths[k % len(lengths)]`` frames, and are as many times
         fewer: a student that hears clips whole must learn from sounds of any length.
+    trailing : Trailing, optional
+        What a student that streams is to follow; None has one target for each crop.
     """
 
     sounds: Sounds
@@ -198,6 +224,7 @@ class Recipe:
     size: int = 2048
     seed: int = 0
     lengths: tuple[int, ...] = (1,)
+    trailing: Trailing | None = None
 
     def length(self, number: int) -> int:
         """Return how many frames the crops of a shard last."""
@@ -213,6 +240,8 @@ class Shard:
     features : tuple of ndarray, float16 (size, n_bands, n_steps)
         Students' inputs, one for each front end of the recipe.
     targets : ndarray, float32 (size, total teacher width)
+        Or (size, times + 1, total teacher width) of a recipe with `trailing`: the last one is of
+        the whole crop.
     """
 
     features: tuple[NDArray[np.float16], ...]
@@ -275,7 +304,8 @@ def _described(value: Any) -> Any:
     """Return what decides a recipe's sounds as plain values, the same wherever its folders lie."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: _described(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {"kind": type(value).__name__, **fields}
+        present = {name: field for name, field in fields.items() if field is not None}
+        return {"kind": type(value).__name__, **present}
     if isinstance(value, tuple | list):
         return [_described(item) for item in value]
     if isinstance(value, Path):
@@ -331,10 +361,21 @@ def _fill(folder: Path, recipe: Recipe, number: int) -> None:
     inputs = _Features(recipe.sounds.sr)
     for i, front_end in enumerate(front_ends):
         np.save(folder / f"features-{i}.npy", inputs.of(sounds, front_end).astype(np.float16))
-    targets = [t.embed_features(inputs.of(sounds, t.spec.front_end)) for t in teachers]
+    targets = [_taught(t, inputs.of(sounds, t.spec.front_end), recipe.trailing) for t in teachers]
     if not targets:
         targets = [steady_spectrum(inputs.of(sounds, front_ends[0]))]
-    np.save(folder / "targets.npy", np.concatenate(targets, axis=1))
+    np.save(folder / "targets.npy", np.concatenate(targets, axis=-1))
+
+
+def _taught(
+    teacher: Embedder, features: NDArray[np.float32], trailing: Trailing | None
+) -> NDArray[np.float32]:
+    """Return a teacher's embeddings of crops, or of stretches of them, whose columns they share."""
+    if trailing is None:
+        return teacher.embed_features(features)
+    front_end = teacher.spec.front_end
+    stretches = trailing.stretches(features.shape[2], front_end.sample_rate / front_end.hop_samples)
+    return np.stack([teacher.embed_features(features[:, :, s]) for s in stretches], axis=1)
 
 
 def _place(folder: Path, number: int) -> Path:
@@ -390,6 +431,10 @@ class _Features:
 @lru_cache(maxsize=8)
 def _teacher(name: str, length: int) -> Embedder:
     """Return a teacher for crops of so many of its frames, loaded once in each worker."""
+    if registry.find(name).streams:
+        raise InputError(
+            f"{name} hears streams and cannot teach crops; take its own teacher, {_FIRST_TEACHER}"
+        )
     if length == 1:
         return Embedder(name, threads=1)
     frame = registry.find(name).front_end.frame_seconds

@@ -50,6 +50,9 @@ from listen_embed.training.train import Material, Plan
 
 _MIN_SECONDS = 30
 _NANO = "sea/32/nano"
+# Of a student that streams: crops of five seconds in a training step, and all but its readout.
+_STREAM_BATCH = 8
+_STREAM_BYTES = 232_000
 # Options that change nothing about the model.
 _FOR_THE_CALL_ALONE = ("labels", "test", "keep")
 
@@ -66,10 +69,11 @@ class Options:
         Width of the embedding.
     budget_bytes : int
         Largest size of the int8 .tflite.
-    student : {"auto", "widened", "grown", "pruned"}
+    student : {"auto", "widened", "grown", "pruned", "streaming"}
         What learns: sea/32/nano with more channels (it knows everyday sound already), a network
-        from scratch, or mn04 with as many channels as the budget lets it keep (for 100 kB and
-        more). "auto" widens where the budget allows it and no front end is asked for.
+        from scratch, mn04 with as many channels as the budget lets it keep (for 100 kB and more),
+        or a network that streams, in steps of 0.1 s (for 250 kB and more). "auto" widens where the
+        budget allows it and no front end is asked for.
     front_end : str
         A model whose front end a grown student takes; empty for 64 log-mels at 16 kHz.
     sampling : {"random", "relevance", "diversity", "both"}
@@ -104,7 +108,7 @@ class Options:
     teachers: tuple[str, ...] = (TEACHER,)
     emb_dim: int = 64
     budget_bytes: int = 64_000
-    student: Literal["auto", "widened", "grown", "pruned"] = "auto"
+    student: Literal["auto", "widened", "grown", "pruned", "streaming"] = "auto"
     front_end: str = ""
     sampling: sampling.Mode = "random"
     n_crops: int = 0
@@ -125,7 +129,7 @@ class Options:
     keep: bool = False
 
     @property
-    def kind(self) -> Literal["widened", "grown", "pruned"]:
+    def kind(self) -> Literal["widened", "grown", "pruned", "streaming"]:
         """What learns, once "auto" is decided."""
         if self.student != "auto":
             return self.student
@@ -135,7 +139,12 @@ class Options:
     @property
     def rates(self) -> tuple[float, float]:
         """Learning rates of the distillation, and of the fine-tuning for int8."""
-        kinds = {"grown": (3e-3, 0.1), "widened": (2e-3, 0.2), "pruned": (5e-4, 1.0)}
+        kinds = {
+            "grown": (3e-3, 0.1),
+            "widened": (2e-3, 0.2),
+            "pruned": (5e-4, 1.0),
+            "streaming": (1e-3, 0.5),
+        }
         usual, share = kinds[self.kind]
         rate = self.learning_rate or usual
         return rate, share * rate
@@ -227,6 +236,10 @@ def _material(built: Corpus, options: Options, work: Path, progress: timetable.S
     sounds = CorpusSounds(work / "corpus", chosen, built.sr, how)
     front_ends = (_front_end(options),)
     recipe = Recipe(sounds, front_ends, options.teachers, options.shard_size, options.seed)
+    if options.kind == "streaming":
+        recipe = dataclasses.replace(
+            recipe, lengths=(starts.CROP_SECONDS,), trailing=starts.TRAILING
+        )
     n_shards = -(-options.n_shards // options.passes)
     return Material(recipe, work / "shards", n_shards, options.workers)
 
@@ -242,6 +255,9 @@ def _plan(name: str, options: Options, work: Path, progress: timetable.Shown) ->
     )
     fine_tuning = settings.changed(n_shards=options.int8_shards, learning_rate=int8_rate)
     knows_much = options.kind != "grown"
+    streams = options.kind == "streaming"
+    if streams:
+        settings, fine_tuning = (s.changed(batch=_STREAM_BATCH) for s in (settings, fine_tuning))
     return Plan(
         identity=export.Identity(
             model_type="own",
@@ -256,8 +272,10 @@ def _plan(name: str, options: Options, work: Path, progress: timetable.Shown) ->
         distillation=settings,
         int8=fine_tuning if options.int8_shards else None,
         sparsity=options.sparsity,
-        ridge={"pruned": 1e-2, "widened": 1e-3, "grown": None}[options.kind],
+        activations=16 if streams else 8,  # a memory that moves by less than a step would stand
+        ridge={"pruned": 1e-2, "streaming": 1e-2, "widened": 1e-3, "grown": None}[options.kind],
         folds_first=knows_much,
+        stepping=starts.STEPPING if streams else None,
     )
 
 
@@ -280,12 +298,7 @@ def _timetable(
     options: Options, files: list[Path], n_asked: int, work: Path
 ) -> timetable.Timetable:
     """Return the stages to come, timed on a few crops, and print them."""
-    network = (
-        starts.mn04(work)
-        if options.kind == "pruned"
-        else Student(fit_budget(options.budget_bytes, options.emb_dim))
-    )
-    speed = estimate.measure(_front_end(options), options.teachers, network)
+    speed = estimate.measure(_front_end(options), options.teachers, _timed(options, work))
     n_crops = options.n_shards * options.shard_size
     distilling = speed.of_material(n_crops // options.passes, options.workers)
     distilling += n_crops * speed.step
@@ -303,6 +316,15 @@ def _timetable(
     shown = timetable.Timetable(stages)
     shown.announce()
     return shown
+
+
+def _timed(options: Options, work: Path) -> Student:
+    """Return a network that learns about as fast as the student will."""
+    if options.kind == "pruned":
+        return starts.mn04(work)
+    if options.kind == "streaming":
+        return starts.streaming(options.emb_dim).ears
+    return Student(fit_budget(options.budget_bytes, options.emb_dim))
 
 
 def _clean(work: Path) -> None:
@@ -345,6 +367,8 @@ def _work_folder(out: Path, options: Options, files: list[Path]) -> Path:
 
 
 def _front_end(options: Options) -> FrontEnd:
+    if options.kind == "streaming":
+        return registry.find(TEACHER).front_end
     if options.kind == "pruned":
         return MN04_FRONT_END
     if options.kind == "widened":
@@ -399,12 +423,24 @@ def _reduce(targets: NDArray[np.float32], options: Options) -> Reduction:
 
 def _check_budget(options: Options, work: Path) -> None:
     """Raise `InputError` if nothing fits the budget, before anything takes time."""
-    if options.kind == "grown":
+    if options.kind == "streaming":
+        _check_streaming(options)
+    elif options.kind == "grown":
         fit_budget(options.budget_bytes, options.emb_dim)
     elif options.kind == "widened":
         _widened(options)
     else:
         _check_pruned(options, work)
+
+
+def _check_streaming(options: Options) -> None:
+    if options.budget_bytes < _STREAM_BYTES + 250 * options.emb_dim:
+        raise InputError(
+            f"a budget of {options.budget_bytes} bytes is too small: a student that streams takes "
+            f"{_STREAM_BYTES + 250 * options.emb_dim}; raise the budget, or take another student"
+        )
+    if options.sparsity or options.front_end:
+        raise InputError("a student that streams takes neither sparsity nor another front end")
 
 
 def _check_pruned(options: Options, work: Path) -> None:
@@ -430,6 +466,8 @@ def _start(options: Options, work: Path, progress: timetable.Shown) -> Start:
         return grow
     if options.kind == "widened":
         return lambda features: _widened(options)
+    if options.kind == "streaming":
+        return lambda features: starts.streaming(options.emb_dim, options.seed)
     last = _last_share(options)
     budget, emb_dim = options.budget_bytes, options.emb_dim
     return starts.slim_mn04(work, budget, last=last, emb_dim=emb_dim, progress=progress)

@@ -12,6 +12,9 @@ from listen_embed import registry, store
 from listen_embed.spec import FrontEnd
 from listen_embed.training import pruning, timetable
 from listen_embed.training.network import Student, Transformer, from_efficientat
+from listen_embed.training.restore import restore
+from listen_embed.training.shards import Trailing
+from listen_embed.training.streaming import Stepping, Streamer
 from listen_embed.upstream import torch_zip
 
 TEACHER = "teacher/384/mn04"
@@ -34,8 +37,16 @@ NANO_FRONT_END = FrontEnd(
     scale=0.2,
 )
 
+# A step of a student that streams is a tenth of a second, and sees 0.06 s more; two seconds are
+# what it shall remember.
+STEPPING = Stepping(columns=10, window=16, seconds=0.1, every=5)
+TRAILING = Trailing(seconds=2.0, every=0.5)
+CROP_SECONDS = 5
+STREAM_CELLS = 80
+_EARS = "sea/64/general"
+
 # Gives the untrained student from typical features, float32 (N, 1, n_bands, n_steps).
-Start = Callable[[torch.Tensor], Student | Transformer]
+Start = Callable[[torch.Tensor], Student | Transformer | Streamer]
 
 
 def mn04(folder: Path, stem_stride: tuple[int, int] = (2, 2)) -> Student:
@@ -47,6 +58,13 @@ def mn04(folder: Path, stem_stride: tuple[int, int] = (2, 2)) -> Student:
         folder.mkdir(parents=True, exist_ok=True)
         store.obtain(download, path, progress=True)
     return from_efficientat(torch_zip.read_state_dict(path), stem_stride)
+
+
+def streaming(emb_dim: int, seed: int = 0) -> Streamer:
+    """Return the untrained student that streams, with the ears of sea/64/general."""
+    torch.manual_seed(seed)
+    ears = restore(store.load(registry.find(_EARS)))
+    return Streamer(ears, STEPPING, STREAM_CELLS, emb_dim, settled=3)
 
 
 def slim_mn04(

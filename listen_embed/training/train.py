@@ -21,9 +21,11 @@ from listen_embed.spec import FrontEnd
 from listen_embed.training import convert, export, pruning, quantize, report, timetable
 from listen_embed.training.distill import Lesson, Settings, distil, fit_linear
 from listen_embed.training.export import Identity, Trained
+from listen_embed.training.network import Student, Transformer
 from listen_embed.training.reduction import Reduction
 from listen_embed.training.shards import Recipe, Shard, shards
 from listen_embed.training.starts import Start
+from listen_embed.training.streaming import Stepping, Streamer
 from listen_embed.training.verdict import Verdict
 
 # Shard 0 is held out: it prunes and measures, and no step is taken on it.
@@ -59,6 +61,8 @@ class Plan:
     folds_first : bool
         Train without batch-norms. Those of a published network fit what it was trained on;
         statistics of our batches in their place would undo what it knows.
+    stepping : Stepping, optional
+        Of a student that streams: its start gives a `Streamer`.
     """
 
     identity: Identity
@@ -71,6 +75,12 @@ class Plan:
     activations: Literal[8, 16] = 8
     ridge: float | None = None
     folds_first: bool = False
+    stepping: Stepping | None = None
+
+    @property
+    def heard(self) -> FrontEnd:
+        """The front end of the model that this gives."""
+        return self.stepping.front_end(self.front_end) if self.stepping else self.front_end
 
     @property
     def retraining(self) -> Settings:
@@ -124,7 +134,7 @@ class Material:
         """Return the teacher embeddings (N, D) that a reduction is fitted on."""
         last = min(_REDUCTION_SHARDS, _FIRST_SHARD + self.n_shards)
         few = self.shards(self.recipe.front_ends[0], 0, last)
-        return np.concatenate([shard.targets for shard in few])
+        return np.concatenate([s.targets.reshape(-1, s.targets.shape[-1]) for s in few])
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +217,11 @@ def train(
     if plan.sparsity:
         student = teach(_sparse(student, plan.sparsity), "retraining", plan.retraining)
     if plan.int8:
-        student = teach(quantize.prepare(student, plan.activations), "int8", plan.int8)
+        rounding = quantize.prepare(student, plan.activations)
+        if isinstance(rounding, Streamer):
+            rounding.bound()
+            _fit_readout(rounding, plan, material, reduction)
+        student = teach(rounding, "int8", plan.int8)
         student = quantize.finish(student)
     timetable.begin(progress, "conversion")
     return Outcome(_converted(plan, student, split), reduction, history, split.measurement)
@@ -227,20 +241,29 @@ def write(
         verdict = judge(place)
         report.write(place, figures, outcome.reduction, outcome.history, verdict, folder.name)
         export.write_card(
-            place, plan.identity, plan.front_end, outcome.trained, settings,
+            place, plan.identity, plan.heard, outcome.trained, settings,
             report.in_words(figures, verdict), folder.name,
         )  # fmt: skip
 
-    export.write_folder(folder, plan.identity, plan.front_end, outcome.trained, complete)
+    export.write_folder(folder, plan.identity, plan.heard, outcome.trained, complete)
 
 
 def _started(plan: Plan, material: Material, split: Split, reduction: Reduction) -> nn.Module:
     typical = np.asarray(split.progress.features[0], np.float32)
     student = plan.start(torch.from_numpy(typical)[:, None])
+    _fit_readout(student, plan, material, reduction)
+    return quantize.folded(student) if plan.folds_first else student
+
+
+def _fit_readout(
+    student: Student | Transformer | Streamer,
+    plan: Plan,
+    material: Material,
+    reduction: Reduction,
+) -> None:
     if plan.ridge is not None:
         first = next(material.shards(plan.front_end, _FIRST_SHARD, _FIRST_SHARD + 1))
         fit_linear(student, first.features[0], reduction(first.targets), plan.ridge)
-    return quantize.folded(student) if plan.folds_first else student
 
 
 def _sparse(student: nn.Module, sparsity: float) -> nn.Module:
@@ -250,7 +273,10 @@ def _sparse(student: nn.Module, sparsity: float) -> nn.Module:
 
 
 def _converted(plan: Plan, student: nn.Module, split: Split) -> Trained:
-    n_bands, n_steps = plan.front_end.input_shape
+    n_bands, n_steps = plan.heard.input_shape
+    if isinstance(student, Streamer):
+        step = convert.to_float_step(student, (n_bands, n_steps))
+        return Trained(step, convert.to_int8_weights(step), student.stepping, student.state_names)
     float_model = convert.to_float(student, (n_bands, n_steps))
     typical = np.asarray(split.calibration.features[0], np.float32)
     return Trained(float_model, convert.to_int8(float_model, typical, plan.activations))

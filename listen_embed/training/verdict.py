@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from listen_embed import audio
+from listen_embed import audio, registry
 from listen_embed.embedder import Embedder
 from listen_embed.errors import InputError, ListenEmbedError
 from listen_embed.heads import Classifier
@@ -200,7 +200,8 @@ def _embedded(
     names: Mapping[str, str], recordings: Sequence[Path], progress: timetable.Shown
 ) -> dict[str, dict[Path, Floats]]:
     """Return a vector of each recording by each model: the mean of its whole frames."""
-    embedders = {name: Embedder(model, hop_size=1.0, center=False, threads=1)
+    hops = {name: registry.find(model).step_seconds or 1.0 for name, model in names.items()}
+    embedders = {name: Embedder(model, hop_size=hops[name], center=False, threads=1)
                  for name, model in names.items()}  # fmt: skip
     found: dict[str, dict[Path, Floats]] = {name: {} for name in names}
     bar = timetable.bar(progress, "verdict", total=len(recordings), unit="recording")
@@ -213,7 +214,8 @@ def _embedded(
                 continue  # decoding has told already
             for name, embedder in embedders.items():
                 frames, _ = embedder.embed(sound, sr)
-                whole = int(len(sound) / sr / embedder.spec.front_end.frame_seconds)
+                spec = embedder.spec
+                whole = int(len(sound) / sr / (spec.step_seconds or spec.front_end.frame_seconds))
                 found[name][path] = frames[: max(1, whole)].mean(axis=0, dtype=np.float64)
     return found
 
