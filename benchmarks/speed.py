@@ -122,7 +122,7 @@ def _fresh_process(name: str, sr: int, seconds: int = 20) -> tuple[float, float]
 def seeded_l3(folder: Path) -> str:
     """Build an L3 of the published shape with random weights; return its model folder."""
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from listen_embed.training.export import Identity, _write_model
+    from listen_embed.training.export import Identity, write_model
     from tests.upstream.seeded_l3 import write_seeded_l3
 
     spec = registry.find(L3)
@@ -136,7 +136,7 @@ def seeded_l3(folder: Path) -> str:
     )
     target = folder / "l3"
     target.mkdir()
-    _write_model(target, identity, spec.front_end, model)
+    write_model(target, identity, spec.front_end, model)
     return str(target)
 
 

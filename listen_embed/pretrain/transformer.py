@@ -38,7 +38,7 @@ class Attention(nn.Module):
 
 def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Return attention with its table of all pairs, which grows with the square of the length."""
-    alike = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5
+    alike = query * query.shape[-1] ** -0.5 @ key.transpose(-2, -1)
     return torch.softmax(alike, dim=-1) @ value
 
 

@@ -140,6 +140,16 @@ def _fold_sixths(student: Student) -> None:
                 reader.weight.div_(6)  # type: ignore[operator]
 
 
+@torch.no_grad()
+def unfold_sixths(student: Student) -> None:
+    """Take the sixths out of weights that hold them: every hard-swish is whole again."""
+    for swish, readers in _swishes_and_readers(student):
+        if not swish.is_whole:
+            swish.take_sixth()
+            for reader in readers:
+                reader.weight.mul_(6)  # type: ignore[operator]
+
+
 def _swishes_and_readers(student: Student) -> Iterator[tuple[HardSwish, list[nn.Module]]]:
     """Yield each hard-swish that only layers with weights read, and these layers."""
     for block in student.residuals:

@@ -10,7 +10,7 @@ import torch
 
 from listen_embed import registry, store
 from listen_embed.spec import FrontEnd
-from listen_embed.training import pruning, timetable
+from listen_embed.training import pruning, quantize, timetable
 from listen_embed.training.network import Student, Transformer, from_efficientat
 from listen_embed.training.restore import restore
 from listen_embed.training.shards import Trailing
@@ -64,6 +64,7 @@ def streaming(emb_dim: int, seed: int = 0) -> Streamer:
     """Return the untrained student that streams, with the ears of sea/64/general."""
     torch.manual_seed(seed)
     ears = restore(store.load(registry.find(_EARS)))
+    quantize.unfold_sixths(ears)
     return Streamer(ears, STEPPING, STREAM_CELLS, emb_dim, settled=3)
 
 

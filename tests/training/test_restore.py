@@ -17,6 +17,8 @@ from listen_embed.errors import ConversionError
 from listen_embed.framing import Frames
 from listen_embed.frontend import FeatureExtractor
 from listen_embed.runtime import Network
+from listen_embed.training import quantize
+from listen_embed.training.network import HardSwish
 from listen_embed.training.restore import restore
 
 SOUND = Path(__file__).parents[2] / "examples" / "audio" / "speech.flac"
@@ -50,3 +52,15 @@ def test_a_restored_student_does_what_its_file_does(model: str, least: float) ->
 def test_a_graph_of_another_kind_is_refused() -> None:
     with pytest.raises(ConversionError, match="student"):
         restore(store.load(registry.find("listen/64/workshop")))
+
+
+def test_sixths_come_back_out_of_the_weights_that_hold_them() -> None:
+    student = restore(store.load(registry.find("sea/64/general")))
+    swishes = [module for module in student.modules() if isinstance(module, HardSwish)]
+    assert not all(swish.is_whole for swish in swishes)
+    x = torch.randn(2, 1, 128, 100)
+    with torch.no_grad():
+        before = student(x)
+        quantize.unfold_sixths(student)
+        assert torch.allclose(student(x), before, atol=1e-4 * before.abs().max().item())
+    assert all(swish.is_whole for swish in swishes)
