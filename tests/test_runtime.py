@@ -252,7 +252,7 @@ def test_a_network_that_remembers_pickles(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize(
     ("state", "said"),
     [
-        ((), "one input"),
+        ((), "one output"),
         ((("sum", "nothing"),), "no input 'sum' with an output 'nothing'"),
         ((("past", "next_sum"),), "no input 'past'"),
         ((("picture", "next_sum"),), "is not of the kind"),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from listen_embed.errors import ConversionError
 from listen_embed.graph import Graph, OperatorInfo
 
 # Where torch has the axes: a convolution's weights are (out, in, height, width) there.
@@ -62,7 +63,9 @@ def layers(graph: Graph) -> list[Layer]:
 
 
 def _layer(op: OperatorInfo, graph: Graph, swished: dict[int, bool]) -> Layer:
-    _, weight, bias = (graph.tensors[i] for i in op.inputs[:3])
+    if len(op.inputs) != 3 or op.inputs[2] < 0:
+        raise ConversionError("a layer has no bias, which no student of ours lacks")
+    _, weight, bias = (graph.tensors[i] for i in op.inputs)
     return Layer(
         op.name,
         weight.dequantised().transpose(_ORDERS[op.name]),
