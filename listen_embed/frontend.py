@@ -56,6 +56,9 @@ class FeatureExtractor:
         n_rows = max(1, min(_COLUMNS_AT_ONCE, _SAMPLES_AT_ONCE // max(1, front_end.n_fft)))
         self._scratch = np.zeros((n_rows, front_end.n_fft), kind)
         self._energy = np.empty((n_rows, front_end.n_fft // 2 + 1), np.float32)
+        # Looking them up by a front end of two dozen constants takes longer than using them.
+        self._window = window_of(front_end) if front_end.n_fft else np.zeros(0, np.float32)
+        self._groups = _mel_groups(front_end) if front_end.n_mels else []
         self.reset()
 
     def reset(self) -> None:
@@ -146,9 +149,19 @@ class FeatureExtractor:
         reused = self._kept[:, skipped:] if usable else self._kept[:, :0]
         signal = _preemphasised(frames.signal, self.front_end.preemphasis)
         begin = first + reused.shape[1] * hop - frames.origin
-        segments = sliding_window_view(signal, self.front_end.window_samples)
-        fresh = self._columns(segments[begin::hop][: n_run - reused.shape[1]])
+        fresh = self._columns(self._segments(signal, begin, n_run - reused.shape[1]))
         return np.concatenate([reused, fresh], axis=1) if reused.size else fresh
+
+    def _segments(self, signal: Array, begin: int, n: int) -> Array:
+        """Return a view (n, window_samples), a hop from row to row.
+
+        numpy's own sliding windows take as long to make as a few columns to compute.
+        """
+        signal = np.ascontiguousarray(signal)
+        (size,) = signal.strides
+        shape = n, self.front_end.window_samples
+        strides = self.front_end.hop_samples * size, size
+        return np.ndarray(shape, signal.dtype, signal.data, begin * size, strides)
 
     def _columns_of_frames(self, frames: Frames, steps: NDArray[np.intp]) -> Array:
         """Return (T, n_bands, len(steps)), columns in a row of each frame, padded by itself."""
@@ -173,7 +186,7 @@ class FeatureExtractor:
         """Return the log band energies (n_bands, n) of windowless segments (n, window_samples)."""
         front_end = self.front_end
         bands = np.empty((front_end.n_bands, len(segments)), np.float32)
-        window, width = window_of(front_end), front_end.window_samples
+        window, width = self._window, front_end.window_samples
         # As much at once as stays in the processor's cache from the window to the bands.
         for begin in range(0, len(segments), len(self._scratch)):
             some = segments[begin : begin + len(self._scratch)]
@@ -183,7 +196,7 @@ class FeatureExtractor:
             _set_energy(energy, self._rfft(self._scratch[: len(some)]))
             if front_end.power == 1:
                 np.sqrt(energy, out=energy)
-            _set_bands(bands[:, begin : begin + len(some)], energy, front_end)
+            _set_bands(bands[:, begin : begin + len(some)], energy, self._groups)
         if front_end.mel_root:
             np.sqrt(bands, out=bands)
         return _logarithm(bands, front_end)
@@ -267,12 +280,12 @@ def mel_matrix(front_end: FrontEnd) -> Array:
     return weights.astype(np.float32)
 
 
-def _set_bands(bands: Array, energy: Array, front_end: FrontEnd) -> None:
-    """Fill bands (n_bands, n) from energies (n, n_bins)."""
-    if not front_end.n_mels:
+def _set_bands(bands: Array, energy: Array, groups: list[tuple[slice, slice, Array]]) -> None:
+    """Fill bands (n_bands, n) from energies (n, n_bins); without groups each bin is a band."""
+    if not groups:
         bands[:] = energy.T
         return
-    for group, bins, weights in _mel_groups(front_end):
+    for group, bins, weights in groups:
         np.matmul(weights, energy[:, bins].T, out=bands[group])
 
 

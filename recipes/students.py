@@ -299,7 +299,7 @@ def _settings(shipped: Shipped, recipe: Recipe) -> dict[str, Any]:
         "balance of the reduction": shipped.balance,
         "distillation": plan.distillation,
         "fine-tuning for int8": plan.int8,
-        "bits of the activations": plan.activations,
+        "bits of the activations": "32, float" if plan.stepping else plan.activations,
         "made by": f"`python recipes/students.py RECORDINGS --only {shipped.slug}`",
     }
 

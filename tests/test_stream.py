@@ -150,7 +150,7 @@ def test_a_model_that_streams_gives_the_same_bits(
 
 
 @pytest.mark.parametrize("center", [True, False])
-@pytest.mark.parametrize("seconds", [0.05, 0.3, 1.005, 2.0])
+@pytest.mark.parametrize("seconds", [0.2, 0.3, 1.005, 2.0])
 def test_longer_hops_are_some_of_its_steps(
     seconds: float, center: bool, rng: np.random.Generator
 ) -> None:

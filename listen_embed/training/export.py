@@ -293,7 +293,7 @@ def card(
 |---|---|
 | embedding | {identity.emb_dim} values, float32 |
 {int8}| float .tflite | {len(trained.float_model):,} bytes |
-| multiply-accumulates of a frame | {macs(trained.int8_model):,} |
+| multiply-accumulates of a {"step" if trained.state else "frame"} | {macs(trained.int8_model):,} |
 | tensor arena (peak of live tensors) | {peak_bytes(trained.int8_model):,} bytes |
 | licence | {identity.licence} |
 
@@ -306,7 +306,7 @@ embeddings, timestamps = listen_embed.Embedder("{model}").embed(audio, sr)
 
 or `listen-embed --model {model} file.wav --out emb.npy`.
 
-## How good it is
+{_of_streams(trained, front_end)}## How good it is
 
 {quality}
 ## How it was made
@@ -320,6 +320,20 @@ or `listen-embed --model {model} file.wav --out emb.npy`.
 | front end | value |
 |---|---|
 {_rows(dataclasses.asdict(front_end))}
+"""
+
+
+def _of_streams(trained: Trained, front_end: FrontEnd) -> str:
+    """Return what a card says of steps and timestamps, of a student that streams."""
+    if trained.stepping is None:
+        return ""
+    return f"""## What a step is
+
+Every {trained.stepping.seconds:g} s it hears {front_end.frame_seconds:.3f} s of sound, what is new
+and a little before it, and remembers the rest; hops are multiples of that. A timestamp is the
+middle of those {front_end.frame_seconds:.3f} s, or their start with `center=False`; nothing later
+is heard. A clip is the mean of its steps. Weights are int8; activations and state are float32.
+
 """
 
 

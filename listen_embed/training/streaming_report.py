@@ -15,9 +15,9 @@ from listen_embed.training.streaming import Stepping
 
 Array = NDArray[np.float32]
 
-# Crops that follow others, and how long they last at most, in steps.
+# Pairs of crops, and how many crops follow each.
 _N_PAIRS = 32
-_N_FOLLOWING = 45
+_N_FOLLOWING = 3
 
 
 def run(trained: Trained, model: bytes, features: Array) -> tuple[Array, float]:
@@ -38,11 +38,14 @@ def memory(trained: Trained, features: Array) -> dict[str, Any]:
     if trained.stepping is None:
         return {}
     network = Network(trained.int8_model, threads=1, state=trained.state)
-    crops = [_windows(trained.stepping, crop) for crop in features[: _N_PAIRS + 2]]
-    apart = np.stack(
-        [_apart(network, crops[i], crops[i + 1], crops[i + 2]) for i in range(len(crops) - 2)]
-    )
-    fading = (apart[:, 1:] / apart[:, :1]).mean(axis=0)
+    n_needed = 2 + _N_FOLLOWING
+    crops = [_windows(trained.stepping, crop) for crop in features[: _N_PAIRS + n_needed]]
+    apart = []
+    for i in range(len(crops) - n_needed):
+        one, other, *then = crops[i : i + n_needed]
+        apart.append(_apart(network, one, other, np.concatenate(then)))
+    distances = np.stack(apart)
+    fading = (distances[:, 1:] / distances[:, :1]).mean(axis=0)
     return {"state_bytes": network.state_bytes, "forgetting": fading.tolist()}
 
 
@@ -50,7 +53,7 @@ def _apart(network: Network, one: Array, other: Array, then: Array) -> Array:
     """Return how far apart two pasts leave the embeddings: before a common sound, and during it."""
     runs = network.start(), network.start()
     before = [run(past)[-1:] for run, past in zip(runs, (one, other), strict=True)]
-    during = [run(then[:_N_FOLLOWING]) for run in runs]
+    during = [run(then) for run in runs]
     paths = [np.concatenate(pair) for pair in zip(before, during, strict=True)]
     distances: Array = np.linalg.norm(paths[0] - paths[1], axis=1)
     return distances
