@@ -534,6 +534,45 @@ def write(name: str, lines: Sequence[str]) -> None:
     path.write_text(pattern.sub(lambda _: f"{begin}\n{body}\n{end}", text))
 
 
+def drawn_tables(name: str) -> list[list[list[str]]]:
+    """Return the tables between the marks of docs/FLEET.md, as cells."""
+    text = (DOCS / "FLEET.md").read_text()
+    part = text.split(f"<!-- {name}: begin -->")[1].split(f"<!-- {name}: end -->")[0]
+    blocks = [block for block in part.strip().split("\n\n") if block.startswith("|")]
+    return [
+        [[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()]
+        for block in blocks
+    ]
+
+
+def draw(name: str) -> None:
+    """Draw the tables of shots between the marks of docs/FLEET.md, one panel each."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams.update({"svg.hashsalt": "fleet", "svg.fonttype": "none"})
+    from matplotlib import pyplot
+
+    shown = [one for one in drawn_tables(name) if "shot" in one[0][1]]
+    columns = min(3, len(shown))
+    rows = -(-len(shown) // columns)
+    figure, axes = pyplot.subplots(
+        rows, columns, figsize=(3.6 * columns, 2.9 * rows), sharey=True, squeeze=False
+    )
+    for axis, (head, _, *lines) in zip(axes.flat, shown, strict=False):
+        shots = [int(text.split()[0]) for text in head[1:]]
+        for label, *cells in lines:
+            means, halves = zip(*(map(float, cell.split(" ± ")) for cell in cells), strict=True)
+            width = 2.5 if label in ("fleet", "TinyReptile") else 1.2
+            axis.errorbar(shots, means, halves, label=label, linewidth=width, capsize=2)
+        axis.set(title=head[0], xlabel="labelled samples of a class", xticks=shots)
+        axis.grid(alpha=0.3)
+    axes[0][0].set_ylabel("accuracy")
+    axes[0][-1].legend(fontsize="x-small", loc="lower right")
+    figure.tight_layout()
+    figure.savefig(DOCS / f"fleet-{name}.svg", metadata={"Date": None})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -543,6 +582,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--share", type=float, default=1.0, help="of the rounds, to try it out")
     parser.add_argument("--omniglot", type=Path, help="characters in Omniglot's layout")
+    parser.add_argument("--draw", action="store_true", help="draw what docs/FLEET.md says, only")
     args = parser.parse_args()
     parts: dict[str, Callable[[], list[str]]] = {
         "digits": lambda: measure_embeddings(args, ["digits"]),
@@ -550,12 +590,15 @@ def main() -> None:
         "characters": lambda: measure_characters(args),
         "sine": lambda: measure_sines(args),
     }
-    for name in args.only or parts:
+    for name in () if args.draw else args.only or parts:
         begun = time.process_time()
         lines = parts[name]()
         print("\n".join(lines), f"\n{time.process_time() - begun:.0f} s of CPU", flush=True)
         if args.share == 1:
             write(name, lines)
+    for name in args.only or parts:
+        if name != "sine" and drawn_tables(name):
+            draw(name)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,135 @@
+"""Rounds over Flower, for gateways and data centres: its apps carry the messages that MQTT carries.
+
+``client`` and ``server`` are named in an app's pyproject.toml, as in examples/flower. What a node
+needs to know stands in its SuperNode's ``--node-config``: ``name``, ``key``, ``coordinator``,
+``samples``, ``embedder``; the run's configuration has ``key``, ``members``, ``journal``,
+``embedder``, ``labels`` (with commas between), ``rounds``, ``nodes``, ``timeout-s``, ``out``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid, ServerApp
+
+from listen_embed.embedder import Embedder
+from listen_embed.errors import InputError
+from listen_embed.fleet.learning.coordinator import Coordinator, Members
+from listen_embed.fleet.learning.files import make_node, read_members, read_samples, save_start
+from listen_embed.fleet.learning.keys import read_key, verifier
+from listen_embed.fleet.learning.layout import Agreement
+from listen_embed.fleet.learning.messages import Founding, Question
+from listen_embed.fleet.learning.prior import Prior
+from listen_embed.fleet.learning.record import Record
+from listen_embed.fleet.learning.reptile import Plan
+from listen_embed.fleet.learning.updates import RefusalError, Sending, Sign
+
+_POLL_S = 0.5
+_ASKED, _ANSWER, _STATE = "asked", "answer", "answered"
+
+
+def train(message: Message, context: Context) -> Message:
+    """Learn from a round's start and reply with a signed update."""
+    update = _answer(message.content[_ASKED], context)
+    name = _text(context.node_config, "name")
+    content = RecordDict({_ANSWER: ConfigRecord({"node": name, "update": update})})
+    return Message(content=content, reply_to=message)
+
+
+def _answer(asked: Mapping[str, Any], context: Context) -> bytes:
+    config = context.node_config
+    verify = verifier(_text(config, "coordinator"))
+    founding = Founding.unpack(asked["agreement"], verify)
+    question = Question.unpack(asked["start"], founding, verify)
+    _require_new(founding, question, context)
+    embedder = Embedder(_text(config, "embedder"), threads=1)
+    samples = read_samples(Path(_text(config, "samples")), embedder)
+    key, name = read_key(Path(_text(config, "key"))), _text(config, "name")
+    node = make_node(founding.agreement, name, samples, embedder, Sending(), key.sign)
+    node.bound_to = founding.digest
+    return node.answer(question.start)
+
+
+def _require_new(founding: Founding, question: Question, context: Context) -> None:
+    """Refuse a start of a round that is over; the round is remembered with the node's state."""
+    before, round_ = context.state.get(_STATE), question.start.round
+    if before is not None and before["run"] == founding.run and round_ < before["round"]:
+        raise RefusalError(f"the start is of round {round_}, which is over")
+    context.state[_STATE] = ConfigRecord({"run": founding.run, "round": round_})
+
+
+def _text(config: Mapping[str, Any], name: str) -> str:
+    if not isinstance(value := config.get(name), str) or not value:
+        raise InputError(f"{name} is {value!r}; give a text in the configuration")
+    return value
+
+
+def main(grid: Grid, context: Context) -> None:
+    """Hold all rounds and save the start that they end with."""
+    config = context.run_config
+    key = read_key(Path(_text(config, "key")))
+    model, agreement = _agreed(config)
+    members = read_members(Path(_text(config, "members")))
+    record = Record(Path(_text(config, "journal")))
+    try:
+        plan = Plan(int(config["rounds"]), 1.0, 0.5)
+        everybody = Members(members, len(members))
+        coordinator = Coordinator(model, agreement, plan, everybody, record)
+        while not coordinator.is_done:
+            _hold_round(grid, coordinator, members, key.sign, config)
+        save_start(Path(_text(config, "out")), agreement, coordinator.state.start)
+    finally:
+        record.close()
+
+
+def _agreed(config: Mapping[str, Any]) -> tuple[Prior, Agreement]:
+    embedder = Embedder(_text(config, "embedder"), threads=1)
+    labels = tuple(_text(config, "labels").split(","))
+    model = Prior(embedder.spec.emb_dim, len(labels))
+    return model, Agreement(model.kind, model.layout, embedder.spec.name, embedder.digest, labels)
+
+
+def _hold_round(
+    grid: Grid,
+    coordinator: Coordinator,
+    members: Iterable[str],
+    sign: Sign,
+    config: Mapping[str, Any],
+) -> None:
+    founding = coordinator.founding
+    start = coordinator.ask(list(members)).pack(founding, sign)
+    asked = ConfigRecord({"agreement": founding.pack(sign), "start": start})
+    content = RecordDict({_ASKED: asked})
+    messages = [
+        Message(content=content, message_type="train", dst_node_id=node)
+        for node in _nodes(grid, int(config["nodes"]))
+    ]
+    for reply in grid.send_and_receive(messages, timeout=float(config["timeout-s"])):
+        if reply.has_error():
+            print(f"a node failed: {reply.error.reason}", flush=True)
+            continue
+        answer = reply.content[_ANSWER]
+        refusal = coordinator.take(str(answer["node"]), bytes(answer["update"]))
+        if refusal is not None:
+            print(f"refused: {refusal}", flush=True)
+    round_ = coordinator.state.round
+    coordinator.end_round()
+    print(f"round {round_} is over", flush=True)
+
+
+def _nodes(grid: Grid, least: int) -> list[int]:
+    """Return the SuperNodes that are there, once there are enough."""
+    while len(nodes := list(grid.get_node_ids())) < least:
+        time.sleep(_POLL_S)
+    return nodes
+
+
+client = ClientApp()
+client.train()(train)
+server = ServerApp()
+server.main()(main)
