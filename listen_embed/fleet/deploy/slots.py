@@ -59,7 +59,7 @@ class Slots:
     Raises
     ------
     VerificationError
-        The state cannot be read, or neither the current nor the previous model is intact.
+        The state cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -77,14 +77,15 @@ class Slots:
         return None if slot is None else self._folder / slot.name
 
     def _fall_back(self) -> None:
-        """Go to the previous model where the current one is damaged."""
+        """Go to the previous model where the current one is damaged, to none where both are."""
         current, previous = self.state.current, self.state.previous
         if current is None or self._is_intact(current):
             return
-        if previous is None or not self._is_intact(previous):
-            raise VerificationError(f"{self._folder}: {current.model} is damaged; deploy it again")
+        if previous is not None and not self._is_intact(previous):
+            previous = None
         self._keep(State(self.state.sequence, previous, None))
-        self.problem = f"{current.model} was damaged; back to {previous.model}"
+        then = f"back to {previous.model}" if previous else "there is no other; deploy again"
+        self.problem = f"{current.model} was damaged; {then}"
 
     def _is_intact(self, slot: Slot) -> bool:
         folder = self._folder / slot.name

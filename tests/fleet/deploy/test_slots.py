@@ -133,8 +133,11 @@ def test_a_damaged_model_falls_back_to_the_previous(tmp_path: Path) -> None:
     assert again.problem == f"{OTHER} was damaged; back to {NANO}"
     assert again.model is not None
     (again.model / "model.tflite").unlink()
-    with pytest.raises(VerificationError, match="is damaged; deploy it again"):
-        Slots(tmp_path)
+    bare = Slots(tmp_path)
+    assert (bare.model, bare.state.sequence) == (None, 2)
+    assert bare.problem == f"{NANO} was damaged; there is no other; deploy again"
+    bare.install(manifest(NANO, 3), fetching())
+    assert Slots(tmp_path).problem == ""
 
 
 def test_a_damaged_state_is_an_error_that_says_so(tmp_path: Path) -> None:
