@@ -51,6 +51,7 @@ from listen_embed.training.starts import NANO_FRONT_END
 
 Array = NDArray[np.float32]
 BASES = {"yamnet": "teacher/1024/yamnet", "mn04": "pruned/384/mn04"}
+N_FOLDS = {"esc50": 5, "us8k": 2, "multi": 5, "fsd50k": 1}
 SETS = ("esc50", "us8k", "multi")
 SECONDS = {"esc50": 5.0, "us8k": 4.0, "multi": 10.0, "fsd50k": 10.0}
 TITLES = {
@@ -382,7 +383,7 @@ def measured_cost(row: Row) -> dict[str, float]:
 
 
 def all_results(cache: Path) -> dict[tuple[str, str, str], dict[str, list[float]]]:
-    """Return the figures of every fold and seed by (set, base, way)."""
+    """Return the figures of every fold and seed by (set, base, way), where no fold is missing."""
     found: dict[tuple[str, str, str], dict[str, list[float]]] = {}
     for path in sorted(cache.glob("results-*.jsonl")):
         for line in read_results(path):
@@ -390,7 +391,7 @@ def all_results(cache: Path) -> dict[tuple[str, str, str], dict[str, list[float]
             figures = found.setdefault((name, base, way), {"accuracy": [], "map": []})
             figures["accuracy"].append(line["accuracy"])
             figures["map"].append(line["map"])
-    return found
+    return {key: f for key, f in found.items() if len(f["map"]) % N_FOLDS[key[0]] == 0}
 
 
 def tables(cache: Path) -> str:

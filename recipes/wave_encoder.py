@@ -19,13 +19,11 @@ from listen_embed.training.starts import TEACHER
 
 
 def some_of(stretches: wave.Stretches, n_stretches: int) -> wave.Stretches:
-    """Return stretches drawn from all recordings, held in memory; 0 keeps all of them on disk."""
+    """Return stretches drawn from all recordings, held in memory; 0 takes all."""
     order = np.random.default_rng(0).permutation(len(stretches))
-    if not n_stretches:
-        return stretches
-    rows = np.sort(order[:n_stretches])
-    held_out, rest = rows[:: len(rows) // wave.N_HELD_OUT][: wave.N_HELD_OUT], rows
-    rows = np.concatenate([held_out, np.setdiff1d(rest, held_out)])
+    rows = np.sort(order[: n_stretches or None])
+    held_out = np.sort(order[: wave.N_HELD_OUT])  # of any recording, not of the first ones
+    rows = np.concatenate([held_out, np.setdiff1d(rows, held_out)])
     return wave.Stretches(stretches.waves[rows], stretches.log_mels[rows])
 
 

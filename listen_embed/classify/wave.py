@@ -181,6 +181,11 @@ class _Run:
     """All state of a pretraining."""
 
     def __init__(self, stretches: Stretches, base: Base, settings: Settings, folder: Path) -> None:
+        least = N_HELD_OUT + settings.batch
+        if len(stretches) < least:
+            raise InputError(
+                f"{len(stretches)} stretches of {SECONDS:g} s are too few; {least} are the least"
+            )
         torch.manual_seed(settings.seed)
         self.stretches, self.settings = stretches, settings
         self.front_end = base.front_end

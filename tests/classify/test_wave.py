@@ -64,6 +64,14 @@ def test_it_learns_and_goes_on(stretches: wave.Stretches, base: bases.Base, tmp_
     assert again.measure() == pytest.approx(run.measure(), abs=1e-5)
 
 
+def test_too_few_stretches_are_refused(
+    stretches: wave.Stretches, base: bases.Base, tmp_path: Path
+) -> None:
+    few = wave.Stretches(stretches.waves[:4], stretches.log_mels[:4])
+    with pytest.raises(InputError, match="4 stretches of 5 s are too few; 7 are the least"):
+        wave.pretrain(few, base, SETTINGS, tmp_path, progress=False)
+
+
 def test_versions_mix_waveforms_and_log_mels_alike(
     stretches: wave.Stretches, base: bases.Base, tmp_path: Path
 ) -> None:
