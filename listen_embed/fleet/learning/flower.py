@@ -19,9 +19,9 @@ from flwr.serverapp import Grid, ServerApp
 
 from listen_embed.embedder import Embedder
 from listen_embed.errors import InputError
+from listen_embed.fleet import keys
 from listen_embed.fleet.learning.coordinator import Coordinator, Members
 from listen_embed.fleet.learning.files import make_node, read_members, read_samples, save_start
-from listen_embed.fleet.learning.keys import read_key, verifier
 from listen_embed.fleet.learning.layout import Agreement
 from listen_embed.fleet.learning.messages import Founding, Question
 from listen_embed.fleet.learning.prior import Prior
@@ -43,13 +43,13 @@ def train(message: Message, context: Context) -> Message:
 
 def _answer(asked: Mapping[str, Any], context: Context) -> bytes:
     config = context.node_config
-    verify = verifier(_text(config, "coordinator"))
+    verify = keys.verifier(_text(config, "coordinator"))
     founding = Founding.unpack(asked["agreement"], verify)
     question = Question.unpack(asked["start"], founding, verify)
     _require_new(founding, question, context)
     embedder = Embedder(_text(config, "embedder"), threads=1)
     samples = read_samples(Path(_text(config, "samples")), embedder)
-    key, name = read_key(Path(_text(config, "key"))), _text(config, "name")
+    key, name = keys.private(Path(_text(config, "key"))), _text(config, "name")
     node = make_node(founding.agreement, name, samples, embedder, Sending(), key.sign)
     node.bound_to = founding.digest
     return node.answer(question.start)
@@ -72,7 +72,7 @@ def _text(config: Mapping[str, Any], name: str) -> str:
 def main(grid: Grid, context: Context) -> None:
     """Hold all rounds and save the start that they end with."""
     config = context.run_config
-    key = read_key(Path(_text(config, "key")))
+    key = keys.private(Path(_text(config, "key")))
     model, agreement = _agreed(config)
     members = read_members(Path(_text(config, "members")))
     record = Record(Path(_text(config, "journal")))
