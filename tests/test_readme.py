@@ -93,7 +93,7 @@ def test_commands_know_their_options() -> None:
         words = words[words.index("listen-embed") + 1 :]
         # A command is one bare word; some have a second.
         bare = list(itertools.takewhile(lambda word: re.fullmatch(r"[a-z]+", word), words))
-        has_second = bare[:1] in (["monitor"], ["bulk"], ["index"], ["export"])
+        has_second = bare[:1] in (["monitor"], ["fleet"], ["bulk"], ["index"], ["export"])
         command = bare[: 2 if has_second else 1]
         key = " ".join(command)
         if key not in helps:

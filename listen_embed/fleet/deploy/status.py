@@ -71,8 +71,11 @@ def read_status(content: bytes) -> Status:
 
 def _checked(name: str, value: Any) -> Any:
     wanted = _TYPES[name]
-    if wanted == "float" and type(value) in (int, float) and 0 <= value < _LARGEST:
-        return float(value)
-    if type(value).__name__ != wanted or (wanted == "int" and not 0 <= value < _LARGEST):
+    if wanted == "str":
+        is_right = type(value) is str
+    else:
+        kinds = (int, float) if wanted == "float" else (int,)
+        is_right = type(value) in kinds and 0 <= value < _LARGEST
+    if not is_right:
         raise ValueError(f"{name} is {value!r}")
-    return value
+    return float(value) if wanted == "float" else value
