@@ -1,6 +1,7 @@
 """What does training without labels give? Encoders side by side, log-mel statistics beside.
 
     python benchmarks/pretrain.py DATA RUNS [--steps 1000] [--only train probe tune scale]
+                                   [--methods SSAST ASiT SSAMBA]
 
 DATA is as in benchmarks/probe.py, with ``fsdd-mini`` and unlabelled recordings (``unlabelled`` and
 ``unlabelled-2``), which alone the encoders hear. RUNS keeps checkpoints, models and scores: what is
@@ -74,11 +75,11 @@ def pooled(runs: Path, name: str, encoder: Encoder, pool: str) -> Path:
     return folder
 
 
-def encoders(data: Path, runs: Path, steps: int) -> dict[str, Encoder]:
+def encoders(data: Path, runs: Path, steps: int, methods: list[str]) -> dict[str, Encoder]:
     """Return all encoders by name, the untrained ones too."""
     found: dict[str, Encoder] = {}
-    for name, how in METHODS.items():
-        kind = how.get("encoder", "transformer")
+    for name in methods:
+        kind = METHODS[name].get("encoder", "transformer")
         if f"untrained {kind}" not in found:
             torch.manual_seed(0)
             found[f"untrained {kind}"] = Encoder(sized("micro", kind)).eval()
@@ -100,10 +101,12 @@ def frozen(model: probe.Embeddings) -> dict[str, float]:
     }
 
 
-def probe_all(data: Path, runs: Path, steps: int) -> dict[str, dict[str, float]]:
+def probe_all(
+    data: Path, runs: Path, steps: int, methods: list[str]
+) -> dict[str, dict[str, float]]:
     """Return the table of frozen probes."""
     scores: dict[str, dict[str, float]] = {}
-    for name, encoder in encoders(data, runs, steps).items():
+    for name, encoder in encoders(data, runs, steps, methods).items():
         for pool in POOLS:
             folder = pooled(runs, name.replace(" ", "-"), encoder, pool)
             row = frozen(probe.Embeddings(data, str(folder), runs / "cache"))
@@ -154,12 +157,12 @@ def tuned(encoder: Encoder, known: tuple[Array, Array], asked: tuple[Array, Arra
     return float(np.mean(said == asked[1]))
 
 
-def tune_all(data: Path, runs: Path, steps: int) -> dict[str, dict[str, float]]:
+def tune_all(data: Path, runs: Path, steps: int, methods: list[str]) -> dict[str, dict[str, float]]:
     """Return the table of fine-tuned encoders, fold 1 of ESC-50 asked."""
     known, asked = crops_of(data, "1")
     order = np.random.default_rng(0).permutation(len(known[0]))
     scores: dict[str, dict[str, float]] = {}
-    for name, encoder in encoders(data, runs, steps).items():
+    for name, encoder in encoders(data, runs, steps, methods).items():
         scores[name] = {}
         for share in SHARES:
             some = order[: round(share * len(order))]
@@ -224,12 +227,12 @@ def draw_scale(path: Path, table: dict[str, dict[str, float]]) -> None:
         figure.savefig(file, format="png", dpi=100)
 
 
-def draw_curves(path: Path, runs: Path) -> None:
+def draw_curves(path: Path, runs: Path, methods: list[str]) -> None:
     """Draw how well recordings were known by another crop, over training."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    for name in METHODS:
+    for name in methods:
         told = json.loads((runs / name / "report.json").read_text(encoding="utf-8"))
         axes.plot(*zip(*told["probe"], strict=True), marker="o", label=name)
         axes.axhline(told["log-mel statistics"], color="grey", linestyle="--")
@@ -296,18 +299,19 @@ def main() -> None:
     parser.add_argument("runs", type=Path)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--only", nargs="*", default=["train", "probe", "tune", "scale"])
+    parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=METHODS)
     parser.add_argument("--out", type=Path, default=Path("docs"))
     args = parser.parse_args()
     torch.set_num_threads(1)
     if "train" in args.only:
-        for name in METHODS:
+        for name in args.methods:
             trained(args.data, args.runs, name, args.steps)
     heard = corpus.open_corpus(args.runs / "SSAST.work" / "corpus")
     sound = {"hours": len(heard.samples) / heard.sr / 3600}
     (args.runs / "sound.json").write_text(json.dumps(sound))
     tasks = {
-        "probe": lambda: probe_all(args.data, args.runs, args.steps),
-        "tune": lambda: tune_all(args.data, args.runs, args.steps),
+        "probe": lambda: probe_all(args.data, args.runs, args.steps, args.methods),
+        "tune": lambda: tune_all(args.data, args.runs, args.steps, args.methods),
         "scale": scale_all,
     }
     for part, task in tasks.items():
@@ -315,7 +319,7 @@ def main() -> None:
             (args.runs / f"{part}.json").write_text(json.dumps(task(), indent=1))
     if scale := kept(args.runs, "scale"):
         draw_scale(args.out / "pretraining-scale.png", scale)
-    draw_curves(args.out / "pretraining-curves.png", args.runs)
+    draw_curves(args.out / "pretraining-curves.png", args.runs, args.methods)
     (args.out / "PRETRAINING.md").write_text(page(args.runs, args.steps), encoding="utf-8")
 
 

@@ -289,7 +289,7 @@ def _run(
         "method": options.method,
         "batch": options.batch,
         "sound": [len(heard), len(heard.samples)],
-        **dataclasses.asdict(options.architecture),
+        "architecture": dataclasses.asdict(options.architecture),
     }
 
     def name_of(crop: int) -> str:
