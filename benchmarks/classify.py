@@ -421,7 +421,7 @@ def cost_table(cache: Path) -> str:
             c = json.loads(path.read_text(encoding="utf-8"))
             line = f"| {row.title} | {c['kB']:.0f} | {c['macs'] / 1e6:.1f} | {c['ms']:.2f} |"
             lines.append(line)
-    return "\n".join(lines)
+    return "\n".join(lines) if len(lines) > 2 else "Not measured yet: `--cost`."
 
 
 def draw(cache: Path, target: Path) -> None:
