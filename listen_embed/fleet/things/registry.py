@@ -34,8 +34,7 @@ class Registry:
     """Descriptions of devices and models.
 
     Each description stands in a named graph of its own; the default graph has the facts that
-    matching reads, in bytes and hertz. Of a folder's facts there is a copy in memory, where
-    matching takes half the time.
+    matching reads, in bytes and hertz. Of a folder's facts there is a copy in memory.
 
     Parameters
     ----------
