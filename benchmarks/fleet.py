@@ -492,7 +492,7 @@ def measure_task(task: Task, seeds: int, shots: Sequence[int]) -> list[list[str]
 
 def measure_poison(task: Task, seeds: int) -> list[str]:
     """Return the score at one shot with nine honest nodes and one of each kind of poison."""
-    kinds = ["", *POISONS]
+    kinds = ["", *POISONS]  # "": the tenth is refused at the door
     scores: dict[str, list[float]] = {kind: [] for kind in kinds}
     for held in np.unique(task.devices):
         for kind in kinds:
@@ -507,7 +507,6 @@ def measure_poison(task: Task, seeds: int) -> list[str]:
 
 def measure_embeddings(args: argparse.Namespace, names: Sequence[str]) -> list[str]:
     lines: list[str] = []
-    poisoned: list[list[str]] = []
     for name in names:
         shots = (1, 2, 3) if name == "UAV" else SHOTS
         for model in MODELS:
@@ -516,10 +515,16 @@ def measure_embeddings(args: argparse.Namespace, names: Sequence[str]) -> list[s
             print(name, model, *rows, sep="\n  ", flush=True)
             head = [f"{name}, {model}", *(f"{k} shot{'s' * (k > 1)}" for k in shots)]
             lines += ["", *table(head, rows)]
-            if model == MODELS[0]:
-                poisoned.append([name, *measure_poison(task, args.seeds)])
-    head = ["nine nodes and a tenth, 1 shot", "absent", *POISONS]
-    return [*lines[1:], "", *table(head, poisoned)]
+    return lines[1:]
+
+
+def measure_poisons(args: argparse.Namespace) -> list[str]:
+    rows = []
+    for name in SETS:
+        rows.append([name, *measure_poison(read_task(args.data, name, MODELS[0]), args.seeds)])
+        print(*rows[-1], flush=True)
+    head = [f"nine nodes and a tenth, 1 shot, {MODELS[0]}", "refused", *POISONS]
+    return table(head, rows)
 
 
 def write(name: str, lines: Sequence[str]) -> None:
@@ -578,7 +583,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("data", type=Path)
-    parser.add_argument("--only", nargs="+", choices=["sine", "characters", "digits", "machines"])
+    parser.add_argument(
+        "--only", nargs="+", choices=["sine", "characters", "digits", "machines", "poison"]
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--share", type=float, default=1.0, help="of the rounds, to try it out")
     parser.add_argument("--omniglot", type=Path, help="characters in Omniglot's layout")
@@ -587,6 +594,7 @@ def main() -> None:
     parts: dict[str, Callable[[], list[str]]] = {
         "digits": lambda: measure_embeddings(args, ["digits"]),
         "machines": lambda: measure_embeddings(args, ["CNC", "UAV"]),
+        "poison": lambda: measure_poisons(args),
         "characters": lambda: measure_characters(args),
         "sine": lambda: measure_sines(args),
     }
@@ -597,7 +605,7 @@ def main() -> None:
         if args.share == 1:
             write(name, lines)
     for name in args.only or parts:
-        if name != "sine" and drawn_tables(name):
+        if name not in ("sine", "poison") and drawn_tables(name):
             draw(name)
 
 

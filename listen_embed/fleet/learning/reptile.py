@@ -44,7 +44,7 @@ class Plan:
     last_step: float = 0.05
     rate: float = 0.02
     rate_growth: float = 0.0
-    trim: float = 0.1
+    trim: float = 0.2
 
     def __post_init__(self) -> None:
         bounds = {

@@ -42,7 +42,7 @@ def test_a_new_device_learns_faster_from_the_fleets_start(serial: bool) -> None:
 
 
 def test_partial_updates_do_nearly_as_well() -> None:
-    plan = Plan(rounds=20, rate=0.02)
+    plan = Plan(rounds=12, rate=0.02)
     whole, part = (held(sines(sending=Sending(top=top)), plan) for top in (1.0, 0.3))
     assert loss_after_a_few_steps(part) < 1.3 * loss_after_a_few_steps(whole)
 
@@ -59,10 +59,10 @@ def test_layers_kept_local_stay_as_they_were_for_the_fleet_and_learn_on_the_devi
 
 def test_rates_are_learnt_where_they_are_too_small() -> None:
     nodes = sines(way=Way(held_out=8, look_every=1000))
-    plan = Plan(rounds=25, rate=0.0005, rate_growth=0.2)
+    plan = Plan(rounds=12, rate=0.0005, rate_growth=0.4)
     state = held(nodes, plan)
     assert (state.rates > 0.0005).all() and (state.rates <= 1).all()
-    fixed = held(sines(), Plan(rounds=25, rate=0.0005))
+    fixed = held(sines(), Plan(rounds=12, rate=0.0005))
     assert loss_after_a_few_steps(state) < loss_after_a_few_steps(fixed)
 
 
