@@ -124,7 +124,7 @@ Written by `python benchmarks/stream.py`. `{STREAM}` hears every column once: a 
 {spec.step_seconds:g} s, its .tflite has {spec.size_bytes:,} bytes, and it carries
 {state.state_bytes:,} bytes from step to step.
 
-| an embedding every 0.1 s | ms, front end and network | of `{DEFAULT}` | million MACs of the network |
+| an embedding every 0.1 s | ms, with front end | of `{DEFAULT}` | million MACs of the network |
 |---|--:|--:|--:|
 {costs}
 
