@@ -429,3 +429,15 @@ def test_a_missing_extra_names_the_command(monkeypatch: pytest.MonkeyPatch) -> N
 def test_every_option_is_documented() -> None:
     for field in fields(Options):
         assert field.name in (Options.__doc__ or "")
+
+
+def test_a_student_that_streams_needs_its_budget_and_its_front_end(tmp_path: Path) -> None:
+    options = Options(student="streaming", budget_bytes=250_000)
+    specialize._check_budget(options, tmp_path)
+    with pytest.raises(InputError, match="takes 248000"):
+        specialize._check_budget(replace(options, budget_bytes=64_000), tmp_path)
+    with pytest.raises(InputError, match="neither sparsity nor another front end"):
+        specialize._check_budget(replace(options, front_end="sea/32/nano"), tmp_path)
+    plan = specialize._plan("x", options, tmp_path, False)
+    assert plan.stepping is not None
+    assert plan.heard.n_steps == plan.stepping.window
