@@ -125,10 +125,10 @@ def test_it_learns_through_the_common_loop(tmp_path: Path) -> None:
     student, given = streamer(), crops(24, 3)
     targets = given[:, 0].mean(2)[:, None, :EMB_DIM].repeat(1, 5, 1).numpy()
     shard = Shard((given[:, 0].numpy().astype(np.float16),), targets)
-    settings = Settings(n_shards=8, batch=4, learning_rate=1e-2, average=0.5)
+    settings = Settings(n_shards=24, batch=4, learning_rate=1e-2, average=0.5)
     before, _ = evaluate(student, shard.features[0], targets)
     taught, _ = distil(
-        student, lambda first: [shard] * (8 - first), shard, keep_all(targets[0]), settings,
+        student, lambda first: [shard] * (24 - first), shard, keep_all(targets[0]), settings,
         tmp_path, progress=False,
     )  # fmt: skip
     after, _ = evaluate(taught, shard.features[0], targets)
