@@ -283,7 +283,7 @@ def page(runs: Path, steps: int) -> str:
             "![time and memory over the length](pretraining-scale.png)",
             "",
         ]
-    text += ["![the probe over training](pretraining-curves.png)", ""]
+    text += ["", "![the probe over training](pretraining-curves.png)", ""]
     return "\n".join(text)
 
 
