@@ -228,15 +228,15 @@ def draw_scale(path: Path, table: dict[str, dict[str, float]]) -> None:
 
 
 def draw_curves(path: Path, runs: Path, methods: list[str]) -> None:
-    """Draw how well recordings were known by another crop, over training."""
+    """Draw how far the patches that were imagined are from those that were hidden."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     for name in methods:
         told = json.loads((runs / name / "report.json").read_text(encoding="utf-8"))
-        axes.plot(*zip(*told["probe"], strict=True), marker="o", label=name)
-        axes.axhline(told["log-mel statistics"], color="grey", linestyle="--")
-    axes.set(xlabel="step", ylabel="recording known by another crop (grey: log-mel statistics)")
+        rows = {row["step"]: row["parts"]["reconstruction"] for row in told["history"]}
+        axes.plot(rows.keys(), rows.values(), label=name)
+    axes.set(xlabel="step", ylabel="error of imagined patches", yscale="log")
     axes.legend()
     with replacing(path) as file:
         figure.savefig(file, format="png", dpi=100)
@@ -283,7 +283,7 @@ def page(runs: Path, steps: int) -> str:
             "![time and memory over the length](pretraining-scale.png)",
             "",
         ]
-    text += ["", "![the probe over training](pretraining-curves.png)", ""]
+    text += ["", "![error of imagined patches over training](pretraining-curves.png)", ""]
     return "\n".join(text)
 
 
