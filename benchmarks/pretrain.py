@@ -30,9 +30,9 @@ from listen_embed.pretrain import export, pretrain
 from listen_embed.pretrain.encoder import Encoder, count_weights, front_end, sized
 from listen_embed.pretrain.material import log_mels_of
 from listen_embed.pretrain.pretrain import Options
-from listen_embed.pretrain.run import autocast
 from listen_embed.training import convert, corpus
 from listen_embed.training.export import Trained
+from listen_embed.training.precision import autocast
 
 Array = NDArray[np.float32]
 
@@ -47,7 +47,6 @@ LENGTHS = (512, 1024, 2048, 4096, 8192, 22_000)
 FORMS = ("attention as published", "fused attention", "state space")
 SHARES = (0.1, 0.5, 1.0)
 TUNING_STEPS = 300
-CPU = torch.device("cpu")
 
 
 def trained(data: Path, runs: Path, name: str, steps: int) -> Path:
@@ -143,7 +142,7 @@ def tuned(encoder: Encoder, known: tuple[Array, Array], asked: tuple[Array, Arra
         rows = rng.integers(len(known[0]), size=32)
         shifts = rng.integers(-64, 64, 32)
         log_mels = np.stack([np.roll(known[0][r], s, 1) for r, s in zip(rows, shifts, strict=True)])
-        with autocast(CPU, "auto"):
+        with autocast():
             scores = head(encoder(torch.from_numpy(log_mels)[:, None]))
         loss = torch.nn.functional.cross_entropy(scores.float(), torch.from_numpy(known[1][rows]))
         optimizer.zero_grad()

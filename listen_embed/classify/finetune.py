@@ -23,11 +23,11 @@ from listen_embed.classify.layer import Layer
 from listen_embed.classify.mixing import mixed_log_mels
 from listen_embed.classify.options import Options
 from listen_embed.classify.parts import parts_of
-from listen_embed.classify.precision import mixed
 from listen_embed.classify.report import Measured
 from listen_embed.training import convert, quantize
 from listen_embed.training.export import Trained
 from listen_embed.training.network import Student
+from listen_embed.training.precision import autocast
 
 _EPOCHS, _BATCH, _RATE = 15, 32, 1e-3
 _FALL = 0.8  # of the learning rate, from each layer to the one before it
@@ -47,7 +47,7 @@ class Tuned(nn.Module):
 
     def forward(self, log_mels: Tensor) -> Tensor:
         """Return logits (B, C) of log-mels (B, 1, n_bands, n_steps)."""
-        with mixed():
+        with autocast():
             found = self.network(log_mels).float().mean(1)
         return self.classes(self.dropout(found))  # type: ignore[no-any-return]
 

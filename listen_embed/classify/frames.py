@@ -19,9 +19,9 @@ from tqdm import tqdm
 from listen_embed.classify.bases import Base
 from listen_embed.classify.mixing import companded, mixed_log_mels
 from listen_embed.classify.network import WaveEncoder
-from listen_embed.classify.precision import mixed
 from listen_embed.classify.windows import Windows
 from listen_embed.frontend import HEADROOM, LEAST_RMS
+from listen_embed.training.precision import autocast
 
 Array = NDArray[np.float32]
 _BATCH = 16
@@ -199,7 +199,7 @@ class _Sounds:
     @torch.no_grad()
     def heard_by(self, base: Base | None, wave: WaveEncoder | None) -> tuple[Any, Any, Array]:
         """Return frames and steps as float16, and the targets."""
-        with mixed():
+        with autocast():
             frames = None if base is None else _run(base.network, self.log_mels[:, None])
             steps = None if wave is None else _run(wave, companded(self.waves))
         return frames, steps, self.targets

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from listen_embed.classify.precision import mixed
+from listen_embed.training.precision import autocast
 
 Join = Literal["attention", "pooled", "none"]
 
@@ -271,7 +271,7 @@ class Joint(nn.Module):
 
     def forward(self, frames: Tensor | None, waves: Tensor) -> Tensor:
         """Return logits of frames (B, T, n_frame) and waveforms (B, n)."""
-        with mixed():
+        with autocast():
             steps = self.wave(waves).float()
         return self.fusion(frames, steps)  # type: ignore[no-any-return]
 

@@ -23,13 +23,13 @@ from listen_embed.atomic import replacing
 from listen_embed.classify.bases import Base
 from listen_embed.classify.mixing import companded, mixed_log_mels
 from listen_embed.classify.network import N_JOINED, WaveEncoder
-from listen_embed.classify.precision import mixed
 from listen_embed.errors import InputError
 from listen_embed.framing import Frames
 from listen_embed.frontend import FeatureExtractor
 from listen_embed.spec import WAVE_RATE
 from listen_embed.training import timetable
 from listen_embed.training.corpus import find_recordings
+from listen_embed.training.precision import autocast
 
 SECONDS = 5.0
 N_HELD_OUT = 64  # stretches that are only measured on
@@ -214,7 +214,7 @@ class _Run:
 
     @torch.no_grad()
     def _teach(self, log_mels: Tensor) -> Tensor:
-        with mixed():
+        with autocast():
             given = log_mels[:, None].to(memory_format=torch.channels_last)
             return self.teacher(given).float()  # type: ignore[no-any-return]
 
@@ -252,7 +252,7 @@ class _Run:
         return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
 
     def _step(self, waves: Tensor, targets: Tensor) -> float:
-        with mixed():
+        with autocast():
             given = self.pupil(waves, targets.shape[1])
         loss = _loss(given.float(), targets)
         self.optimizer.zero_grad()
@@ -308,7 +308,7 @@ class _Run:
         """Return the mean cosine of guess and target on what is held out."""
         rows = np.arange(min(N_HELD_OUT, len(self.stretches)))
         targets = self._targets(self._log_mels(rows))
-        with mixed():
+        with autocast():
             given = self.averaged.eval()(companded(self._waves(rows)), targets.shape[1])
         return float(torch.cosine_similarity(given.float(), targets, dim=2).mean())
 

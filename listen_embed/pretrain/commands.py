@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, get_args
 from listen_embed.errors import InputError
 from listen_embed.pretrain import pretrain
 from listen_embed.pretrain.encoder import Kind, Pool, Size
-from listen_embed.pretrain.run import Precision
+from listen_embed.training.precision import Precision
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]

@@ -36,11 +36,12 @@ from listen_embed.pretrain.encoder import (
 from listen_embed.pretrain.material import Material, clips_of, log_mels_of
 from listen_embed.pretrain.method import Method
 from listen_embed.pretrain.report import Report
-from listen_embed.pretrain.run import Precision, Run, Settings, as_batch, shared_run
+from listen_embed.pretrain.run import Run, Settings, as_batch, shared_run
 from listen_embed.pretrain.ssast import Ssast
 from listen_embed.training import convert, corpus
 from listen_embed.training.corpus import Corpus
 from listen_embed.training.export import Trained, check_place
+from listen_embed.training.precision import Precision
 
 METHODS: dict[str, type[Method]] = {"ssast": Ssast, "asit": Asit}
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -27,10 +27,9 @@ from listen_embed.errors import InputError, ListenEmbedError
 from listen_embed.pretrain import material
 from listen_embed.pretrain.material import Clips, Material
 from listen_embed.pretrain.method import Batch, Losses, Method
+from listen_embed.training.precision import Precision, autocast
 
 _LOG = logging.getLogger(__name__)
-
-Precision = Literal["auto", "float32", "bfloat16"]
 
 CHECKPOINT = "checkpoint.pt"
 _PREVIOUS = "checkpoint.previous.pt"
@@ -281,18 +280,6 @@ def _no_memory(batch: int) -> ListenEmbedError:
         f"the memory does not suffice for {batch} clips at once; lower --batch, or take a smaller "
         "--size"
     )
-
-
-def autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    """Return the context of a step in a precision."""
-    wanted = precision == "bfloat16" or (precision == "auto" and _multiplies_bfloat16(device))
-    return torch.autocast(device.type, torch.bfloat16, enabled=wanted)
-
-
-def _multiplies_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.cpu.get_capabilities().get("amx_tile", False))
 
 
 def as_batch(clips: Clips, device: torch.device) -> Batch:

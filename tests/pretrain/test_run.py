@@ -10,7 +10,7 @@ import torch
 from listen_embed.errors import InputError, ListenEmbedError
 from listen_embed.pretrain.encoder import Architecture
 from listen_embed.pretrain.material import Material
-from listen_embed.pretrain.run import CHECKPOINT, Run, Settings, autocast
+from listen_embed.pretrain.run import CHECKPOINT, Run, Settings
 from listen_embed.pretrain.ssast import Ssast
 
 SMALL = Architecture(width=64, depth=1, n_steps=64)
@@ -88,13 +88,6 @@ def test_too_little_memory_says_what_to_lower(
     monkeypatch.setattr(Ssast, "forward", full)
     with pytest.raises(ListenEmbedError, match="4 clips at once; lower --batch"):
         finish(run)
-
-
-def test_float32_is_float32() -> None:
-    with autocast(torch.device("cpu"), "float32"):
-        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
-    with autocast(torch.device("cpu"), "bfloat16"):
-        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
 
 
 _TOGETHER = """
