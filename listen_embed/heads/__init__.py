@@ -36,6 +36,7 @@ class Heads(NamedTuple):
 
     classifier: Classifier | None
     anomaly: Anomaly | None
+    online: OnlineClassifier | None = None
 
 
 def save(
@@ -43,8 +44,9 @@ def save(
     *,
     classifier: Classifier | None = None,
     anomaly: Anomaly | None = None,
+    online: OnlineClassifier | None = None,
 ) -> None:
-    """Save a classifier, an anomaly head, or both in one .npz.
+    """Save a classifier, an anomaly head, one that learns on, or several in one .npz.
 
     The file is complete or not there: it is written beside its place and then moved.
 
@@ -52,7 +54,7 @@ def save(
     ----------
     path : str or path
         Where to; what is there is replaced.
-    classifier, anomaly : Classifier, Anomaly, optional
+    classifier, anomaly, online : Classifier, Anomaly, OnlineClassifier, optional
         Heads that have learned, of the same model.
 
     Raises
@@ -61,10 +63,11 @@ def save(
         If there is no head, one has learned nothing, their models differ, or the file cannot be
         written.
     """
-    given = [head for head in (classifier, anomaly) if head is not None]
+    given = [head for head in (classifier, anomaly, online) if head is not None]
     if not given:
-        raise HeadError("no head is given to save; give classifier=, anomaly=, or both.")
-    given[-1]._identity.require(given[0]._identity)
+        raise HeadError("no head is given to save; give classifier=, anomaly= or online=.")
+    for head in given[1:]:
+        head._identity.require(given[0]._identity)
     fields = {head._NAME: head._fields() for head in given}
     _storage.write(path, given[0]._identity, fields)
 
@@ -75,7 +78,7 @@ def load(path: str | os.PathLike[str], embedder: Embeds | None = None) -> Heads:
     Parameters
     ----------
     path : str or path
-        What `save`, `Classifier.save` or `Anomaly.save` wrote.
+        What `save`, or a head's own `save`, wrote.
     embedder : Embedder, optional
         Whose embeddings the heads shall work on; None does not check.
 
@@ -85,7 +88,9 @@ def load(path: str | os.PathLike[str], embedder: Embeds | None = None) -> Heads:
         If the heads were taught with another model, or the file is missing or damaged.
     """
     with _storage.reading(path, embedder) as record:
-        found = Heads(Classifier._within(record), Anomaly._within(record))
+        found = Heads(
+            Classifier._within(record), Anomaly._within(record), OnlineClassifier._within(record)
+        )
         if not any(found):
             raise ValueError("it holds no head")
         return found

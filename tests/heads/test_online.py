@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from listen_embed.errors import HeadError
-from listen_embed.heads import OnlineClassifier, _single, load
+from listen_embed.heads import Anomaly, OnlineClassifier, _single, load
 
 from .world import clouds
 
@@ -150,13 +150,17 @@ def test_damaged_files_are_refused(name: str, value: Any, message: str, tmp_path
         OnlineClassifier.load(path)
 
 
-def test_a_file_without_it_is_refused(tmp_path: Path) -> None:
+def test_load_finds_it_and_other_files_lack_it(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     taught().save(path)
     with zipfile.ZipFile(path) as archive:
         assert "online/weights.npy" in archive.namelist()
-    with pytest.raises(HeadError, match="holds no head"):
-        load(path)
+    found = load(path)
+    assert found.online is not None and found.classifier is None
+    assert found.online.labels == taught().labels
+    Anomaly().learn(np.random.default_rng(0).normal(size=(20, 4))).save(path)
+    with pytest.raises(HeadError, match="it holds no "):
+        OnlineClassifier.load(path)
 
 
 def test_odd_labels_are_refused() -> None:

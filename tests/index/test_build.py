@@ -17,6 +17,10 @@ from listen_embed.index.build import Builder
 
 from .world import build, rows
 
+# Children of a process of its own: this one may have threads, which a fork would leave behind.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload([__name__])
+
 
 def facts(folder: Path) -> list[tuple[str, float, bytes]]:
     """All rows, in an order that does not depend on how they came in."""
@@ -75,10 +79,9 @@ def _keep_building(folder: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_killed_while_building(tmp_path: Path, seed: int) -> None:
-    context = multiprocessing.get_context("fork")
     rng = np.random.default_rng(seed)
     for _ in range(3):
-        process = context.Process(target=_keep_building, args=(tmp_path / "x",))
+        process = PROCESSES.Process(target=_keep_building, args=(tmp_path / "x",))
         process.start()
         time.sleep(rng.uniform(0.005, 0.15))
         os.kill(process.pid or 0, signal.SIGKILL)
@@ -109,7 +112,7 @@ def test_searching_while_another_process_adds(tmp_path: Path) -> None:
     folder = tmp_path / "x"
     build(folder, [rows(f"s{i}", n=9) for i in range(20)])
     opened = Index(folder)
-    process = multiprocessing.get_context("fork").Process(target=_keep_adding, args=(folder, 40))
+    process = PROCESSES.Process(target=_keep_adding, args=(folder, 40))
     process.start()
     n_before = n_looks = 0
     while process.is_alive():

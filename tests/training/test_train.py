@@ -63,7 +63,7 @@ def test_material_comes_again_when_it_is_used_up(
 ) -> None:
     def numbered(folder: Path, recipe: Any, first: int, last: int, n: int) -> Iterator[Shard]:
         assert (folder, n) == (tmp_path, 3)
-        return (Shard((np.zeros(1), np.ones(1)), np.array([i])) for i in range(first, last))
+        return (Shard((np.zeros(1), np.ones(1)), np.array([[i]])) for i in range(first, last))
 
     monkeypatch.setattr(train, "shards", numbered)
     wide = replace(NANO_FRONT_END, hop_samples=160)
@@ -72,15 +72,15 @@ def test_material_comes_again_when_it_is_used_up(
     def numbers(first: int, last: int) -> list[int]:
         found = list(material.shards(NANO_FRONT_END, first, last))
         assert all(shard.features[0] == 1 and len(shard.features) == 1 for shard in found)
-        return [int(shard.targets[0]) for shard in found]
+        return [int(shard.targets[0, 0]) for shard in found]
 
     assert numbers(0, 1) == [0]
     assert numbers(1, 12) == [1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3]
     assert numbers(3, 6) == [3, 4, 1]
     assert numbers(7, 7) == []
-    assert material.held_out(wide).targets == [0]
-    assert material.targets().tolist() == [0, 1, 2, 3, 4]
-    assert replace(material, n_shards=90).targets().tolist() == [0, 1, 2, 3, 4, 5]
+    assert material.held_out(wide).targets == [[0]]
+    assert material.targets().ravel().tolist() == [0, 1, 2, 3, 4]
+    assert replace(material, n_shards=90).targets().ravel().tolist() == [0, 1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("size", [64, 2048])

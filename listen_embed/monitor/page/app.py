@@ -174,6 +174,7 @@ class _Answers:
 
     def _teach(self, asked: dict[str, Any]) -> dict[str, Any]:
         room = self._room
+        room.check_learns()
         since, until = float(asked["since"]), float(asked["until"])
         if not (math.isfinite(since) and math.isfinite(until)):
             raise InputError("since and until must be moments")

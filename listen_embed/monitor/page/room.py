@@ -81,6 +81,11 @@ class ControlRoom:
     def _can_teach(self) -> bool:
         return bool(self.teacher and self.teacher.machine.examples is not None and self.ring)
 
+    def check_learns(self) -> None:
+        """Raise `InputError` if nothing here can be taught."""
+        if self.corrector is None and self.teacher is None:
+            raise InputError("this monitor does not learn from its page")
+
     def learn(self, label: str, since: float, until: float) -> Lesson:
         """Learn what was heard between two moments as a label; raise `InputError` if it cannot."""
         if self.corrector is not None:
@@ -92,9 +97,9 @@ class ControlRoom:
 
     def undo(self) -> None:
         """Take the last lesson back; raise `InputError` if there is none."""
+        self.check_learns()
         learner = self.corrector or self.teacher
-        if learner is None:
-            raise InputError("this monitor does not learn from its page")
+        assert learner is not None
         learner.undo()
 
     def history(self, seconds: float) -> dict[str, Any]:
