@@ -189,7 +189,7 @@ class _Run:
         torch.manual_seed(settings.seed)
         self.stretches, self.settings = stretches, settings
         self.front_end = base.front_end
-        self.teacher = base.network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.teacher = base.network.eval().to(memory_format=torch.channels_last)
         self.pupil = Pupil(base.width)
         self.averaged = copy.deepcopy(self.pupil)
         self.optimizer = torch.optim.AdamW(
