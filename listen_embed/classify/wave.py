@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -189,7 +190,8 @@ class _Run:
         torch.manual_seed(settings.seed)
         self.stretches, self.settings = stretches, settings
         self.front_end = base.front_end
-        self.teacher = base.network.eval().to(memory_format=torch.channels_last)
+        # torch's own stubs know of this argument in some versions only.
+        self.teacher = cast(Any, base.network.eval()).to(memory_format=torch.channels_last)
         self.pupil = Pupil(base.width)
         self.averaged = copy.deepcopy(self.pupil)
         self.optimizer = torch.optim.AdamW(
