@@ -25,8 +25,7 @@ $(VENV)/.core: $(BIN)/python setup.cfg
 	@touch $@
 
 $(VENV)/.all: $(VENV)/.core
-	$(BIN)/pip install --quiet $(TORCH)
-	$(BIN)/pip install --quiet --editable ".[plot,parquet,training,monitor,fleet,index,bulk,ray,dask,onnx,sklearn,test]"
+	$(BIN)/pip install --quiet $(TORCH) --editable ".[plot,parquet,training,monitor,fleet,index,bulk,ray,dask,onnx,sklearn,test]"
 	$(BIN)/pip install --quiet --no-deps --ignore-requires-python $(VALIDATORS)
 	@touch $@
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 # Larger ones find more of the true neighbours and take longer; see docs/SEARCH.md.
-EXPANSION = 256
+EXPANSION = 128
 
 
 class Graph:

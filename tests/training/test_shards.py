@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -259,6 +260,9 @@ def test_who_stops_listening_leaves_whole_shards_alone(tmp_path: Path, recipe: R
     made = shards(tmp_path, recipe, 0, 50, workers=1, ahead=8)
     next(made)
     made.close()
+    until = time.monotonic() + 30  # the worker hears of it, and takes back what it had begun
+    while any(tmp_path.glob(".*")) and time.monotonic() < until:
+        time.sleep(0.05)
     names = {path.name for path in tmp_path.iterdir()} - {"recipe.json"}
     assert "shard-00000" in names
     assert "shard-00049" not in names
