@@ -115,6 +115,11 @@ class _Worker:
     is_stopped = False
 
 
+def use_one_thread() -> None:
+    """Keep a worker on its one core, as `begin`; the others have their own."""
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+
+
 def _begin(stop: Connection, begin: Callable[[], None] | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)

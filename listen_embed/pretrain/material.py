@@ -6,7 +6,6 @@ it, or another machine of the run.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -96,7 +95,7 @@ def batches(material: Material, first: int, last: int, workers: int = 0) -> Iter
     if not workers:
         yield from (clips_of(material, step) for step in steps)
         return
-    made = pool.in_order(partial(clips_of, material), steps, workers, begin=_use_one_thread)
+    made = pool.in_order(partial(clips_of, material), steps, workers, begin=pool.use_one_thread)
     yield from (clips for _, clips in made)
 
 
@@ -166,8 +165,3 @@ def _open(folder: Path) -> Corpus:
 @lru_cache(maxsize=4)
 def _extractor(n_steps: int) -> FeatureExtractor:
     return FeatureExtractor(front_end(n_steps))
-
-
-def _use_one_thread() -> None:
-    """Keep a worker on its one core; the others have their own."""
-    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from listen_embed.embedder import Embedder
 from listen_embed.errors import InputError
 from listen_embed.framing import Frames
 from listen_embed.frontend import FeatureExtractor
-from listen_embed.pool import in_order
+from listen_embed.pool import in_order, use_one_thread
 from listen_embed.spec import FrontEnd, Resampler
 from listen_embed.training import corpus as corpus_
 from listen_embed.training.augment import Augmentation, add_at_snr, augment
@@ -280,7 +279,7 @@ def shards(
         return
     make = partial(make_shard, folder, recipe)
     numbers = range(first, last)
-    for number, _ in in_order(make, numbers, workers, ahead=ahead, begin=_use_one_thread):
+    for number, _ in in_order(make, numbers, workers, ahead=ahead, begin=use_one_thread):
         yield open_shard(folder, number)
 
 
@@ -439,8 +438,3 @@ def _teacher(name: str, length: int) -> Embedder:
         return Embedder(name, threads=1)
     frame = registry.find(name).front_end.frame_seconds
     return Embedder(name, threads=1, frame_size=length * frame)
-
-
-def _use_one_thread() -> None:
-    """Keep a worker on its one core; the others have their own."""
-    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
