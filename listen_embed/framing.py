@@ -68,6 +68,12 @@ class Frames:
     starts: list[int]
     frame_samples: int
 
+    @classmethod
+    def in_a_row(cls, sounds: NDArray[np.float32]) -> Frames:
+        """Return sounds (T, frame_samples) as frames that lie one behind the other."""
+        n = sounds.shape[1]
+        return cls(sounds.ravel(), 0, list(range(0, sounds.size, n)), n)
+
     def batches(self, size: int) -> Iterator[Frames]:
         """Yield the frames `size` at a time, each batch with its own stretch of signal."""
         for begin in range(0, len(self.starts), size):

@@ -116,11 +116,9 @@ def clips_of(material: Material, step: int) -> Clips:
 
 def log_mels_of(sounds: Array, n_steps: int) -> Array:
     """Return log-mels (n, F, T) of crops (n, n_samples)."""
-    n = sounds.shape[1]
-    in_a_row = Frames(sounds.ravel(), 0, list(range(0, sounds.size, n)), n)
     extract = _extractor(n_steps)
     extract.reset()
-    return np.concatenate([extract(frames) for frames in in_a_row.batches(8)])
+    return np.concatenate([extract(frames) for frames in Frames.in_a_row(sounds).batches(8)])
 
 
 def _clip(

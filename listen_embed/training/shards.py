@@ -420,10 +420,9 @@ class _Features:
         key = (id(sounds), front_end)
         if key not in self._known:
             frames = _at_rate(sounds, self._sr, front_end)
-            n = front_end.frame_samples
-            in_a_row = Frames(frames.ravel(), 0, list(range(0, frames.size, n)), n)
             extractor = FeatureExtractor(front_end)
-            self._known[key] = np.concatenate([extractor(f) for f in in_a_row.batches(4)])
+            in_a_row = Frames.in_a_row(frames).batches(4)
+            self._known[key] = np.concatenate([extractor(some) for some in in_a_row])
         return self._known[key]
 
 
