@@ -2,15 +2,17 @@
 
     python benchmarks/classify.py DATA --cache FOLDER [--sets esc50 us8k multi]
                                   [--bases yamnet mn04] [--fsd50k FOLDER] [--out docs]
-    python benchmarks/classify.py DATA --cache FOLDER --prepare yamnet mn04 logmel wave
+    python benchmarks/classify.py DATA --cache FOLDER --prepare yamnet mn04 logmel
     python benchmarks/classify.py DATA --cache FOLDER --cost
 
 DATA is a folder with ``esc50-16k`` and ``us8k-part`` (docs/DATA.md). No shipped weights have heard
 them. The multi-label set is made of ESC-50: one to four clips of one fold, each at -10 to 10 dB, at
 random places in ten seconds. Everything is trained on training folds alone, with one fold of them
-(or a sixth of their groups) to stop by, and measured on the fold that was left out. What frozen
-parts hear is kept in the cache, and so is every figure: a call goes on where the last one stopped.
-``--prepare`` only fills the cache; ``--cost`` measures sizes and times of the .tflite files.
+(or a sixth of their groups) to stop by, and measured on the fold that was left out. What is trained
+hears as `classify train --method lean` does: whole clips, three times more with another clip of the
+same fold mixed in. What frozen parts hear is kept in the cache, and so is every figure: a call goes
+on where the last one stopped. ``--prepare`` only fills the cache; ``--cost`` trains each way on
+ESC-50 once more, fold 5 left out, and asks its .tflite files: size, time, float and int8 accuracy.
 """
 
 from __future__ import annotations
@@ -43,11 +45,10 @@ from listen_embed.classify import (
     windows,
 )
 from listen_embed.classify.labelled import LabelledClips, read_labelled
-from listen_embed.classify.layer import activated
+from listen_embed.classify.layer import Kind, activated
 from listen_embed.classify.network import Fusion, FusionShape
 from listen_embed.graph import macs
 from listen_embed.runtime import Network
-from listen_embed.training.starts import NANO_FRONT_END
 
 Array = NDArray[np.float32]
 BASES = {"yamnet": "teacher/1024/yamnet", "mn04": "pruned/384/mn04"}
@@ -76,7 +77,21 @@ class Row:
     @property
     def title(self) -> str:
         """What a table calls it."""
-        return f"{BASES[self.base]}, {self.name}" if self.base else self.name
+        return (
+            self.name
+            if self.join == "wave" or not self.base
+            else f"{BASES[self.base]}, {self.name}"
+        )
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether a seed changes nothing."""
+        return self.join in ("linear", "statistics")
+
+    @property
+    def needs_wave(self) -> bool:
+        """Whether it hears the wave encoder."""
+        return self.join in ("wave", "pooled", "attention")
 
 
 def rows_of(base: str) -> list[Row]:
@@ -89,10 +104,13 @@ def rows_of(base: str) -> list[Row]:
     ]
 
 
-WITHOUT_BASE = [
-    Row("log-mel statistics, linear", "", "statistics"),
-    Row("wave encoder alone", "", "wave"),
-]
+STATISTICS = Row("log-mel statistics, linear", "", "statistics")
+WAVE = Row("wave encoder alone", "mn04", "wave")  # what it hears is kept beside a base's frames
+
+
+def all_rows() -> list[Row]:
+    """Return all ways, in a table's order."""
+    return [STATISTICS, WAVE, *(row for base in BASES for row in rows_of(base))]
 
 
 # ---- the sets ----------------------------------------------------------------------------------
@@ -167,55 +185,66 @@ def mixture(paths: list[Path], rng: np.random.Generator) -> Array:
 
 @dataclass(frozen=True)
 class Set:
-    """A labelled set as frozen parts hear it, a row a clip."""
+    """A labelled set as frozen parts hear it: V versions of each clip, the first as it is."""
 
     labelled: LabelledClips
     folds: NDArray[np.str_]
-    targets: Array  # (N, C)
-    frames: Array  # (N, T, D)
-    steps: Array | None
+    frames: NDArray[np.float16]  # (V, N, T, D)
+    steps: NDArray[np.float16] | None  # (V, N, S, W)
+    targets: Array  # (V, N, C)
 
+    def part(self, row: Row, clips: NDArray[np.intp], n_versions: int) -> frames.Heard:
+        """Return what a way takes of some clips."""
 
-def prepared(name: str, part: str, data: Path, cache: Path) -> Array:
-    """Return what one frozen part hears of a set, (N, T, D), from the cache or computed."""
-    path = cache / f"{name}-{part}.npy"
-    if not path.exists():
-        labelled = labelled_set(name, data, cache)
-        heard = steps_of if part == "wave" else frames_of
-        np.save(path, heard(labelled, name, part, cache).astype(np.float16))
-    return np.load(path).astype(np.float32)
+        def of(values: NDArray) -> NDArray:
+            return values[:n_versions, clips].reshape(-1, *values.shape[2:])
 
-
-def frames_of(labelled: LabelledClips, name: str, part: str, cache: Path) -> Array:
-    """Return the embedder's frames, side by side; those of a shorter clip come again."""
-    model = {"logmel": "logmel/128"} | BASES
-    found = head.embedded(Embedder(model[part]), labelled)
-    counts = np.bincount(found.clip)
-    begins = np.cumsum(counts) - counts
-    turns = np.arange(counts.max())[None] % counts[:, None]
-    return found.values[begins[:, None] + turns]
-
-
-def steps_of(labelled: LabelledClips, name: str, part: str, cache: Path) -> Array:
-    """Return the wave encoder's steps of each clip's first window."""
-    front_end = NANO_FRONT_END.lasting(SECONDS[name])
-    some = windows.windows_of(labelled, front_end, cache / f"{name}-windows")
-    first = np.unique(some.clip, return_index=True)[1]
-    heard = frames.heard(some, first, labelled.targets, None, wave.pretrained())
-    return heard.steps
+        return frames.Heard(
+            of(self.frames) if row.join != "wave" else None,
+            of(self.steps) if row.needs_wave and self.steps is not None else None,
+            of(self.targets),
+        )
 
 
 def load(name: str, base: str, data: Path, cache: Path) -> Set:
-    """Return a set as a base hears it, or as log-mel statistics tell of it."""
+    """Return a set as a base and the wave encoder hear it; without a base, log-mel statistics."""
     labelled = labelled_set(name, data, cache)
-    has_wave = wave.WEIGHTS.is_file()
-    return Set(
-        labelled,
-        np.array([clip.fold or clip.split for clip in labelled.clips]),
-        labelled.targets,
-        prepared(name, base or "logmel", data, cache),
-        prepared(name, "wave", data, cache) if has_wave else None,
+    path = cache / f"{name}-{base or 'logmel'}.npz"
+    if not path.exists():
+        made = statistics_of(labelled) if not base else heard_by(labelled, name, base, cache)
+        np.savez(path, **made)
+    kept = np.load(path)
+    folds = np.array([clip.fold or clip.split for clip in labelled.clips])
+    return Set(labelled, folds, kept["frames"], kept.get("steps"), kept["targets"])
+
+
+def statistics_of(labelled: LabelledClips) -> dict[str, NDArray]:
+    """Return the mean over time of each clip's log-mel statistics."""
+    found = head.embedded(Embedder("logmel/128"), labelled)
+    sums = np.zeros((len(labelled), found.values.shape[1]))
+    np.add.at(sums, found.clip, found.values)
+    means = sums / np.bincount(found.clip)[:, None]
+    return {"frames": means[None, :, None].astype(np.float32), "targets": labelled.targets[None]}
+
+
+def heard_by(labelled: LabelledClips, name: str, base: str, cache: Path) -> dict[str, NDArray]:
+    """Return what a base, and the wave encoder, hear of the first window of each clip."""
+    network = bases.of_model(BASES[base])
+    some = windows.windows_of(
+        labelled, network.lasting(SECONDS[name]), cache / f"{name}-{base}-windows"
     )
+    first = np.unique(some.clip, return_index=True)[1]
+    names = [clip.fold or clip.split for clip in labelled.clips]
+    folds = np.unique(names, return_inverse=True)[1]
+    encoder = wave.pretrained() if wave.WEIGHTS.is_file() else None
+    encoder = wave.pretrained() if wave.WEIGHTS.is_file() else None
+    found = frames.heard(
+        some, first, labelled.targets, network, encoder,
+        versions=lean.VERSIONS, is_multi=labelled.is_multi, among=folds,
+    )  # fmt: skip
+    given = {"frames": found.frames, "steps": found.steps, "targets": found.targets}
+    shape = (lean.VERSIONS, len(labelled))
+    return {k: v.reshape(*shape, *v.shape[1:]) for k, v in given.items() if v is not None}
 
 
 # ---- one training ------------------------------------------------------------------------------
@@ -242,11 +271,13 @@ def splits(one: Set) -> list[tuple[str, NDArray[np.intp], NDArray[np.intp], NDAr
 def measured(row: Row, one: Set, learn, choose, measure, seed: int) -> dict[str, float]:
     """Return the figures of one way on one split."""
     started = time.process_time()
-    if row.join in ("linear", "statistics"):
-        probabilities = linear_answers(row, one, np.concatenate([learn, choose]), measure)
+    if row.is_linear:
+        probabilities = linear_answers(one, np.concatenate([learn, choose]), measure)
     else:
-        probabilities = trained_answers(row, one, learn, choose, measure, seed)
-    truth = one.targets[measure]
+        network = trained(row, one, learn, choose, seed)
+        found = logits(network, one.part(row, measure, 1)).astype(np.float64)
+        probabilities = activated(found, kind_of(one))
+    truth = one.targets[0, measure]
     return {
         "accuracy": scores.accuracy(truth, probabilities),
         "map": scores.mean_average_precision(truth, probabilities),
@@ -254,48 +285,43 @@ def measured(row: Row, one: Set, learn, choose, measure, seed: int) -> dict[str,
     }
 
 
-def linear_answers(row: Row, one: Set, learn, measure) -> Array:
+def kind_of(one: Set) -> Kind:
+    return "sigmoid" if one.labelled.is_multi else "softmax"
+
+
+def linear_answers(one: Set, learn, measure) -> Array:
     """Return a linear layer's probabilities, the better of the two kinds on held-out clips."""
-    x, targets = one.frames.mean(1), one.targets
+    x, targets = one.frames[0].astype(np.float32).mean(1), one.targets[0]
     folds = parts.folds_of(one.labelled, 5)[learn]
+    if len(np.unique(folds)) < 2:  # all of them are of one fold: whole groups, then
+        folds = one.labelled.groups[learn] % 5
     layer = linear.several_of(x[learn], targets[learn], folds)
     return layer.probabilities(x[measure])
 
 
-def trained_answers(row: Row, one: Set, learn, choose, measure, seed: int) -> Array:
-    """Return a fusion's probabilities."""
+def trained(row: Row, one: Set, learn, choose, seed: int) -> Fusion:
+    """Return a fusion that some clips taught."""
     torch.manual_seed(seed)
-    with_base, with_wave = row.join != "wave", row.join != "none"
-
-    def part(rows: NDArray[np.intp]) -> frames.Heard:
-        return frames.Heard(
-            one.frames[rows] if with_base else None,
-            one.steps[rows] if with_wave else None,
-            one.targets[rows],
-        )
-
     fusion = Fusion(
         FusionShape(
-            n_frame=one.frames.shape[-1] if with_base else 0,
-            n_step=one.steps.shape[-1] if with_wave else 0,
-            join=row.join if with_base else "none",
+            n_frame=one.frames.shape[-1] if row.join != "wave" else 0,
+            n_step=one.steps.shape[-1] if row.needs_wave and one.steps is not None else 0,
+            join=row.join if row.join in ("attention", "pooled") else "none",
             emb_dim=EMB_DIM,
             n_classes=one.targets.shape[-1],
         )
     )
-    held_out = part(choose)
-    kind = "sigmoid" if one.labelled.is_multi else "softmax"
+    held_out = one.part(row, choose, 1)
     result = fit.fit(
         fusion,
-        frames.HeardLessons(part(learn), seed),
+        frames.HeardLessons(one.part(row, learn, lean.VERSIONS), seed),
         lambda network: (held_out.targets, logits(network, held_out)),
-        kind,
+        kind_of(one),
         fit.Settings(epochs=EPOCHS, seed=seed),
-        weights=fit.class_weights(one.targets[learn]),
+        weights=fit.class_weights(one.targets[0, learn]),
         progress=False,
     )
-    found = logits(result.network, part(measure))
-    return activated(found.astype(np.float64), kind)
+    return result.network
 
 
 @torch.no_grad()
@@ -316,8 +342,7 @@ def run(name: str, base: str, rows: list[Row], data: Path, cache: Path, seeds: l
     for row, seed, split in itertools.product(rows, seeds, splits(one)):
         fold, learn, choose, measure = split
         key = (name, row.base, row.name, fold, seed)
-        needs_wave = row.join in ("wave", "pooled", "attention")
-        if key in done or (needs_wave and one.steps is None):
+        if key in done or (row.needs_wave and one.steps is None) or (seed and row.is_linear):
             continue
         found = measured(row, one, learn, choose, measure, seed)
         print(*key, {k: round(v, 4) for k, v in found.items()}, flush=True)
@@ -334,49 +359,49 @@ def read_results(path: Path) -> list[dict]:
 # ---- cost --------------------------------------------------------------------------------------
 
 
-def cost(row: Row, cache: Path) -> dict[str, float]:
-    """Return kB, weights and milliseconds per second of sound of a way's int8 .tflite, 5 s long."""
-    path = cache / f"cost-{row.base or 'none'}-{row.join}.json"
+def cost(row: Row, data: Path, cache: Path) -> dict[str, float]:
+    """Return what a way's .tflite files cost and say; once measured, from the cache."""
+    path = cache / f"cost-{row.base}-{row.join}.json"
     if not path.exists():
-        path.write_text(json.dumps(measured_cost(row)), encoding="utf-8")
+        path.write_text(json.dumps(measured_cost(row, data, cache)), encoding="utf-8")
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def measured_cost(row: Row) -> dict[str, float]:
-    base = bases.of_model(BASES[row.base]) if row.base else None
-    encoder = wave.initial(0, learns=True) if row.join in ("attention", "pooled", "wave") else None
-    front_end = (base or bases.of_model(BASES["mn04"])).lasting(5.0)
-    rng = np.random.default_rng(0)
-    some = windows.Windows(
-        (3000 * rng.standard_normal((8, front_end.wave_samples))).astype(np.int16),
-        rng.standard_normal((8, front_end.n_bands, front_end.n_steps)).astype(np.float16),
-        np.arange(8),
-    )
-    fusion = Fusion(
-        FusionShape(
-            n_frame=base.width if base else 0,
-            n_step=encoder.width if encoder else 0,
-            join=row.join if row.join in ("attention", "pooled") else "none",
-            emb_dim=EMB_DIM,
-            n_classes=50,
-        )
-    ).eval()
-    made = lean.converted_of(some, np.arange(8), base, encoder, fusion)
-    network = Network(made.int8_model)
-    given = np.concatenate(
-        [part.ravel() for part in finishing.inputs_of(some, np.arange(1), encoder is not None)[0]]
-    )[None]
-    network(given)
+def measured_cost(row: Row, data: Path, cache: Path) -> dict[str, float]:
+    """Return kB, milliseconds and MMAC per second of sound, float and int8 accuracy and mAP."""
+    one = load("esc50", row.base, data, cache)
+    _, learn, choose, measure = splits(one)[-1]
+    fusion = trained(row, one, learn, choose, 0)
+    base = bases.of_model(BASES[row.base])
+    front_end = base.lasting(SECONDS["esc50"])
+    some = windows.windows_of(one.labelled, front_end, cache / f"esc50-{row.base}-windows")
+    few = np.random.default_rng(0).permutation(some.of(learn))[: finishing.N_TYPICAL]
+    encoder = wave.pretrained() if row.needs_wave else None
+    made = lean.converted_of(some, few, None if row.join == "wave" else base, encoder, fusion)
+    layer, rows = lean.fusion_layer(fusion, "softmax"), some.of(measure)
+    found: dict[str, float] = {"weights": sum(p.numel() for p in fusion.parameters())}
+    for name, model in (("float", made.float_model), ("int8", made.int8_model)):
+        embeddings = finishing.embeddings_of(model, some, rows, encoder is not None)
+        probabilities = activated(layer.logits(embeddings), "softmax")
+        truth = one.targets[0, measure]
+        found[f"{name} accuracy"] = scores.accuracy(truth, probabilities)
+        found[f"{name} mAP"] = scores.mean_average_precision(truth, probabilities)
+    (given,) = finishing.inputs_of(some, rows[:1], encoder is not None)
+    found["ms"] = 1000 * fastest(made.int8_model, given) / front_end.frame_seconds
+    found["MMAC"] = macs(made.int8_model) / front_end.frame_seconds / 1e6
+    return found | {"kB": len(made.int8_model) / 1000}
+
+
+def fastest(model: bytes, inputs: tuple[Array, ...]) -> float:
+    """Return the least seconds of ten runs, one thread."""
+    network = Network(model)
+    given = np.concatenate([part.ravel() for part in inputs])[None]
     times = []
-    for _ in range(10):
+    for _ in range(11):
         started = time.perf_counter()
         network(given)
         times.append(time.perf_counter() - started)
-    return {
-        "kB": len(made.int8_model) / 1000,
-        "ms": 1000 * min(times) / front_end.frame_seconds,
-        "macs": macs(made.int8_model) / front_end.frame_seconds,
-    }
+    return min(times)
 
 
 # ---- the page ----------------------------------------------------------------------------------
@@ -398,7 +423,7 @@ def tables(cache: Path) -> str:
     """Return a table for each set, as Markdown."""
     results, pieces = all_results(cache), []
     for name, title in TITLES.items():
-        rows = [*WITHOUT_BASE, *(row for base in BASES for row in rows_of(base))]
+        rows = all_rows()
         known = [row for row in rows if (name, row.base, row.name) in results]
         if not known:
             continue
@@ -414,13 +439,17 @@ def tables(cache: Path) -> str:
 
 def cost_table(cache: Path) -> str:
     """Return what the ways cost, as far as it was measured."""
-    lines = ["| way | int8 .tflite, kB | MMAC a second | ms a second |", "|---|---|---|---|"]
-    for row in [*WITHOUT_BASE, *(row for base in BASES for row in rows_of(base))]:
-        path = cache / f"cost-{row.base or 'none'}-{row.join}.json"
+    lines = [
+        "| way | int8 .tflite, kB | MMAC a second | ms a second | accuracy, mAP: float | int8 |",
+        "|---|--:|--:|--:|---|---|",
+    ]
+    for row in all_rows():
+        path = cache / f"cost-{row.base}-{row.join}.json"
         if path.exists():
             c = json.loads(path.read_text(encoding="utf-8"))
-            line = f"| {row.title} | {c['kB']:.0f} | {c['macs'] / 1e6:.1f} | {c['ms']:.2f} |"
-            lines.append(line)
+            told = [f"{c[f'{n} accuracy']:.3f}, {c[f'{n} mAP']:.3f}" for n in ("float", "int8")]
+            figures = f"{c['kB']:.0f} | {c['MMAC']:.1f} | {c['ms']:.2f} | {' | '.join(told)}"
+            lines.append(f"| {row.title} | {figures} |")
     return "\n".join(lines) if len(lines) > 2 else "Not measured yet: `--cost`."
 
 
@@ -431,7 +460,7 @@ def draw(cache: Path, target: Path) -> None:
 
     results = all_results(cache)
     names = [name for name in TITLES if any(key[0] == name for key in results)]
-    rows = [*WITHOUT_BASE, *(row for base in BASES for row in rows_of(base))]
+    rows = all_rows()
     figure = Figure(figsize=(5 * len(names), 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
@@ -463,7 +492,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     parser.add_argument("--bases", nargs="+", choices=tuple(BASES), default=tuple(BASES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--prepare", nargs="*", choices=(*BASES, "logmel", "wave"))
+    parser.add_argument("--prepare", nargs="*", choices=(*BASES, "logmel"))
     parser.add_argument("--cost", action="store_true")
     parser.add_argument("--fsd50k", type=Path, metavar="FOLDER")
     parser.add_argument("--out", type=Path, default=Path("docs"))
@@ -475,9 +504,9 @@ def main() -> None:
     for name in ["fsd50k"] if args.fsd50k is not None else args.sets:
         if not args.cost:
             measure_set(name, args)
-    if args.cost:
-        for row in [WITHOUT_BASE[1], *(r for base in args.bases for r in rows_of(base)[1:])]:
-            print(row.title, cost(row, args.cache), flush=True)
+    for row in [row for row in all_rows() if args.cost and not row.is_linear]:
+        if row.base in args.bases:
+            print(row.title, cost(row, args.data, args.cache), flush=True)
     if args.prepare is None:
         write_page(args.cache, args.out)
 
@@ -485,12 +514,14 @@ def main() -> None:
 def measure_set(name: str, args: argparse.Namespace) -> None:
     """Hear one set, and measure all ways on it."""
     for part in args.prepare or ():
-        prepared(name, part, args.data, args.cache)
+        load(name, {"logmel": ""}.get(part, part), args.data, args.cache)
     if args.prepare is not None:
         return
     for base in args.bases:
         run(name, base, rows_of(base), args.data, args.cache, args.seeds)
-    run(name, "", WITHOUT_BASE, args.data, args.cache, args.seeds)
+    if WAVE.base in args.bases:
+        run(name, WAVE.base, [WAVE], args.data, args.cache, args.seeds)
+    run(name, "", [STATISTICS], args.data, args.cache, args.seeds)
 
 
 if __name__ == "__main__":
