@@ -1,6 +1,6 @@
 """What does training without labels give? Encoders side by side, log-mel statistics beside.
 
-    python benchmarks/pretrain.py DATA RUNS [--steps 1000] [--only train probe tune scale]
+    python benchmarks/pretrain.py DATA RUNS [--steps 1000] [--only train probe tune teach scale]
                                    [--methods SSAST ASiT SSAMBA]
 
 DATA is as in benchmarks/probe.py, with ``fsdd-mini`` and unlabelled recordings (``unlabelled`` and
@@ -17,6 +17,7 @@ import resource
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ from listen_embed.pretrain.pretrain import Options
 from listen_embed.training import convert, corpus
 from listen_embed.training.export import Trained
 from listen_embed.training.precision import autocast
+from listen_embed.training.specialize import Options as SpecializeOptions
+from listen_embed.training.specialize import specialize
+from listen_embed.training.starts import TEACHER
 
 Array = NDArray[np.float32]
 
@@ -47,6 +51,9 @@ LENGTHS = (512, 1024, 2048, 4096, 8192, 22_000)
 FORMS = ("attention as published", "fused attention", "state space")
 SHARES = (0.1, 0.5, 1.0)
 TUNING_STEPS = 300
+MACHINE_STEPS = 2000
+TAUGHT = SpecializeOptions(n_shards=24, shard_size=1024, passes=4, int8_shards=3, workers=0)
+PARTS = ("probe", "tune", "teach", "scale")
 
 
 def trained(data: Path, runs: Path, name: str, steps: int) -> Path:
@@ -171,6 +178,46 @@ def tune_all(data: Path, runs: Path, steps: int, methods: list[str]) -> dict[str
     return scores
 
 
+def machines(data: Path) -> list[Path]:
+    """Return the unlabelled recordings of machines."""
+    folders = [data / part for part in ("unlabelled", "unlabelled-2") if (data / part).exists()]
+    return [
+        folder / row["path"]
+        for folder in folders
+        for row in probe.read_meta(folder)
+        if row["category"] == "machine"
+    ]
+
+
+def machine_encoder(data: Path, runs: Path) -> Path:
+    """Return the model folder of an encoder that has heard machines alone."""
+    folder = runs / "machines"
+    if not (folder / "model.toml").exists():
+        options = Options(n_steps=MACHINE_STEPS, keep=True)
+        pretrain.pretrain(machines(data), folder, options)
+    return pooled(runs, "machines", pretrain.load(folder), "bands")
+
+
+def teach_all(data: Path, runs: Path) -> dict[str, dict[str, float]]:
+    """Return the machine table of students of two teachers, and of those themselves."""
+    own = str(machine_encoder(data, runs))
+    scores: dict[str, dict[str, float]] = {}
+    for name, teacher in {"encoder of machines": own, "mn04": TEACHER}.items():
+        folder = runs / f"taught-by-{Path(teacher).name}"
+        if not (folder / "model.toml").exists():
+            specialize(machines(data), folder, replace(TAUGHT, teachers=(teacher,)))
+        for title, model in {
+            f"student of {name}": str(folder),
+            f"teacher: {name}": teacher,
+        }.items():
+            scores[title] = probe.machine_scores(probe.Embeddings(data, model, runs / "cache"))
+            print(title, scores[title], flush=True)
+    for model in (STATISTICS, f"{STATISTICS}:means"):
+        row = probe.machine_scores(probe.Embeddings(data, model, runs / "cache"))
+        scores[model.replace(":", ", ")] = row
+    return scores
+
+
 def cost_of(form: str, n_tokens: int) -> dict[str, float]:
     """Return seconds and peak memory of a tiny encoder on so many tokens, in a fresh process."""
     command = [sys.executable, __file__, "--cost", form, str(n_tokens)]
@@ -243,7 +290,7 @@ def draw_curves(path: Path, runs: Path, methods: list[str]) -> None:
 
 def page(runs: Path, steps: int) -> str:
     """Return docs/PRETRAINING.md."""
-    found = {part: kept(runs, part) for part in ("probe", "tune", "scale")}
+    found = {part: kept(runs, part) for part in PARTS}
     weights = {
         kind: count_weights(Encoder(sized("micro", kind)))
         for kind in ("transformer", "state-space")
@@ -273,6 +320,15 @@ def page(runs: Path, steps: int) -> str:
             "",
             probe.table("Fine-tuned", found["tune"]),
         ]
+    if found["teach"]:
+        text += [
+            f"A teacher from one's own sound: an SSAST encoder after {MACHINE_STEPS} steps on the "
+            "unlabelled recordings of machines alone, and mn04, each teaching a 64 kB student "
+            "through `specialize` on these recordings, same settings. Columns as in the machine "
+            "table of BENCHMARKS.md.",
+            "",
+            probe.table("Machines", found["teach"]),
+        ]
     if found["scale"]:
         text += [
             "A whole tiny encoder on one sound, float32, one thread: seconds, and what its memory "
@@ -297,7 +353,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("runs", type=Path)
     parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--only", nargs="*", default=["train", "probe", "tune", "scale"])
+    parser.add_argument("--only", nargs="*", default=["train", *PARTS])
     parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=METHODS)
     parser.add_argument("--out", type=Path, default=Path("docs"))
     args = parser.parse_args()
@@ -311,6 +367,7 @@ def main() -> None:
     tasks = {
         "probe": lambda: probe_all(args.data, args.runs, args.steps, args.methods),
         "tune": lambda: tune_all(args.data, args.runs, args.steps, args.methods),
+        "teach": lambda: teach_all(args.data, args.runs),
         "scale": scale_all,
     }
     for part, task in tasks.items():
