@@ -10,6 +10,7 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -156,13 +157,18 @@ class Network:
 
     def _shaped(self, inputs: NDArray[np.float32]) -> list[NDArray[Any]]:
         """Return the values of every input tensor, (T, ...) each."""
-        sizes = [math.prod(int(n) for n in tensor["shape"]) for tensor in self._inputs]
-        flat = inputs.reshape(len(inputs), sum(sizes))
-        parts = np.split(flat, np.cumsum(sizes)[:-1], axis=1)
+        flat = inputs.reshape(len(inputs), self._columns[-1].stop)
         return [
-            _quantised(part, tensor).reshape(len(inputs), *tensor["shape"])
-            for part, tensor in zip(parts, self._inputs, strict=True)
+            _quantised(flat[:, columns], tensor).reshape(len(inputs), *tensor["shape"])
+            for columns, tensor in zip(self._columns, self._inputs, strict=True)
         ]
+
+    @cached_property
+    def _columns(self) -> list[slice]:
+        """Which columns of a joined row are whose."""
+        sizes = [math.prod(int(n) for n in tensor["shape"]) for tensor in self._inputs]
+        ends = accumulate(sizes)
+        return [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
 
     def _run(self, values: Sequence[NDArray[Any]], state: State) -> NDArray[Any]:
         """Return what one run gives, flat, and put the next state in the place of the last."""
