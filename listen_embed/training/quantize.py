@@ -170,10 +170,10 @@ def _swish_of(
         yield block[-1], readers
 
 
-def prepare(student: nn.Module, activations: Literal[8, 16] = 8) -> nn.Module:
+def prepare(student: nn.Module, activations: Literal[8, 32] = 8) -> nn.Module:
     """Return a copy that rounds as its int8 .tflite will, ready for `distill.distil`.
 
-    With 16 bits activations are exact enough to be left alone; weights are rounded all the same.
+    With 32 bits activations are left alone; weights are rounded all the same.
     """
     rounding = folded(student)
     for name, module in list(rounding.named_modules()):

@@ -54,8 +54,8 @@ class Plan:
         Of the fine-tuning for int8; None leaves it out.
     sparsity : float
         Share of zero weights, by EdgeL3's schedule, in [0, 1); trained again after pruning.
-    activations : {8, 16}
-        Bits of the model's activations.
+    activations : {8, 32}
+        Bits of the model's activations: int8, or float32 behind int8 weights.
     ridge : float, optional
         Fits the student's readout before training, by a ridge regression of this strength.
     folds_first : bool
@@ -72,7 +72,7 @@ class Plan:
     distillation: Settings | None
     int8: Settings | None
     sparsity: float = 0.0
-    activations: Literal[8, 16] = 8
+    activations: Literal[8, 32] = 8
     ridge: float | None = None
     folds_first: bool = False
     stepping: Stepping | None = None
@@ -278,5 +278,7 @@ def _converted(plan: Plan, student: nn.Module, split: Split) -> Trained:
         step = convert.to_float_step(student, (n_bands, n_steps))
         return Trained(step, convert.to_int8_weights(step), student.stepping, student.state_names)
     float_model = convert.to_float(student, (n_bands, n_steps))
+    if plan.activations == 32:
+        return Trained(float_model, convert.to_int8_weights(float_model))
     typical = np.asarray(split.calibration.features[0], np.float32)
-    return Trained(float_model, convert.to_int8(float_model, typical, plan.activations))
+    return Trained(float_model, convert.to_int8(float_model, typical))

@@ -102,8 +102,8 @@ def test_a_plan_is_trained_and_converted(
         seen.update(student=student, shape=shape)
         return b"float"
 
-    def to_int8(model: bytes, typical: Any, activations: int) -> bytes:
-        seen.update(typical=typical, activations=activations)
+    def to_int8(model: bytes, typical: Any) -> bytes:
+        seen.update(typical=typical)
         return b"int8"
 
     monkeypatch.setattr(convert, "to_float", to_float)
@@ -112,16 +112,18 @@ def test_a_plan_is_trained_and_converted(
     assert (outcome.trained.float_model, outcome.trained.int8_model) == (b"float", b"int8")
     assert [lesson.shard for lesson in outcome.history] == [1, 2, 1]
     assert seen["shape"] == NANO_FRONT_END.input_shape
-    assert seen["activations"] == 8
     held_out = open_shard(material.folder, 0).features[0]
     np.testing.assert_array_equal(seen["typical"], held_out[256:512].astype(np.float32))
     np.testing.assert_array_equal(outcome.measurement.features[0], held_out[512:])
     kinds = {type(module) for module in seen["student"].modules()}
     assert not kinds & {quantize.RoundedConv2d, quantize.RoundedActivation, nn.BatchNorm2d}
     assert {path.name for path in tmp_path.iterdir()} == {"distillation", "int8"}
-    for other in (replace(plan, int8=None), replace(plan, activations=16, int8=None)):
-        assert train.train(other, material, tmp_path, progress=False).history == outcome.history[:2]
-    assert seen["activations"] == 16
+    monkeypatch.setattr(convert, "to_int8_weights", lambda model: model + b", int8 weights")
+    for bits, made in ((8, b"int8"), (32, b"float, int8 weights")):
+        other = train.train(replace(plan, activations=bits, int8=None), material, tmp_path,
+                            progress=False)  # fmt: skip
+        assert other.history == outcome.history[:2]
+        assert other.trained.int8_model == made
 
 
 def test_a_start_that_knows_much_is_fitted_and_folded(
