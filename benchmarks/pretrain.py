@@ -273,12 +273,14 @@ def draw_scale(path: Path, table: dict[str, dict[str, float]]) -> None:
         figure.savefig(file, format="png", dpi=100)
 
 
-def draw_curves(path: Path, runs: Path, methods: list[str]) -> None:
+def draw_curves(path: Path, runs: Path) -> None:
     """Draw how far the patches that were imagined are from those that were hidden."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    for name in methods:
+    for name in METHODS:
+        if not (runs / name / "report.json").exists():
+            continue
         told = json.loads((runs / name / "report.json").read_text(encoding="utf-8"))
         rows = {row["step"]: row["parts"]["reconstruction"] for row in told["history"]}
         axes.plot(rows.keys(), rows.values(), label=name)
@@ -372,10 +374,11 @@ def main() -> None:
     }
     for part, task in tasks.items():
         if part in args.only:
-            (args.runs / f"{part}.json").write_text(json.dumps(task(), indent=1))
+            rows = kept(args.runs, part) | task()  # other methods' rows stay
+            (args.runs / f"{part}.json").write_text(json.dumps(rows, indent=1))
     if scale := kept(args.runs, "scale"):
         draw_scale(args.out / "pretraining-scale.png", scale)
-    draw_curves(args.out / "pretraining-curves.png", args.runs, args.methods)
+    draw_curves(args.out / "pretraining-curves.png", args.runs)
     (args.out / "PRETRAINING.md").write_text(page(args.runs, args.steps), encoding="utf-8")
 
 
