@@ -369,13 +369,15 @@ def wave_of(frames: Array, front_end: FrontEnd) -> Array:
         return frames
     padded = np.pad(frames, ((0, 0), (_TAPS // 2, _TAPS // 2)))
     heard = sliding_window_view(padded, _TAPS, axis=1)[:, ::factor][:, : front_end.wave_samples]
-    wave: Array = heard @ _low_pass(factor)
+    wave: Array = heard @ low_pass(factor)
     return wave
 
 
 @lru_cache(maxsize=4)
-def _low_pass(factor: int) -> Array:
+def low_pass(factor: int) -> Array:
     """Return a windowed sinc that keeps what a factor less samples can carry, float32 (taps,)."""
+    if factor == 1:
+        return np.ones(1, np.float32)
     at = np.arange(_TAPS) - _TAPS // 2
     taps = np.sinc(0.9 * at / factor) * np.hamming(_TAPS)
     weights: Array = (taps / taps.sum()).astype(np.float32)

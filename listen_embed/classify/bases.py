@@ -6,6 +6,7 @@ Anything with a torch module and a `FrontEnd` is a `Base`; `of_model` makes one 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,6 +44,8 @@ class Base:
         From the input on, for learning rates that grow towards the output.
     licence, source : str
         Of its weights.
+    fitting : callable, optional
+        The samples of a frame of about so many, where not every length will do.
     """
 
     name: str
@@ -52,18 +55,13 @@ class Base:
     layers: tuple[nn.Module, ...] = ()
     licence: str = ""
     source: str = ""
+    fitting: Callable[[int], int] | None = None
 
     def lasting(self, seconds: float) -> FrontEnd:
         """Return the front end of a window of about so many seconds."""
-        return replace(self.front_end, frame_samples=self._samples(seconds))
-
-    def _samples(self, seconds: float) -> int:
-        n = max(self.front_end.frame_samples, round(seconds * self.front_end.sample_rate))
-        if not isinstance(self.network, Yamnet):
-            return n
-        hop, n_fft = self.front_end.hop_samples, self.front_end.n_fft
-        n_patches = 1 + ((n - n_fft) // hop + 1 - PATCH) // PATCH_HOP
-        return (PATCH + (n_patches - 1) * PATCH_HOP - 1) * hop + n_fft
+        n = round(seconds * self.front_end.sample_rate)
+        n = self.fitting(n) if self.fitting else max(self.front_end.frame_samples, n)
+        return replace(self.front_end, frame_samples=n)
 
 
 class Channels(nn.Module):
@@ -93,7 +91,7 @@ def of_model(model: str | None) -> Base:
         body = yamnet(store.load(spec))
         return Base(
             spec.name, body, YAMNET_FRONT_END, spec.emb_dim,
-            licence=spec.licence, source=spec.source,
+            licence=spec.licence, source=spec.source, fitting=_whole_patches,
         )  # fmt: skip
     if not spec.has_network or spec.front_end.features != "log-mel":
         raise _cannot_be_trained(spec)
@@ -139,7 +137,7 @@ def _cannot_be_trained(spec: ModelSpec) -> InputError:
     return InputError(
         f"{spec.name} cannot be trained here: its graph is not that of a student of ours. Give "
         "--method head, which trains no base, or a base such as pruned/384/mn04, teacher/384/mn04, "
-        "sea/64/general, or teacher/1024/yamnet (method lean)"
+        "sea/64/general, a folder of listen-embed pretrain, or teacher/1024/yamnet (method lean)"
     )
 
 
@@ -160,6 +158,14 @@ YAMNET_FRONT_END = FrontEnd(
     log="ln",
     log_offset=1e-3,
 )
+
+
+def _whole_patches(n_samples: int) -> int:
+    """Return the samples of as many of YAMNet's patches as lie in so many, one at least."""
+    hop, n_fft = YAMNET_FRONT_END.hop_samples, YAMNET_FRONT_END.n_fft
+    n_columns = max(PATCH, (n_samples - n_fft) // hop + 1)
+    n_patches = 1 + (n_columns - PATCH) // PATCH_HOP
+    return (PATCH + (n_patches - 1) * PATCH_HOP - 1) * hop + n_fft
 
 
 class Yamnet(nn.Module):

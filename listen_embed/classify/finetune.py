@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from listen_embed.classify import bases, finishing, fit, windows
+from listen_embed.classify import bases, encoders, finishing, fit, windows
 from listen_embed.classify.bases import Base, Channels
 from listen_embed.classify.clips import Array, Clips, Rows
 from listen_embed.classify.folder import Made
@@ -24,6 +24,7 @@ from listen_embed.classify.mixing import mixed_log_mels
 from listen_embed.classify.options import Options
 from listen_embed.classify.parts import parts_of
 from listen_embed.classify.report import Measured
+from listen_embed.pretrain import export
 from listen_embed.training import convert, quantize
 from listen_embed.training.export import Trained
 from listen_embed.training.network import Student
@@ -56,7 +57,7 @@ def make(
     labelled: LabelledClips, options: Options, work: Path, *, progress: bool = True
 ) -> tuple[Made, Measured]:
     """Return a fine-tuned classifier, and how good its int8 form is on clips it never heard."""
-    base = trainable(bases.of_model(options.base_model))
+    base = trainable(encoders.base_of(options.base_model))
     return make_of(base, labelled, options, work, progress=progress)
 
 
@@ -194,6 +195,9 @@ def converted(clips: Clips, tuned: Tuned) -> Trained:
     rows = clips.windows.of(clips.parts.learn)
     few = np.random.default_rng(0).permutation(rows)[: finishing.N_TYPICAL]
     base = tuned.network
+    if isinstance(base, encoders.PatchColumns):
+        mels = clips.windows.log_mels[few].astype(np.float32)
+        return export.converted(_Mean(base.lasting(mels.shape[2])), mels)
     network = _pooling(base.student) if isinstance(base, Channels) else _Mean(base)
     typical = finishing.inputs_of(clips.windows, few, with_wave=False)
     example = (torch.from_numpy(typical[0][0]),)

@@ -111,7 +111,7 @@ def _made(
         identity=identity,
         front_end=front_end,
         model=made.int8_model,
-        float_model=made.float_model,
+        float_model=made.float_model if made.is_rounded else b"",
         layer=layer,
         labels=clips.labelled.labels,
         method=options.method,

@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from listen_embed.classify import bases, finishing, fit, frames, wave, windows
+from listen_embed.classify import bases, encoders, finishing, fit, frames, wave, windows
 from listen_embed.classify.bases import Base
 from listen_embed.classify.clips import Array, Clips, Rows
 from listen_embed.classify.folder import Made
@@ -44,7 +44,7 @@ def make(
     labelled: LabelledClips, options: Options, work: Path, *, progress: bool = True
 ) -> tuple[Made, Measured]:
     """Return a LEAN classifier, and how good its int8 form is on clips it never heard."""
-    base = bases.of_model(options.base_model)
+    base = encoders.base_of(options.base_model)
     learns = options.wave == "trained" or (not options.wave and not wave.WEIGHTS.is_file())
     options = dataclasses.replace(options, wave="trained" if learns else "frozen")
     encoder = None if options.join == "none" else wave.initial(options.seed, learns)
@@ -167,6 +167,8 @@ def converted_of(
     plain = base.network if base else None
     if isinstance(plain, bases.Channels):
         plain = bases.Channels(cast(Student, quantize.folded(plain.student)))
+    if isinstance(plain, encoders.PatchColumns):
+        plain = plain.lasting(heard.log_mels.shape[2])
     wave_net = without_norms(encoder) if encoder else None
     typical = finishing.inputs_of(heard, rows, encoder is not None)
     example = tuple(torch.from_numpy(values) for values in typical[0])

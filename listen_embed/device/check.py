@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import struct
 import tempfile
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from listen_embed.device import boards
 from listen_embed.device.length import lasting
+from listen_embed.device.lowering import inputs_of
 from listen_embed.device.model_source import ModelSource, Options
 from listen_embed.errors import ListenEmbedError
 from listen_embed.framing import Frames
@@ -71,7 +73,8 @@ class Report:
     ----------
     n_frames : int
     pictures_equal : float
-        Share of equal values of the log-mels; the others are one step of int8 off, or less.
+        Share of equal values of log-mels and waveforms; the others are one step of int8 off,
+        or less.
     networks_equal : float
         Share of equal values of the embeddings of equal log-mels.
     embedding_steps : int
@@ -165,25 +168,28 @@ def run_on_board(
 
 def network_inputs(model: bytes, n: int = 2) -> Integers:
     """Return inputs of all values that an input can have, integers (n, size)."""
-    taken = _ends(model)[0]
-    info = np.iinfo(taken.type.lower())
-    size = int(np.prod(taken.shape))
+    takens, _ = _ends(model)
+    info = np.iinfo(takens[0].type.lower())
+    size = sum(_sizes(takens))
     chance = np.random.default_rng(1)
-    return chance.integers(info.min, info.max + 1, (n, size)).astype(taken.type.lower())
+    return chance.integers(info.min, info.max + 1, (n, size)).astype(takens[0].type.lower())
 
 
 def through_interpreter(inputs: Integers, model: bytes) -> Integers:
     """Return the integers of embeddings that LiteRT makes of integer inputs (T, size)."""
-    taken, given = _ends(model)
-    real = (inputs.astype(np.float32) - taken.zero_points[0]) * np.float32(taken.scales[0])
-    found = Network(model)(real)
+    takens, given = _ends(model)
+    real = [
+        (part.astype(np.float32) - taken.zero_points[0]) * np.float32(taken.scales[0])
+        for part, taken in zip(_parts(inputs, takens), takens, strict=True)
+    ]
+    found = Network(model)(np.concatenate(real, axis=1))
     steps = np.rint(found / np.float32(given.scales[0])) + given.zero_points[0]
     return steps.astype(given.type.lower())  # type: ignore[no-any-return]
 
 
 def pictures_of(sound: Samples, spec: ModelSpec, model: bytes, hop: int) -> Integers:
-    """Return the log-mels that Python makes of a sound, as the network takes them."""
-    taken = _ends(model)[0]
+    """Return what Python makes of a sound, log-mels and waveforms as the network takes them."""
+    takens, _ = _ends(model)
     samples = sound.astype(np.float32)
     if sound.dtype == np.int16:
         samples /= _FULL_SCALE
@@ -191,14 +197,28 @@ def pictures_of(sound: Samples, spec: ModelSpec, model: bytes, hop: int) -> Inte
     n = 1 + (len(samples) - front_end.frame_samples) // hop
     frames = Frames(samples, 0, [i * hop for i in range(n)], front_end.frame_samples)
     real = FeatureExtractor(front_end)(frames).reshape(n, -1)
+    parts = zip(_parts(real, takens), takens, strict=True)
+    return np.concatenate([_quantised(part, taken) for part, taken in parts], axis=1)
+
+
+def _quantised(real: NDArray[np.float32], taken: TensorInfo) -> Integers:
     info = np.iinfo(taken.type.lower())
     steps = np.rint(real / np.float32(taken.scales[0])) + taken.zero_points[0]
     return np.clip(steps, info.min, info.max).astype(taken.type.lower())  # type: ignore[no-any-return]
 
 
-def _ends(model: bytes) -> tuple[TensorInfo, TensorInfo]:
+def _parts(rows: NDArray[Any], takens: list[TensorInfo]) -> list[NDArray[Any]]:
+    """Return the columns of each input, which lie one behind the other."""
+    return np.split(rows, np.cumsum(_sizes(takens))[:-1], axis=1)
+
+
+def _sizes(tensors: list[TensorInfo]) -> list[int]:
+    return [math.prod(tensor.shape) for tensor in tensors]
+
+
+def _ends(model: bytes) -> tuple[list[TensorInfo], TensorInfo]:
     graph = read_graph(model)
-    return graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
+    return [graph.tensors[i] for i in inputs_of(graph)], graph.tensors[graph.outputs[0]]
 
 
 def _input(sound: Samples, model: bytes, block: int) -> bytes:
@@ -209,12 +229,12 @@ def _input(sound: Samples, model: bytes, block: int) -> bytes:
 
 
 def _parsed(content: bytes, spec: ModelSpec, model: bytes) -> Given:
-    taken, given = _ends(model)
+    takens, given = _ends(model)
     n_frames, network, frame, loop, stack, memory = _TAIL.unpack(content[-_TAIL.size :])
     kind = np.dtype(given.type.lower())
     values = np.frombuffer(content[: -_TAIL.size], kind)
     n_networks = len(network_inputs(model))
-    size = int(np.prod(taken.shape))
+    size = sum(_sizes(takens))
     alone = values[: n_networks * spec.emb_dim].reshape(n_networks, -1)
     rows = values[n_networks * spec.emb_dim :].reshape(n_frames, size + spec.emb_dim)
     each = _LOOP_INSTRUCTIONS / loop if loop else 0

@@ -26,6 +26,7 @@ def check(front_end: FrontEnd, taken: TensorInfo, samples: str) -> None:
     needed = {
         "samples": (samples, "int16"),
         "activations": (taken.type.lower(), "int8"),
+        "features": (front_end.features, "log-mel"),
         "power": (front_end.power, 2),
         "mel_root": (front_end.mel_root, False),
         "reference": (front_end.reference, "none"),

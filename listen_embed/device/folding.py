@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from listen_embed.graph import Graph, OperatorInfo, TensorInfo
 
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
-_VALID = 1  # the schema's number of this padding
+VALID = 1  # the schema's number of this padding
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _pads_an_image(graph: Graph, op: OperatorInfo) -> bool:
 
 
 def _can_pad(reader: OperatorInfo) -> bool:
-    return reader.name in _CONVOLUTIONS and reader.options["padding"] == _VALID
+    return reader.name in _CONVOLUTIONS and reader.options["padding"] == VALID
 
 
 def _taking(
@@ -139,7 +139,7 @@ def _padding(
 ) -> tuple[int, int, int, int]:
     if widths is not None:
         return (int(widths[1, 0]), int(widths[2, 0]), int(widths[1, 1]), int(widths[2, 1]))
-    if op.options["padding"] == _VALID:
+    if op.options["padding"] == VALID:
         return (0, 0, 0, 0)
     taken, weights, given = (graph.tensors[i] for i in (*op.inputs[:2], op.outputs[0]))
     top, bottom = _same(taken, weights, given, 1, op.options["strideH"], _dilation(op, "H"))
@@ -154,7 +154,11 @@ def _dilation(op: OperatorInfo, axis: str) -> int:
 def _same(
     taken: TensorInfo, weights: TensorInfo, given: TensorInfo, axis: int, stride: int, dilation: int
 ) -> tuple[int, int]:
-    """Return the padding before and after that TensorFlow's SAME means."""
     reach = (weights.shape[axis] - 1) * dilation + 1
-    total = max(0, (given.shape[axis] - 1) * stride + reach - taken.shape[axis])
+    return same_padding(taken.shape[axis], given.shape[axis], reach, stride)
+
+
+def same_padding(n_in: int, n_out: int, reach: int, stride: int) -> tuple[int, int]:
+    """Return the padding before and after that TensorFlow's SAME means."""
+    total = max(0, (n_out - 1) * stride + reach - n_in)
     return total // 2, total - total // 2

@@ -22,7 +22,7 @@ def lower(graph: Graph, mode: Mode = "xnn") -> Plan:
     Parameters
     ----------
     graph : Graph
-        Of int8 or int16 tensors throughout, with one input and one output.
+        Of int8 or int16 tensors throughout, with one output, and one input or two.
     mode : {"xnn", "reference"}
         Whose rounding the network keeps; tables are filled by its kernels.
 
@@ -43,15 +43,20 @@ def lower(graph: Graph, mode: Mode = "xnn") -> Plan:
     n_bytes = {
         i: graph.tensors[i].size_bytes for step in steps for i in (*step.inputs, step.output)
     }
-    (taken,), (given,) = graph.inputs, graph.outputs
-    return Plan(tuple(steps), n_bytes, same.get(taken, taken), same.get(given, given))
+    taken, (given,) = inputs_of(graph), graph.outputs
+    return Plan(tuple(steps), n_bytes, taken, same.get(given, given))
+
+
+def inputs_of(graph: Graph) -> tuple[int, ...]:
+    """Return a graph's inputs in the order of its signature: a log-mel, and a waveform."""
+    return tuple(sorted(graph.inputs, key=lambda i: graph.tensors[i].name))
 
 
 def _type_of(graph: Graph) -> str:
     """Return the type of all tensors that are computed."""
-    for what, ends in (("input", graph.inputs), ("output", graph.outputs)):
-        if len(ends) != 1:
-            raise InputError(f"a network of ours has one {what}, this one has {len(ends)}")
+    for what, ends, most in (("input", graph.inputs, 2), ("output", graph.outputs, 1)):
+        if not 1 <= len(ends) <= most:
+            raise InputError(f"a network of ours has {most} {what} at most, this has {len(ends)}")
     used = {i for op in graph.operators for i in op.outputs} | set(graph.inputs)
     kinds = sorted({graph.tensors[i].type.lower() for i in used})
     if len(kinds) != 1 or kinds[0] not in _LOWERINGS:

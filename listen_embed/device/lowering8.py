@@ -12,14 +12,28 @@ from numpy.typing import NDArray
 
 from listen_embed.device import rescale
 from listen_embed.device.context import Context, cut, join, period, transpose
-from listen_embed.device.folding import constant
-from listen_embed.device.steps import Factors, Field, Scratch, Step, Struct, int8, int32
+from listen_embed.device.folding import VALID, constant, same_padding
+from listen_embed.device.softmax import single_exponentials, whole_exponentials
+from listen_embed.device.steps import (
+    Array,
+    Exact,
+    Factors,
+    Field,
+    Scratch,
+    Step,
+    Struct,
+    int8,
+    int32,
+)
 from listen_embed.device.tables import table_of
 from listen_embed.errors import InputError
 
 _LARGEST_VALUE = 128
-# Longest side of an image, and most channels, that the kernels' 16-bit fields hold.
-_LARGEST_SIZE = (1 << 15) - 1
+# Longest side of an image, and most channels: what is counted in the kernels stays below 2^31.
+_LARGEST_SIZE = (1 << 20) - 1
+# Of a kernel, which has 16 bits in them.
+_LARGEST_KERNEL = (1 << 15) - 1
+_LARGEST_ROW = 511  # of a softmax: TensorFlow Lite for Microcontrollers stops at sums of 512
 
 
 # -- convolutions ------------------------------------------------------------------------------
@@ -129,7 +143,8 @@ def _with_scratch(step: Step, n_bytes: int) -> list[Step]:
 def _window(context: Context, kernel: tuple[int, ...]) -> _Window:
     taken, given = context.input(0).shape, context.output.shape
     options, padding = context.op.options, context.folded.padding or (0, 0, 0, 0)
-    if len(taken) != 4 or taken[0] != 1 or max(*taken, *given) > _LARGEST_SIZE:
+    is_large = max(*taken, *given) > _LARGEST_SIZE or max(kernel) > _LARGEST_KERNEL
+    if len(taken) != 4 or taken[0] != 1 or is_large:
         raise InputError(f"{context.output.name}: {taken} is not one image that fits the kernels")
     return _Window(
         (taken[1], taken[2], taken[3]),
@@ -236,6 +251,73 @@ def _mean(context: Context) -> list[Step]:
     return [context.step("listen_mean_run", Struct("listen_mean", fields), lags={})]
 
 
+def _pool(context: Context) -> list[Step]:
+    options, taken, given = context.op.options, context.input(0), context.output
+    if taken.shape[0] != 1 or (taken.scales, taken.zero_points) != (
+        given.scales,
+        given.zero_points,
+    ):
+        raise InputError(f"{given.name}: C pools one image, and keeps its scale")
+    kernel = (options["filterHeight"], options["filterWidth"])
+    strides = (options["strideH"], options["strideW"])
+    pads = [
+        0 if options["padding"] == VALID else same_padding(n_in, n_out, k, step)[0]
+        for n_in, n_out, k, step in zip(
+            taken.shape[1:], given.shape[1:], kernel, strides, strict=False
+        )
+    ]
+    names = (
+        "in_height", "in_width", "channels", "out_height", "out_width",
+        "kernel_height", "kernel_width", "stride_y", "stride_x", "pad_top", "pad_left",
+    )  # fmt: skip
+    sizes = (*taken.shape[1:], *given.shape[1:3], *kernel, *strides, *pads)
+    fields: dict[str, Field] = dict(zip(names, sizes, strict=True))
+    fields["range"] = _range(context)
+    return [context.step("listen_pool_run", Struct("listen_pool", fields), lags={})]
+
+
+def _matmul(context: Context) -> list[Step]:
+    a, b, given = context.input(0), context.input(1), context.output
+    if context.op.options.get("adjX") or context.op.options.get("adjY"):
+        raise InputError(f"{given.name}: C multiplies matrices as they are")
+    if math.prod(a.shape[:-2]) != math.prod(b.shape[:-2]):
+        raise InputError(f"{given.name}: C repeats no matrix, of {a.shape} and {b.shape}")
+    if a.shape[-1] * (2 * _LARGEST_VALUE) ** 2 >= 1 << 31:
+        raise InputError(f"{given.name}: sums of {a.shape[-1]} products may not fit 32 bits")
+    fields: dict[str, Field] = {
+        "batches": math.prod(a.shape[:-2]),
+        "rows": a.shape[-2],
+        "n": a.shape[-1],
+        "columns": b.shape[-1],
+        "zero_a": a.zero_points[0],
+        "zero_b": b.zero_points[0],
+        "factor": Exact(rescale.mul_factor(a, b, given)),
+        "range": _range(context),
+    }
+    struct = Struct("listen_matmul", fields)
+    return [context.step("listen_matmul_run", struct, lags={}, n_inputs=2)]
+
+
+def _softmax(context: Context) -> list[Step]:
+    taken, given = context.input(0), context.output
+    if given.zero_points != (-128,) or given.scales != (1 / 256,):
+        raise InputError(f"{given.name}: a softmax in steps of {given.scales}; C takes 1/256")
+    beta, n = context.op.options["beta"], taken.shape[-1]
+    if context.mode == "reference":
+        if n > _LARGEST_ROW:
+            raise InputError(f"{given.name}: a softmax of {n} values, of {_LARGEST_ROW} at most")
+        exponentials = Array("int32_t", whole_exponentials(taken.scales[0], beta))
+    else:
+        exponentials = Array("float", single_exponentials(taken.scales[0], beta))
+    fields: dict[str, Field] = {
+        "rows": math.prod(taken.shape[:-1]),
+        "n": n,
+        "exponentials": exponentials,
+    }
+    struct = Struct("listen_softmax", fields)
+    return [context.step("listen_softmax_run", struct, lags={context.op.inputs[0]: 0})]
+
+
 def _pad(context: Context) -> list[Step]:
     taken = context.input(0)
     widths = constant(context.graph, context.op.inputs[1])
@@ -251,6 +333,8 @@ def _pad(context: Context) -> list[Step]:
 
 LOWERINGS: dict[str, Callable[[Context], list[Step]]] = {
     "ADD": _add,
+    "AVERAGE_POOL_2D": _pool,
+    "BATCH_MATMUL": _matmul,
     "CONCATENATION": join,
     "CONV_2D": _conv,
     "DEPTHWISE_CONV_2D": _depthwise,
@@ -263,6 +347,7 @@ LOWERINGS: dict[str, Callable[[Context], list[Step]]] = {
     "RELU": table,
     "RELU6": table,
     "SLICE": cut,
+    "SOFTMAX": _softmax,
     "TANH": table,
     "TRANSPOSE": transpose,
 }

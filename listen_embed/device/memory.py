@@ -53,7 +53,7 @@ def arrange(plan: Plan) -> Layout:
 
 
 def _blocks(plan: Plan) -> list[_Block]:
-    first, last = {plan.taken: 0}, {plan.given: len(plan.steps)}
+    first, last = dict.fromkeys(plan.taken, 0), {plan.given: len(plan.steps)}
     for number, step in enumerate(plan.steps):
         first.setdefault(step.output, number)
         for tensor in (*step.inputs, step.output):

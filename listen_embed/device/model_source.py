@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from listen_embed.device import fixed, picture
-from listen_embed.device.lowering import lower
+from listen_embed.device import fixed, picture, waveform
+from listen_embed.device.lowering import inputs_of, lower
 from listen_embed.device.memory import Layout, arrange
 from listen_embed.device.steps import Mode, Plan, Step, Struct, constants_bytes
 from listen_embed.device.text import array, define, in_comment, network
@@ -179,6 +179,7 @@ def model_source(
         fixed.check(spec.front_end, _input(graph), options.samples)
         numbers |= fixed.constants(spec.front_end, _input(graph))
         tables = fixed.tables(spec.front_end)
+    tables |= waveform.tables(spec.front_end)
     header = _HEADER.format(
         **texts,
         network=_defines(_network_constants(model, graph, plan, layout, spec, options, digest)),
@@ -198,7 +199,8 @@ def model_source(
         constants_bytes(plan) + sum(one.n_bytes for one in tables.values()),
         max(layout.n_bytes, picture.scratch_bytes(spec.front_end)),
         picture.column_bytes(spec.front_end, hop),
-        picture.sample_bytes(spec.front_end, hop, options.samples == "float32"),
+        picture.sample_bytes(spec.front_end, hop, options.samples == "float32")
+        + waveform.sample_bytes(spec.front_end, options.samples == "float32"),
     )
     return ModelSource(header, source, plan, layout, hop, memory, macs(model), digest)
 
@@ -225,7 +227,7 @@ def _network_constants(
     digest: str,
 ) -> dict[str, Any]:  # fmt: skip
     taken, given = _input(graph), graph.tensors[graph.outputs[0]]
-    _check_fits(spec, taken, given)
+    _check_fits(spec, graph)
     least = picture.scratch_bytes(spec.front_end)
     return {
         "REFERENCE": int(options.mode == "reference"),
@@ -234,7 +236,7 @@ def _network_constants(
         "MAX_TAPS": _most_taps(plan),
         "MACS": macs(model),
         "ARENA_BYTES": max(layout.n_bytes, least),
-        "INPUT_AT": layout.tensors[plan.taken],
+        "INPUT_AT": layout.tensors[plan.taken[0]],
         "INPUT_SIZE": math.prod(taken.shape),
         "INPUT_SCALE": taken.scales[0],
         "INPUT_ZERO": f"({taken.zero_points[0]})",
@@ -245,19 +247,30 @@ def _network_constants(
         "VALUE_MIN": f"{taken.type}_MIN",
         "VALUE_MAX": f"{taken.type}_MAX",
         "DIGEST": f'"{digest}"',
+        **_wave_constants(graph, plan, layout, spec),
     }
 
 
+def _wave_constants(graph: Graph, plan: Plan, layout: Layout, spec: ModelSpec) -> dict[str, Any]:
+    if not waveform.has_wave(spec.front_end):
+        return {"WAVE_SAMPLES": 0}
+    (_, wave) = plan.taken
+    return waveform.constants(spec.front_end, graph.tensors[wave], layout.tensors[wave])
+
+
 def _input(graph: Graph) -> TensorInfo:
-    return graph.tensors[graph.inputs[0]]
+    return graph.tensors[inputs_of(graph)[0]]
 
 
-def _check_fits(spec: ModelSpec, taken: TensorInfo, given: TensorInfo) -> None:
-    wanted = (math.prod(spec.front_end.input_shape), spec.emb_dim)
-    if (math.prod(taken.shape), math.prod(given.shape)) != wanted:
+def _check_fits(spec: ModelSpec, graph: Graph) -> None:
+    front_end = spec.front_end
+    wave = [front_end.wave_samples] if waveform.has_wave(front_end) else []
+    wanted = [front_end.n_bands * front_end.n_steps, *wave, spec.emb_dim]
+    ends = [graph.tensors[i] for i in (*inputs_of(graph), *graph.outputs)]
+    if [math.prod(tensor.shape) for tensor in ends] != wanted:
         raise InputError(
-            f"{spec.name}: the front end gives {spec.front_end.input_shape} and emb_dim is "
-            f"{spec.emb_dim}, but the network takes {taken.shape} and gives {given.shape}"
+            f"{spec.name}: front end and emb_dim come to {wanted} values, but the network takes "
+            f"and gives {[tensor.shape for tensor in ends]}"
         )
 
 

@@ -20,7 +20,7 @@ _SLOPE_TOLERANCE = 1e-6
 
 def check(front_end: FrontEnd) -> None:
     """Raise `InputError` where there is no C for a front end."""
-    if front_end.features != "log-mel" or front_end.normalise != "none":
+    if front_end.features == "waveform" or front_end.normalise != "none":
         raise InputError(
             "there is C for log-mels of frames as they are; this front end has "
             f"features={front_end.features!r}, normalise={front_end.normalise!r}"

@@ -116,11 +116,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """A network as steps, with the bytes of every tensor that takes memory."""
+    """A network as steps, with the bytes of every tensor that takes memory.
+
+    Its inputs come in the order of its signature.
+    """
 
     steps: tuple[Step, ...]
     n_bytes: Mapping[int, int]
-    taken: int
+    taken: tuple[int, ...]
     given: int
 
 

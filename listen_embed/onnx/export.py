@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -184,8 +186,22 @@ def _is_integer(spec: ModelSpec) -> bool:
 
 
 def _add_network(graph: Graph, network: Network, value: str) -> str:
-    shaped = graph.node("Reshape", value, graph.ints(*network.tensors[network.input].shape))
-    return Converter(network, graph).convert(shaped)
+    shapes = [network.tensors[index].shape for index in network.inputs]
+    parts = [value] if len(shapes) == 1 else _split(graph, value, [math.prod(s) for s in shapes])
+    shaped = (
+        graph.node("Reshape", part, graph.ints(*s)) for part, s in zip(parts, shapes, strict=True)
+    )
+    return Converter(network, graph).convert(*shaped)
+
+
+def _split(graph: Graph, row: str, sizes: list[int]) -> list[str]:
+    """Return the inputs of a network, which lie one behind the other in a row (1, n)."""
+    ends = np.cumsum([0, *sizes]).tolist()
+    axis = graph.ints(1)
+    return [
+        graph.node("Slice", row, graph.ints(begin), graph.ints(end), axis)
+        for begin, end in pairwise(ends)
+    ]
 
 
 def _facts(spec: ModelSpec, digest: str) -> dict[str, str]:

@@ -8,22 +8,55 @@ from __future__ import annotations
 
 import numpy as np
 
-from listen_embed.errors import InputError
-from listen_embed.frontend import mel_matrix, window_of
+from listen_embed.frontend import HEADROOM, LEAST_RMS, MU, low_pass, mel_matrix, window_of
 from listen_embed.onnx.graph import Graph
-from listen_embed.spec import FrontEnd
+from listen_embed.spec import WAVE_RATE, FrontEnd
 
 
 def add_front_end(graph: Graph, front_end: FrontEnd, samples: str) -> str:
-    """Return what one frame (1, frame_samples) becomes: (1, n_bands, n_steps), or as it is."""
+    """Return what one frame (1, frame_samples) becomes: (1, n_bands, n_steps), or as it is.
+
+    Where a wave encoder hears samples beside the log-mel, both in a row.
+    """
     if front_end.features == "waveform":
         return samples
-    if front_end.features != "log-mel":
-        raise InputError(f"there is no ONNX of a front end with features={front_end.features!r}")
+    picture = _add_log_mel(graph, front_end, samples)
+    if front_end.features == "log-mel":
+        return picture
+    flat = graph.node("Reshape", picture, graph.ints(1, front_end.n_bands * front_end.n_steps))
+    return graph.node("Concat", flat, _add_wave(graph, front_end, samples), axis=1)
+
+
+def _add_log_mel(graph: Graph, front_end: FrontEnd, samples: str) -> str:
     signal = _normalised(graph, samples) if front_end.normalise == "rms-std" else samples
     bands = _bands(graph, front_end, _segments(graph, front_end, signal))
     columns = _finished(graph, front_end, _logarithm(graph, front_end, bands))
     return graph.node("Transpose", columns, perm=[0, 2, 1])
+
+
+def _add_wave(graph: Graph, front_end: FrontEnd, samples: str) -> str:
+    """Return a frame at 16 kHz, of one loudness and companded, (1, wave_samples)."""
+    wave = _at_wave_rate(graph, front_end, samples)
+    mean = graph.node("ReduceMean", graph.node("Mul", wave, wave), graph.ints(1), keepdims=1)
+    rms = graph.node("Max", graph.node("Sqrt", mean), graph.floats(LEAST_RMS))
+    scaled = graph.node("Div", wave, graph.node("Mul", rms, graph.floats(HEADROOM)))
+    loud = graph.node("Clip", scaled, graph.floats(-1.0), graph.floats(1.0))
+    raised = graph.node("Mul", graph.node("Abs", loud), graph.floats(MU))
+    level = graph.node("Log", graph.node("Add", raised, graph.floats(1.0)))
+    level = graph.node("Div", level, graph.floats(np.log1p(MU)))
+    return graph.node("Mul", level, graph.node("Sign", loud))
+
+
+def _at_wave_rate(graph: Graph, front_end: FrontEnd, samples: str) -> str:
+    factor = front_end.sample_rate // WAVE_RATE
+    if factor == 1:
+        return samples
+    taps = low_pass(factor)
+    channel = graph.node("Unsqueeze", samples, graph.ints(1))
+    weights, reach = graph.constant(taps[None, None]), len(taps) // 2
+    heard = graph.node("Conv", channel, weights, strides=[factor], pads=[reach, reach])
+    ends = graph.ints(0), graph.ints(front_end.wave_samples), graph.ints(2)
+    return graph.node("Squeeze", graph.node("Slice", heard, *ends), graph.ints(1))
 
 
 def add_statistics(graph: Graph, log_mels: str) -> str:

@@ -35,15 +35,16 @@ class Converter:
         self.graph = graph
         self._values: dict[int, str] = {}
 
-    def convert(self, value: str) -> str:
-        """Return the network's output for its input.
+    def convert(self, *values: str) -> str:
+        """Return the network's output for its inputs.
 
         Raises
         ------
         ConversionError
             An operator that is not known here.
         """
-        self._values[self.network.input] = self.rounded(value, self.tensor(self.network.input))
+        for index, value in zip(self.network.inputs, values, strict=True):
+            self._values[index] = self.rounded(value, self.tensor(index))
         for operator in self.network.operators:
             if operator.kind not in _OPERATORS:
                 raise ConversionError(

@@ -70,11 +70,14 @@ class Operator:
 
 @dataclass(frozen=True)
 class Network:
-    """The only graph of a .tflite, its operators in the order of execution."""
+    """The only graph of a .tflite, its operators in the order of execution.
+
+    Its inputs, one or two, come in the order of its signature.
+    """
 
     tensors: tuple[Tensor, ...]
     operators: tuple[Operator, ...]
-    input: int
+    inputs: tuple[int, ...]
     output: int
 
 
@@ -84,11 +87,11 @@ def read(model: bytes) -> Network:
     Raises
     ------
     ConversionError
-        It is no .tflite of ours: one graph, one input, one output, fixed shapes.
+        It is no .tflite of ours: one graph, one input or two, one output, fixed shapes.
     """
     graph = read_graph(model)
-    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-        raise ConversionError("a network of ours has one graph with one input and one output")
+    if not 1 <= len(graph.inputs) <= 2 or len(graph.outputs) != 1:
+        raise ConversionError("a network of ours has one graph, one input or two, and one output")
     if _NO_TENSOR in (*graph.inputs, *graph.outputs):
         raise ConversionError("a damaged .tflite: its input or output is no tensor")
     try:
@@ -96,7 +99,8 @@ def read(model: bytes) -> Network:
     except (IndexError, ValueError) as error:
         raise ConversionError(f"a damaged .tflite: {error}") from error
     operators = tuple(map(_operator, graph.operators))
-    return Network(tensors, operators, graph.inputs[0], graph.outputs[0])
+    inputs = sorted(graph.inputs, key=lambda i: tensors[i].name)
+    return Network(tensors, operators, tuple(inputs), graph.outputs[0])
 
 
 def _tensor(tensor: TensorInfo) -> Tensor:

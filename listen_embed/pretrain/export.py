@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from listen_embed.pretrain.encoder import Encoder, front_end
 from listen_embed.runtime import Network
@@ -23,12 +24,13 @@ _LEAST_COSINE = 0.98
 Array = NDArray[np.float32]
 
 
-def converted(encoder: Encoder, log_mels: Array) -> Trained:
+def converted(encoder: nn.Module, log_mels: Array) -> Trained:
     """Return an encoder as .tflite files; rounded to int8 where it then still says the same.
 
     Parameters
     ----------
-    encoder : Encoder
+    encoder : nn.Module
+        Log-mels (B, 1, F, T) in, embeddings out: an `Encoder`, or a network that holds one.
     log_mels : ndarray, float32 (n, F, T)
         Typical inputs: the first half gives int8 its ranges, the rest judges it.
     """

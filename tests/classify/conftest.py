@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,3 +51,28 @@ def classifier_folder(labelled_folder: Path, tmp_path_factory: pytest.TempPathFa
 
     out = tmp_path_factory.mktemp("made") / "kinds"
     return train(labelled_folder, out, Options(base=BASE), progress=False)
+
+
+@pytest.fixture(scope="session")
+def lean_folder(labelled_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a classifier of the method lean, its wave encoder frozen."""
+    from listen_embed.classify import wave
+
+    place = tmp_path_factory.mktemp("lean")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wave, "WEIGHTS", encoder_in(place / "encoder.npz"))
+        return _trained("lean", labelled_folder, place)
+
+
+@pytest.fixture(scope="session")
+def finetune_folder(labelled_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a classifier of the method finetune."""
+    return _trained("finetune", labelled_folder, tmp_path_factory.mktemp("finetune"))
+
+
+def _trained(method: Any, labelled: Path, place: Path) -> Path:
+    from listen_embed.classify.options import Options
+    from listen_embed.classify.train import train
+
+    options = Options(method=method, base=BASE, epochs=6, window=1.2)
+    return train(labelled, place / method, options, progress=False)

@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 
 from listen_embed import Embedder, SoundClassifier
-from listen_embed.classify import wave
 from listen_embed.classify.labelled import read_labelled
 from listen_embed.classify.options import Options
 from listen_embed.classify.testing import measure
 from listen_embed.classify.train import train
 from listen_embed.errors import InputError, ListenEmbedWarning
 
-from .conftest import BASE, encoder_in
+from .conftest import BASE
 from .sounds import SR, folder_of, sound, write
 
 
@@ -46,12 +45,8 @@ def test_several_labels_at_a_time(labelled_table: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["lean", "finetune"])
-def test_trained_networks_become_int8_models(
-    labelled_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
-) -> None:
-    monkeypatch.setattr(wave, "WEIGHTS", encoder_in(tmp_path / "encoder.npz"))
-    options = Options(method=method, base=BASE, epochs=6, window=1.2)  # type: ignore[arg-type]
-    folder = train(labelled_folder, tmp_path / method, options, progress=False)
+def test_trained_networks_become_int8_models(request: pytest.FixtureRequest, method: str) -> None:
+    folder: Path = request.getfixturevalue(f"{method}_folder")
     classifier = SoundClassifier(folder)
     assert classifier.embedder.spec.front_end.frame_seconds == pytest.approx(1.2)
     samples = np.concatenate([sound("hum", 55, 1.2), sound("hiss", 56, 1.2)])
@@ -63,7 +58,8 @@ def test_trained_networks_become_int8_models(
     in_int8, in_float = (model.embed(samples, SR)[0][:4] for model in models)  # no zeros after them
     lengths = np.linalg.norm(in_int8, axis=1) * np.linalg.norm(in_float, axis=1)
     assert ((in_int8 * in_float).sum(1) / lengths).min() > 0.95
-    assert (folder / "c").exists() == (method == "finetune")
+    assert (folder / "c" / "src" / "listen_classes.h").exists()
+    assert "C for microcontrollers stands in `c/`" in (folder / "README.md").read_text()
     report = json.loads((folder / "report.json").read_text())
     assert len(report["history"]) == 6
 

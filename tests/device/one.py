@@ -124,7 +124,7 @@ def by_litert(content: bytes, *inputs: Any) -> Any:
 
 def by_tflm(content: bytes, *inputs: Any) -> Any:
     runtime = pytest.importorskip("tflite_micro.python.tflite_micro.runtime")
-    interpreter = runtime.Interpreter.from_bytes(content)
+    interpreter = runtime.Interpreter.from_bytes(content, arena_size=1 << 20)
     for i, values in enumerate(inputs):
         interpreter.set_input(values, i)
     interpreter.invoke()
@@ -154,8 +154,8 @@ def _kernels(place: Path, mode: Mode, flags: tuple[str, ...]) -> list[Path]:
 
 def in_c(
     content: bytes, folder: Path, mode: Mode = "xnn", flags: tuple[str, ...] = ()
-) -> Callable[[Any], Any]:
-    """Return the network as a function of its one input, compiled."""
+) -> Callable[..., Any]:
+    """Return the network as a function of its inputs, compiled."""
     plan = lower(read_graph(content), mode)
     layout = arrange(plan)
     folder.mkdir(exist_ok=True)
@@ -165,10 +165,12 @@ def in_c(
     run = ctypes.CDLL(str(library)).listen_network
     arena = np.empty(layout.n_bytes + 8, np.int8)
 
-    def call(values: Any) -> Any:
+    def call(*inputs: Any) -> Any:
         arena[:] = PAINT
-        begin, end = layout.tensors[plan.taken], layout.tensors[plan.given]
-        arena[begin : begin + values.nbytes] = np.frombuffer(values.tobytes(), np.int8)
+        for taken, values in zip(plan.taken, inputs, strict=True):
+            begin = layout.tensors[taken]
+            arena[begin : begin + values.nbytes] = np.frombuffer(values.tobytes(), np.int8)
+        end = layout.tensors[plan.given]
         run(arena.ctypes.data_as(ctypes.c_void_p))
         assert (arena[layout.n_bytes :] == PAINT).all()
         return arena[end : end + plan.n_bytes[plan.given]].copy()

@@ -149,7 +149,47 @@ def transposed_mean() -> bytes:
     return graph_of(tensors, [order, mean])
 
 
+def pooled(kernel: tuple[int, int], stride: tuple[int, int], padding: int = 1) -> bytes:
+    """Return means under a window of (1, 5, 22, 6)."""
+    size = (5, 22)
+    given = (
+        tuple(-(-n // step) for n, step in zip(size, stride, strict=True))
+        if padding == 0
+        else tuple((n - k) // s + 1 for n, k, s in zip(size, kernel, stride, strict=True))
+    )
+    fields = {"strideH": stride[0], "strideW": stride[1], "padding": padding}
+    fields |= {"filterHeight": kernel[0], "filterWidth": kernel[1]}
+    tensors = [Values((1, *size, 6), 0.03, -7), Values((1, *given, 6), 0.03, -7)]
+    return model("AVERAGE_POOL_2D", tensors, "Pool2DOptions", **fields)
+
+
+def product(scales: tuple[float, float, float], a: tuple[int, ...], b: tuple[int, ...]) -> bytes:
+    """Return a product of two matrices, or of several pairs, that are both computed."""
+    tensors = [
+        Values(a, scales[0], -11),
+        Values(b, scales[1], 6),
+        Values((*a[:-1], b[-1]), scales[2], 5),
+    ]
+    return model("BATCH_MATMUL", tensors, "BatchMatMulOptions")
+
+
+def softmax(scale: float, n: int, beta: float = 1.0) -> bytes:
+    shape = (2, 12, n)
+    tensors = [Values(shape, scale, 3), Values(shape, 1 / 256, -128)]
+    return model("SOFTMAX", tensors, "SoftmaxOptions", beta=beta)
+
+
 CASES = {
+    "pool of a row": pooled((1, 4), (1, 4)),
+    "pool, ties and overlaps": pooled((2, 2), (1, 1)),
+    "pool, same": pooled((3, 5), (2, 2), padding=0),
+    "product": product(NO_TIES, (4, 7, 24), (4, 24, 15)),
+    "product, ties": product(TIES, (3, 5, 17), (3, 17, 7)),
+    "product, one row": product((1 / 256, 0.0033, 0.0018), (1, 9), (9, 40)),
+    "softmax": softmax(0.05, 15),
+    "softmax, flat": softmax(0.003, 7),
+    "softmax, steep": softmax(0.4, 40),
+    "softmax, twice as steep": softmax(0.1, 9, 2.0),
     "gate": gate(),
     "padded": padded(),
     "transposed mean": transposed_mean(),
@@ -181,10 +221,10 @@ CASES = {
 }
 
 
-def inputs(content: bytes, seed: int = 0) -> Any:
-    graph = read_graph(content)
-    shape = graph.tensors[graph.inputs[0]].shape
-    return np.random.default_rng(seed).integers(-128, 128, shape).astype(np.int8)
+def inputs(content: bytes, seed: int = 0) -> list[Any]:
+    graph, chance = read_graph(content), np.random.default_rng(seed)
+    shapes = [graph.tensors[i].shape for i in graph.inputs]
+    return [chance.integers(-128, 128, shape).astype(np.int8) for shape in shapes]
 
 
 @pytest.mark.needs("gcc")
@@ -195,9 +235,9 @@ def test_an_operator_equals_litert_with_and_without_a_floating_point_unit(
     hard = in_c(CASES[name], tmp_path / "hard")
     soft = in_c(CASES[name], tmp_path / "soft", flags=SOFT)
     drawn = [inputs(CASES[name], seed) for seed in range(20)]
-    wanted = np.stack([by_litert(CASES[name], given) for given in drawn])
-    assert np.array_equal(np.stack([hard(given) for given in drawn]), wanted)
-    assert np.array_equal(np.stack([soft(given) for given in drawn]), wanted)
+    wanted = np.stack([by_litert(CASES[name], *given) for given in drawn])
+    assert np.array_equal(np.stack([hard(*given) for given in drawn]), wanted)
+    assert np.array_equal(np.stack([soft(*given) for given in drawn]), wanted)
     assert len(np.unique(wanted)) > 20
 
 
@@ -207,7 +247,7 @@ def test_an_operator_in_reference_rounding_equals_tflite_micro(name: str, tmp_pa
     run = in_c(CASES[name], tmp_path / "reference", "reference")
     for seed in range(20):
         given = inputs(CASES[name], seed)
-        assert np.array_equal(run(given), by_tflm(CASES[name], given))
+        assert np.array_equal(run(*given), by_tflm(CASES[name], *given))
 
 
 @pytest.mark.needs("gcc")
@@ -229,10 +269,52 @@ def test_means_beside_a_half_round_as_litert_does(tmp_path: Path) -> None:
             assert np.array_equal(run(given), by_litert(content, given))
 
 
+@pytest.mark.needs("gcc")
+@pytest.mark.parametrize("mode", ["xnn", "reference"])
+def test_shares_of_a_half_step_round_as_their_interpreter_does(mode: Any, tmp_path: Path) -> None:
+    """512 equal values have half a step each; 170 and 171 lie beside one and a half."""
+    for n in (170, 171) if mode == "reference" else (170, 171, 512):
+        tensors = [Values((1, n), 0.05, 3), Values((1, n), 1 / 256, -128)]
+        content = model("SOFTMAX", tensors, "SoftmaxOptions", beta=1.0)
+        given = np.zeros((1, n), np.int8)
+        wanted = (by_litert if mode == "xnn" else by_tflm)(content, given)
+        assert np.array_equal(in_c(content, tmp_path / f"{mode}{n}", mode)(given), wanted)
+
+
+@pytest.mark.needs("gcc")
+@pytest.mark.parametrize("mode", ["xnn", "reference"])
+def test_shares_of_any_scale_and_length_are_equal(mode: Any, tmp_path: Path) -> None:
+    chance = np.random.default_rng(3)
+    for trial in range(8):
+        n, scale = int(chance.integers(2, 60)), float(chance.uniform(0.001, 0.3))
+        content = softmax(scale, n)
+        run = in_c(content, tmp_path / str(trial), mode)
+        for _ in range(10):
+            spread = int(chance.integers(1, 128))
+            given = chance.integers(-spread, spread, (2, 12, n)).astype(np.int8)
+            wanted = (by_litert if mode == "xnn" else by_tflm)(content, given)
+            assert np.array_equal(run(given), wanted)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (product(NO_TIES, (2, 3, 40_000), (2, 40_000, 2)), "may not fit 32 bits"),
+        (model("BATCH_MATMUL", [Values((2, 3), 1), Values((2, 3), 1), Values((2, 2), 1)],
+               "BatchMatMulOptions", adjY=True), "as they are"),
+        (model("SOFTMAX", [Values((1, 4), 1), Values((1, 4), 0.1)], "SoftmaxOptions", beta=1.0),
+         "takes 1/256"),
+    ],
+)  # fmt: skip
+def test_forms_that_there_is_no_kernel_for_are_named(content: bytes, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        lower(read_graph(content))
+
+
 def test_sums_end_on_halves_in_the_cases_that_are_called_so() -> None:
     """Halves must occur, or the tests above would not see how they are rounded."""
     w = weights((7, 1, 1, 8)).reshape(7, 8).astype(int)
-    drawn = np.stack([inputs(CASES["pointwise, ties"], seed) for seed in range(20)])
+    drawn = np.stack([inputs(CASES["pointwise, ties"], seed)[0] for seed in range(20)])
     sums = (drawn.reshape(-1, 8).astype(int) + 5) @ w.T + bias(7)
     steps = sums * (TIES[0] * TIES[1] / TIES[2])
     in_range = np.abs(steps) < 100

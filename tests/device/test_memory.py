@@ -25,7 +25,7 @@ def check(plan: Plan, layout: Layout) -> None:
     last = {plan.given: len(plan.steps)}
     for number, one in enumerate(plan.steps):
         last |= {i: max(number, last.get(i, 0)) for i in one.inputs}
-    alive = {plan.taken}
+    alive = {*plan.taken}
     for number, one in enumerate(plan.steps):
         alive |= {*one.inputs, one.output}
         spans = {i: (layout.tensors[i], layout.tensors[i] + plan.n_bytes[i]) for i in alive}
@@ -50,7 +50,7 @@ def test_no_two_blocks_meet(sizes: list[tuple[int, int, bool]]) -> None:
     for i, (_, lag, reads_first) in enumerate(sizes):
         taken = (i, 0) if reads_first and i else (i,)
         steps.append(step(taken, i + 1, {i: lag} if lag else {}, lag // 3))
-    plan = Plan(tuple(steps), n_bytes, 0, len(sizes))
+    plan = Plan(tuple(steps), n_bytes, (0,), len(sizes))
     if steps:
         check(plan, arrange(plan))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -14,9 +16,13 @@ from listen_embed.onnx.graph import Graph
 from listen_embed.spec import FrontEnd
 
 FRONT_ENDS = {spec.front_end: spec.name for spec in reversed(registry.models())}
+WITH_WAVES = {
+    replace(registry.find(name).front_end, features="log-mel+waveform"): f"{name} and a waveform"
+    for name in ("sea/32/nano", "pruned/384/mn04")
+}
 
 
-@pytest.mark.parametrize("front_end", FRONT_ENDS, ids=FRONT_ENDS.get)
+@pytest.mark.parametrize("front_end", FRONT_ENDS | WITH_WAVES, ids=(FRONT_ENDS | WITH_WAVES).get)
 def test_a_picture_is_the_extractors(front_end: FrontEnd, rng: np.random.Generator) -> None:
     graph = Graph()
     given = graph.input("samples", (1, front_end.frame_samples))

@@ -2,7 +2,7 @@
  *
  * Input: int32 block size, int32 number of network inputs, int32 number of samples; the network
  * inputs; the samples, and their beginning once more, to be counted. Output: for each network input
- * its embedding; for each frame its picture and its embedding; at last six int32: frames, ticks of
+ * its embedding; for each frame its picture, its waveform if any, and its embedding; at last six int32: frames, ticks of
  * the network alone, of a first frame and of a loop that tells what a tick is, bytes of stack and of
  * memory.
  */
@@ -12,14 +12,17 @@
 
 #define LOOPS 1000000
 
-static listen_value picture[LISTEN_INPUT_SIZE];
+static listen_value input[LISTEN_INPUT_SIZE + LISTEN_WAVE_SAMPLES];
 static embed_value embedding[EMBED_SIZE];
 static embed_sample block[4096];
 
 static void write_picture(const listen_value *values, void *context)
 {
     (void)context;
-    check_write(values, sizeof picture);
+    check_write(values, LISTEN_INPUT_SIZE * sizeof *values);
+#if LISTEN_WAVE_SAMPLES
+    check_write(embed_wave(), LISTEN_WAVE_SAMPLES * sizeof *values);
+#endif
 }
 
 static void write_embedding(const embed_value *values, void *context)
@@ -44,9 +47,9 @@ static uint32_t run_networks(int32_t n)
     uint32_t ticks = 0;
     for (; n > 0; n--) {
         uint32_t before;
-        check_read(picture, sizeof picture);
+        check_read(input, sizeof input);
         before = check_ticks();
-        embed_run_network(picture, embedding);
+        embed_run_network(input, embedding);
         ticks = check_ticks() - before;
         check_write(embedding, sizeof embedding);
     }

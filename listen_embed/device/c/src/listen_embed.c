@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "listen_front_end.h"
+#include "listen_wave.h"
 
 /* All memory of the network and of the front end, which never run at once. */
 static union {
@@ -16,6 +17,10 @@ static union {
  * as their samples are there. */
 static struct {
     embed_sample samples[LISTEN_CAPACITY];
+#if LISTEN_WAVE_SAMPLES
+    embed_sample frame[LISTEN_FRAME_SAMPLES]; /* a ring */
+    int32_t frame_next;
+#endif
     listen_pixel ring[LISTEN_RING_COLUMNS][LISTEN_BANDS];
 #if LISTEN_LEFT_COLUMNS
     listen_pixel left[LISTEN_LEFT_SLOTS][LISTEN_LEFT_COLUMNS][LISTEN_BANDS];
@@ -145,11 +150,26 @@ static void draw(listen_value *picture)
     }
 }
 
+#if LISTEN_WAVE_SAMPLES
+static listen_value *wave_of_frame(void)
+{
+    return (listen_value *)(void *)(arena.bytes + LISTEN_WAVE_AT);
+}
+
+const listen_value *embed_wave(void)
+{
+    return wave_of_frame();
+}
+#endif
+
 static void finish_frame(void)
 {
     listen_value *picture = (listen_value *)(void *)(arena.bytes + LISTEN_INPUT_AT);
     add_right_columns();
     draw(picture);
+#if LISTEN_WAVE_SAMPLES
+    listen_wave(stream.frame, stream.frame_next, wave_of_frame());
+#endif
 #if LISTEN_LEFT_COLUMNS
     stream.left_read = (stream.left_read + 1) % LISTEN_LEFT_SLOTS;
 #endif
@@ -168,6 +188,20 @@ static void finish_frame(void)
 static int32_t least(int32_t a, int32_t b)
 {
     return a < b ? a : b;
+}
+
+/* A wave encoder hears the frame as a whole, when all of it has arrived. */
+static void keep_frame(const embed_sample *samples, int32_t n)
+{
+#if LISTEN_WAVE_SAMPLES
+    int32_t first = least(n, LISTEN_FRAME_SAMPLES - stream.frame_next);
+    memcpy(stream.frame + stream.frame_next, samples, (size_t)first * sizeof(embed_sample));
+    memcpy(stream.frame, samples + first, (size_t)(n - first) * sizeof(embed_sample));
+    stream.frame_next = (stream.frame_next + n) % LISTEN_FRAME_SAMPLES;
+#else
+    (void)samples;
+    (void)n;
+#endif
 }
 
 static void forget_old_samples(void)
@@ -208,6 +242,7 @@ int embed_push(const embed_sample *samples, size_t n)
         int32_t due = least(stream.until_column, least(stream.until_left, stream.until_frame));
         int32_t taken = n < (size_t)due ? (int32_t)n : due;
         memcpy(stream.samples + stream.n_samples, samples, (size_t)taken * sizeof(embed_sample));
+        keep_frame(samples, taken);
         stream.n_samples += taken;
         stream.until_column -= taken;
         stream.until_left -= taken;
@@ -250,6 +285,10 @@ void embed_run_network(const listen_value *input, embed_value *embedding)
 {
     memcpy(arena.bytes + LISTEN_INPUT_AT, input,
            sizeof(listen_value) * LISTEN_BANDS * LISTEN_STEPS);
+#if LISTEN_WAVE_SAMPLES
+    memcpy(wave_of_frame(), input + LISTEN_BANDS * LISTEN_STEPS,
+           sizeof(listen_value) * LISTEN_WAVE_SAMPLES);
+#endif
     listen_network(arena.bytes);
     memcpy(embedding, arena.bytes + LISTEN_OUTPUT_AT, sizeof stream.embedding);
 }

@@ -55,13 +55,19 @@ void embed_get_integers(embed_value *embedding);
 typedef void (*embed_handler)(const embed_value *embedding, void *context);
 void embed_on_frame(embed_handler handler, void *context);
 
-/* Run the network alone on one input, already quantised: bands by steps. For tests. */
+/* Run the network alone on one input, already quantised: bands by steps, and behind them the
+ * waveform where it takes one. For tests. */
 void embed_run_network(const listen_value *input, embed_value *embedding);
 
 /* The picture of the newest frame, as the network takes it; valid until the network runs. For tests:
  * call it from a handler set by this function. */
 typedef void (*embed_picture_handler)(const listen_value *picture, void *context);
 void embed_on_picture(embed_picture_handler handler, void *context);
+
+#if LISTEN_WAVE_SAMPLES
+/* The waveform beside it, LISTEN_WAVE_SAMPLES values, valid as long. */
+const listen_value *embed_wave(void);
+#endif
 
 #ifdef __cplusplus
 }

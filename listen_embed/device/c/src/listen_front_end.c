@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "listen_contract.h"
+#include "listen_logarithm.h"
 
 typedef float listen_real;
 typedef float listen_energy;
@@ -186,23 +187,6 @@ static LISTEN_APART void energies(float *z)
 
 /* ---- bands, their logarithms, and the network's steps ---- */
 
-/* ln(x) of a positive normal number, to one part in 2^23. */
-static float logarithm(float x)
-{
-    uint32_t bits, raised;
-    int32_t exponent;
-    float m, s, q;
-    memcpy(&bits, &x, sizeof bits);
-    raised = bits - 0x3F3504F3u; /* sqrt(1/2): the mantissa then lies around 1 */
-    exponent = (int32_t)raised >> 23;
-    bits -= (uint32_t)exponent << 23;
-    memcpy(&m, &bits, sizeof m);
-    s = (m - 1.0f) / (m + 1.0f);
-    q = s * s;
-    q = q * (0.66666667f + q * (0.4f + q * (0.28571429f + q * 0.22222222f)));
-    return (float)exponent * 0.69314718f + (2.0f * s + s * q);
-}
-
 static float logarithm_of_band(float band)
 {
 #if LISTEN_MEL_ROOT
@@ -210,7 +194,7 @@ static float logarithm_of_band(float band)
 #endif
     band = band > LISTEN_LOG_FLOOR ? band : LISTEN_LOG_FLOOR;
     band += LISTEN_LOG_OFFSET;
-    return logarithm(band) * LISTEN_LOG_UNIT;
+    return listen_logarithm(band) * LISTEN_LOG_UNIT;
 }
 
 listen_value listen_quantised(float value)

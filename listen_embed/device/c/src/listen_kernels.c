@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "listen_contract.h"
-#include "listen_rounding.h"
 
 #if defined(__GNUC__) && defined(__ARM_FEATURE_SIMD32) && !defined(LISTEN_NO_SIMD)
 #define LISTEN_SIMD 1
@@ -491,7 +490,7 @@ void listen_table_run(const int8_t *table, int32_t n, const int8_t *in, int8_t *
     }
 }
 
-/* ---- reductions and moves ---- */
+/* ---- means ---- */
 
 /* XNNPACK rounds a mean after it has added the zero points, all else before. */
 static inline int8_t mean_of(int32_t sum, const listen_mean *op)
@@ -516,6 +515,157 @@ void listen_mean_run(const listen_mean *op, const int8_t *in, int8_t *out)
         }
     }
 }
+
+/* ---- windows, matrices and shares ---- */
+
+static inline int32_t least(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline int32_t most(int32_t a, int32_t b)
+{
+    return a > b ? a : b;
+}
+
+/* To nearest, halves away from zero. */
+static inline int32_t divided(int32_t sum, int32_t n)
+{
+    return sum > 0 ? (sum + n / 2) / n : (sum - n / 2) / n;
+}
+
+static void pool_pixel(const listen_pool *op, const int8_t *in, int32_t top, int32_t left,
+                       int8_t *out)
+{
+    int32_t y, x, channel, from_y = most(top, 0), from_x = most(left, 0);
+    int32_t end_y = least(top + op->kernel_height, op->in_height);
+    int32_t end_x = least(left + op->kernel_width, op->in_width);
+    int32_t n = (end_y - from_y) * (end_x - from_x);
+    for (channel = 0; channel < op->channels; channel++) {
+        int32_t sum = 0;
+        for (y = from_y; y < end_y; y++) {
+            for (x = from_x; x < end_x; x++) {
+                sum += in[(y * op->in_width + x) * op->channels + channel];
+            }
+        }
+        out[channel] = saturated(divided(sum, n));
+    }
+    limit(&op->range, out, op->channels);
+}
+
+void listen_pool_run(const listen_pool *op, const int8_t *in, int8_t *out)
+{
+    int32_t y, x;
+    for (y = 0; y < op->out_height; y++) {
+        for (x = 0; x < op->out_width; x++, out += op->channels) {
+            pool_pixel(op, in, y * op->stride_y - op->pad_top, x * op->stride_x - op->pad_left,
+                       out);
+        }
+    }
+}
+
+static inline int8_t matmul_value(const listen_matmul *op, const int8_t *row, const int8_t *column)
+{
+    int32_t i, sum = 0;
+    for (i = 0; i < op->n; i++, column += op->columns) {
+        sum += (row[i] - op->zero_a) * (*column - op->zero_b);
+    }
+    sum = listen_scaled(sum, op->factor.multiplier, op->factor.shift);
+    return saturated(sum + op->range.zero);
+}
+
+void listen_matmul_run(const listen_matmul *op, const int8_t *a, const int8_t *b, int8_t *out)
+{
+    int32_t batch, row, column;
+    for (batch = 0; batch < op->batches; batch++, b += op->n * op->columns) {
+        for (row = 0; row < op->rows; row++, a += op->n) {
+            for (column = 0; column < op->columns; column++) {
+                *out++ = matmul_value(op, a, b + column);
+            }
+        }
+    }
+}
+
+#if LISTEN_REFERENCE
+
+/* A product of numbers in 31 bits behind the point, some of them before it in the second one. */
+#define TIMES listen_doubled_high
+
+static inline int32_t doubled(int32_t value, int32_t exponent)
+{
+    int32_t limit = INT32_MAX >> exponent;
+    return value > limit ? INT32_MAX : value < -limit - 1 ? INT32_MIN : value * (1 << exponent);
+}
+
+/* 1 / (1 + a) of 0 <= a < 1, in 31 bits behind the point: Newton's steps from 48/17 - 32/17 d, of
+ * d = (1 + a) / 2, with 29 bits behind the point. Source: gemmlowp's fixed-point functions. */
+static int32_t reciprocal(int32_t a)
+{
+    int32_t i, half = (int32_t)(((int64_t)a + INT32_MAX + 1) / 2);
+    int32_t x = INT32_C(1515870810) + TIMES(half, INT32_C(-1010580540));
+    for (i = 0; i < 3; i++) {
+        x += doubled(TIMES(x, (INT32_C(1) << 29) - TIMES(half, x)), 2);
+    }
+    return doubled(x, 1);
+}
+
+static int leading_zeros(uint32_t value)
+{
+    int zeros = 0;
+    while (zeros < 32 && !(value & 0x80000000u)) {
+        value <<= 1;
+        zeros++;
+    }
+    return zeros;
+}
+
+static void softmax_of_row(const listen_softmax *op, const int8_t *in, int32_t peak, int8_t *out)
+{
+    int32_t i, sum = 0, share; /* 19 bits behind the point */
+    int headroom;
+    for (i = 0; i < op->n; i++) {
+        sum += listen_halved(op->exponentials[peak - in[i]], 12);
+    }
+    headroom = leading_zeros((uint32_t)sum);
+    share = reciprocal((int32_t)(((uint32_t)sum << headroom) - 0x80000000u));
+    for (i = 0; i < op->n; i++) {
+        int32_t value = TIMES(share, op->exponentials[peak - in[i]]);
+        out[i] = saturated(listen_halved(value, 12 - headroom + 31 - 8) - 128);
+    }
+}
+
+#else
+
+static void softmax_of_row(const listen_softmax *op, const int8_t *in, int32_t peak, int8_t *out)
+{
+    int32_t i;
+    float sum = 0.0f, share;
+    for (i = 0; i < op->n; i++) {
+        sum += op->exponentials[peak - in[i]];
+    }
+    share = 1.0f / (sum * (1.0f / 256.0f));
+    for (i = 0; i < op->n; i++) {
+        float value = op->exponentials[peak - in[i]] * share;
+        int32_t whole = (int32_t)value;
+        out[i] = saturated(whole + (value - (float)whole >= 0.5f) - 128);
+    }
+}
+
+#endif
+
+void listen_softmax_run(const listen_softmax *op, const int8_t *in, int8_t *out)
+{
+    int32_t row, i;
+    for (row = 0; row < op->rows; row++, in += op->n, out += op->n) {
+        int32_t peak = in[0];
+        for (i = 1; i < op->n; i++) {
+            peak = most(peak, in[i]);
+        }
+        softmax_of_row(op, in, peak, out);
+    }
+}
+
+/* ---- moves ---- */
 
 void listen_transpose_run(const listen_transpose *op, const void *in, void *out)
 {

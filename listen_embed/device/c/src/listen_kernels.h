@@ -11,17 +11,14 @@
 #include <stdint.h>
 
 #include "listen_model.h"
+#include "listen_rounding.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 #if LISTEN_REFERENCE
-/* Real factor: multiplier * 2^(shift - 31). */
-typedef struct {
-    int32_t multiplier;
-    int32_t shift;
-} listen_factor;
+typedef listen_exact listen_factor;
 #else
 typedef float listen_factor;
 #endif
@@ -38,8 +35,8 @@ typedef struct {
  * `weights` holds channels in pairs: four of the one, four of the other, and so on; a missing last
  * channel is zeros. `bias` has the input's zero point taken out already. */
 typedef struct {
-    int16_t in_height, in_width, in_channels;
-    int16_t out_height, out_width, out_channels;
+    int32_t in_height, in_width, in_channels;
+    int32_t out_height, out_width, out_channels;
     int16_t kernel_height, kernel_width;
     int16_t stride_y, stride_x, dilation_y, dilation_x;
     int16_t pad_top, pad_left;
@@ -84,6 +81,35 @@ typedef struct {
     listen_range range;
 } listen_mean;
 
+/* The mean of the values under a window, of those that lie inside, for each channel. */
+typedef struct {
+    int32_t in_height, in_width, channels;
+    int32_t out_height, out_width;
+    int32_t kernel_height, kernel_width;
+    int32_t stride_y, stride_x;
+    int32_t pad_top, pad_left;
+    listen_range range;
+} listen_pool;
+
+/* (rows, n) times (n, columns), `batches` times; both roundings are the same here. */
+typedef struct {
+    int32_t batches, rows, n, columns;
+    int32_t zero_a, zero_b;
+    listen_exact factor;
+    listen_range range;
+} listen_matmul;
+
+/* Each row's exponentials by their sum, in steps of 1/256 from -128 on. `exponentials` has 256
+ * values: of the peak, of one step below it, and so on. */
+typedef struct {
+    int32_t rows, n;
+#if LISTEN_REFERENCE
+    const int32_t *exponentials; /* times 2^31 */
+#else
+    const float *exponentials;
+#endif
+} listen_softmax;
+
 /* Up to four axes in another order: output axis i steps through the input by strides[i] bytes. */
 typedef struct {
     int32_t item; /* bytes of a value */
@@ -106,6 +132,9 @@ void listen_depthwise_run(const listen_depthwise *op, const int8_t *in, int8_t *
 void listen_add_run(const listen_add *op, const int8_t *a, const int8_t *b, int8_t *out);
 void listen_mul_run(const listen_mul *op, const int8_t *a, const int8_t *b, int8_t *out);
 void listen_mean_run(const listen_mean *op, const int8_t *in, int8_t *out);
+void listen_pool_run(const listen_pool *op, const int8_t *in, int8_t *out);
+void listen_matmul_run(const listen_matmul *op, const int8_t *a, const int8_t *b, int8_t *out);
+void listen_softmax_run(const listen_softmax *op, const int8_t *in, int8_t *out);
 /* Any function of one value: table[value + 128]. */
 void listen_table_run(const int8_t *table, int32_t n, const int8_t *in, int8_t *out);
 void listen_transpose_run(const listen_transpose *op, const void *in, void *out);

@@ -1,7 +1,5 @@
 #include "listen_kernels16.h"
 
-#include "listen_rounding.h"
-
 static inline int32_t within(int64_t value, int32_t low, int32_t high)
 {
     value = value < low ? low : value;

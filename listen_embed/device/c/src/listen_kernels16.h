@@ -8,15 +8,11 @@
 
 #include <stdint.h>
 
+#include "listen_rounding.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-/* Real factor: multiplier * 2^(shift - 31). */
-typedef struct {
-    int32_t multiplier;
-    int32_t shift;
-} listen_exact;
 
 typedef struct {
     int32_t low, high;

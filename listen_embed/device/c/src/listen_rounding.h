@@ -4,6 +4,12 @@
 
 #include <stdint.h>
 
+/* Real factor: multiplier * 2^(shift - 31). */
+typedef struct {
+    int32_t multiplier;
+    int32_t shift;
+} listen_exact;
+
 /* The high half of 2 * a * b, to nearest, halves away from zero for positive products and towards
  * zero for negative ones. */
 static inline int32_t listen_doubled_high(int32_t a, int32_t b)
