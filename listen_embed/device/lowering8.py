@@ -182,6 +182,37 @@ def _range(context: Context) -> dict[str, Field]:
 
 
 def _add(context: Context) -> list[Step]:
+    periods = {"period_a": period(context, 0), "period_b": period(context, 1)}
+    return _pairwise(context, "listen_add", periods | _terms(context, 1))
+
+
+def _subtract(context: Context) -> list[Step]:
+    terms = {"period_a": 0, "period_b": 0} | _terms(context, -1)
+    return _pairwise(context, "listen_subtract", {"terms": terms} | _places(context))
+
+
+def _places(context: Context) -> dict[str, Field]:
+    """Return rows and columns of a result, and how far an operand's next ones are."""
+    whole = context.output.shape
+    shapes = [
+        (1,) * (len(whole) - len(s)) + s for s in (context.input(0).shape, context.input(1).shape)
+    ]
+    for split in range(len(whole) + 1):
+        rows, columns = math.prod(whole[:split]), math.prod(whole[split:])
+        sizes = [(math.prod(s[:split]), math.prod(s[split:])) for s in shapes]
+        if all(r in (1, rows) and c in (1, columns) for r, c in sizes):
+            (row_a, column_a), (row_b, column_b) = (
+                (c if r > 1 else 0, int(c > 1)) for r, c in sizes
+            )
+            return {
+                "rows": rows, "columns": columns,
+                "row_a": row_a, "column_a": column_a, "row_b": row_b, "column_b": column_b,
+            }  # fmt: skip
+    raise InputError(f"{context.output.name}: {shapes[0]} and {shapes[1]} repeat in no way C takes")
+
+
+def _terms(context: Context, sign: int) -> dict[str, Field]:
+    """Return the operands and factors of ``a + sign b``."""
     a, b, given = context.input(0), context.input(1), context.output
     fields = _operands(context)
     if context.mode == "reference":
@@ -190,23 +221,22 @@ def _add(context: Context) -> list[Step]:
         fields |= dict(zip(names, found, strict=True))
     else:
         whole = rescale.sum_factors(a, b, given)
-        fields |= {"factor_a": whole.a, "factor_b": whole.b, "shift": whole.shift}
-    return _pairwise(context, "listen_add", fields)
+        fields |= {"factor_a": whole.a, "factor_b": sign * whole.b, "shift": whole.shift}
+    return fields
 
 
 def _mul(context: Context) -> list[Step]:
     factor = rescale.mul_factor(context.input(0), context.input(1), context.output)
     largest = (2.0 * _LARGEST_VALUE) ** 2
     rescale.check_products([largest], Factors((factor,)), context.output.name)
-    return _pairwise(context, "listen_mul", _operands(context) | {"factor": factor})
+    periods = {"period_a": period(context, 0), "period_b": period(context, 1)}
+    return _pairwise(context, "listen_mul", periods | _operands(context) | {"factor": factor})
 
 
 def _operands(context: Context) -> dict[str, Field]:
     a, b = context.input(0), context.input(1)
     return {
         "n": math.prod(context.output.shape),
-        "period_a": period(context, 0),
-        "period_b": period(context, 1),
         "zero_a": a.zero_points[0],
         "zero_b": b.zero_points[0],
         "range": _range(context),
@@ -347,6 +377,7 @@ LOWERINGS: dict[str, Callable[[Context], list[Step]]] = {
     "RELU": table,
     "RELU6": table,
     "SLICE": cut,
+    "SUB": _subtract,
     "SOFTMAX": _softmax,
     "TANH": table,
     "TRANSPOSE": transpose,

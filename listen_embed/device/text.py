@@ -147,7 +147,8 @@ class _StepWriter:
         if isinstance(value, tuple):
             return "{" + ", ".join(map(str, value)) + "}"
         if isinstance(value, dict):
-            return "{" + ", ".join(f".{key} = {one}" for key, one in value.items()) + "}"
+            inner = (f".{key} = {self._value(key, one)}" for key, one in value.items())
+            return "{" + ", ".join(inner) + "}"
         return str(value)
 
     def _constant(self, what: str, content: Array) -> str:

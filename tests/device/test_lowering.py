@@ -89,8 +89,18 @@ def binary(
         Values(other, scales[1], 6, weights(other)),
         Values(shape, scales[2], 5),
     ]
-    options = {"ADD": "AddOptions", "MUL": "MulOptions"}[name]
+    options = f"{name.title()}Options"
     return model(name, tensors, options, fusedActivationFunction=activation)
+
+
+def to_the_mean() -> bytes:
+    """Return what each value of a row lies below a value of the row's own."""
+    tensors = [
+        Values((1, 12, 1, 1), 0.031, -20),
+        Values((1, 12, 25, 1), 0.043, 7),
+        Values((1, 12, 25, 1), 0.0215, -128),
+    ]
+    return model("SUB", tensors, "SubOptions", fusedActivationFunction=1)
 
 
 def mean(scales: tuple[float, float, float], n: int = 24, zero: int = -100) -> bytes:
@@ -207,6 +217,10 @@ CASES = {
     "add": binary("ADD", (0.03, 0.05, 0.06)),
     "add, ties": binary("ADD", (0.5, 0.25, 1.0)),
     "add, one value, relu6": binary("ADD", (0.03, 0.0118, 0.0471), 3, 1),
+    "difference": binary("SUB", (0.03, 0.05, 0.06)),
+    "difference, ties": binary("SUB", (0.5, 0.25, 1.0)),
+    "difference, for each channel": binary("SUB", (0.03, 0.05, 0.06), 1, size=10),
+    "difference to each row's mean": to_the_mean(),
     "add, for each channel": binary("ADD", (0.03, 0.05, 0.06), size=10),
     "mul": binary("MUL", (0.03, 0.05, 0.06)),
     "mul, ties": binary("MUL", (0.5, 0.25, 0.25)),

@@ -447,14 +447,16 @@ static inline int32_t following(int32_t i, int32_t period)
     return i + 1 == period ? 0 : i + 1;
 }
 
-static inline int32_t added(const listen_add *op, int32_t a, int32_t b)
+/* `sign` counts in reference rounding, which rounds each term before it takes the other away. */
+static inline int32_t added(const listen_add *op, int32_t a, int32_t b, int32_t sign)
 {
 #if LISTEN_REFERENCE
     a = scaled((a - op->zero_a) * (1 << 20), op->factor_a);
     b = scaled((b - op->zero_b) * (1 << 20), op->factor_b);
-    return scaled(a + b, op->factor_out);
+    return scaled(a + sign * b, op->factor_out);
 #else
     int32_t sum = (a - op->zero_a) * op->factor_a + (b - op->zero_b) * op->factor_b;
+    (void)sign;
     return (sum + (1 << (op->shift - 1))) >> op->shift;
 #endif
 }
@@ -463,11 +465,26 @@ void listen_add_run(const listen_add *op, const int8_t *a, const int8_t *b, int8
 {
     int32_t i, i_a = 0, i_b = 0;
     for (i = 0; i < op->n; i++) {
-        out[i] = saturated(added(op, a[i_a], b[i_b]) + op->range.zero);
+        out[i] = saturated(added(op, a[i_a], b[i_b], 1) + op->range.zero);
         i_a = following(i_a, op->period_a);
         i_b = following(i_b, op->period_b);
     }
     limit(&op->range, out, op->n);
+}
+
+void listen_subtract_run(const listen_subtract *op, const int8_t *a, const int8_t *b, int8_t *out)
+{
+    const listen_add *terms = &op->terms;
+    int32_t row, i;
+    for (row = 0; row < op->rows; row++) {
+        const int8_t *of_a = a + row * op->row_a, *of_b = b + row * op->row_b;
+        int8_t *given = out + row * op->columns;
+        for (i = 0; i < op->columns; i++) {
+            int32_t found = added(terms, of_a[i * op->column_a], of_b[i * op->column_b], -1);
+            given[i] = saturated(found + terms->range.zero);
+        }
+    }
+    limit(&terms->range, out, terms->n);
 }
 
 void listen_mul_run(const listen_mul *op, const int8_t *a, const int8_t *b, int8_t *out)

@@ -52,7 +52,7 @@ typedef struct {
  * of taps: t0c0 t0c1 t1c0 t1c1 t0c2 t0c3 t1c2 t1c3; missing taps and channels are zeros. */
 typedef listen_conv listen_depthwise;
 
-/* a + b or a - b; operands repeat after `period` values. */
+/* a + b; operands repeat after `period` values. */
 typedef struct {
     int32_t n, period_a, period_b;
     int32_t zero_a, zero_b;
@@ -63,6 +63,13 @@ typedef struct {
 #endif
     listen_range range;
 } listen_add;
+
+/* a - b of `rows` times `columns`: for each operand, how far its next row and column are. */
+typedef struct {
+    listen_add terms; /* factor_b takes b away where the factors are whole */
+    int32_t rows, columns;
+    int32_t row_a, column_a, row_b, column_b;
+} listen_subtract;
 
 /* a * b; operands repeat after `period` values. */
 typedef struct {
@@ -130,6 +137,7 @@ void listen_conv_run(const listen_conv *op, const int8_t *in, int8_t *out, void 
 /* `scratch` has room for the channels, rounded up to four. */
 void listen_depthwise_run(const listen_depthwise *op, const int8_t *in, int8_t *out, void *scratch);
 void listen_add_run(const listen_add *op, const int8_t *a, const int8_t *b, int8_t *out);
+void listen_subtract_run(const listen_subtract *op, const int8_t *a, const int8_t *b, int8_t *out);
 void listen_mul_run(const listen_mul *op, const int8_t *a, const int8_t *b, int8_t *out);
 void listen_mean_run(const listen_mean *op, const int8_t *in, int8_t *out);
 void listen_pool_run(const listen_pool *op, const int8_t *in, int8_t *out);
