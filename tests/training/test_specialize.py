@@ -353,6 +353,15 @@ def test_by_default_nano_is_widened_where_it_fits() -> None:
     assert student(torch.zeros(1, 1, *nano.input_shape)).shape == (1, 8)
 
 
+def test_a_widened_student_is_whole_too(machines: Path, tmp_path: Path) -> None:
+    options = Options(
+        teachers=("logmel/128/16k",), n_shards=1, shard_size=64, passes=1, int8_shards=1, workers=0
+    )
+    assert options.kind == "widened"
+    names = files_of(run(machines, tmp_path / "own", options))
+    assert {"model.tflite", "c/src/listen_model.c", "README.md"} <= names
+
+
 def test_without_keep_nothing_but_the_model_is_left(tmp_path: Path) -> None:
     ours, theirs = tmp_path / "m.work" / "1", tmp_path / "m.work" / "2"
     for folder in (ours, theirs):
