@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from listen_embed.device import boards
 from listen_embed.device.length import lasting
 from listen_embed.device.model_source import ModelSource, Options
+from listen_embed.device.remembering import without_state
+from listen_embed.device.values import is_float
 from listen_embed.errors import ListenEmbedError
 from listen_embed.framing import Frames
 from listen_embed.frontend import FeatureExtractor
 from listen_embed.graph import TensorInfo, read_graph
-from listen_embed.runtime import Network
+from listen_embed.runtime import Network, StateNames
 from listen_embed.spec import ModelSpec
 
 _N_FRAMES, _BLOCK, _TAIL = 4, 1000, struct.Struct("<6I")
@@ -31,7 +33,7 @@ _TOLERANCES = {"int8": (1, 0.999), "int16": (16, 0.9), "fixed": (1, 0.99)}
 _LOOP_INSTRUCTIONS = 2_000_000
 _FULL_SCALE = 32768
 
-Integers = NDArray[Any]  # int8 or int16
+Values = NDArray[Any]  # int8, int16 or float32
 Samples = NDArray[Any]  # int16 or float32, (n,)
 
 
@@ -41,21 +43,22 @@ class Given:
 
     Attributes
     ----------
-    networks : ndarray, integers (N, emb_dim)
+    networks : ndarray (N, emb_dim)
         Of inputs to the network alone.
-    pictures : ndarray, integers (T, n_bands * n_steps)
-    embeddings : ndarray, integers (T, emb_dim)
+    pictures : ndarray (T, n_bands * n_steps)
+    embeddings : ndarray (T, emb_dim)
     network_instructions, frame_instructions : int
-        Of the network alone, and of a first frame with its network; 0 where unknown.
+        Of the network alone, and of a first frame with its network (of a model that streams, of a
+        later step); 0 where unknown.
     stack_bytes, memory_bytes : int
         Most of the stack, and bytes of the library's memory, that were written; 0 where unknown.
     content : bytes
         All values, as they were written.
     """
 
-    networks: Integers
-    pictures: Integers
-    embeddings: Integers
+    networks: Values
+    pictures: Values
+    embeddings: Values
     network_instructions: int
     frame_instructions: int
     stack_bytes: int
@@ -149,7 +152,7 @@ def run_on_host(
     block: int = _BLOCK,
 ) -> Given:
     """Run a program that `build_for_host` built."""
-    return _parsed(boards.run([str(program)], given=_input(sound, model, block)), spec, model)
+    return _parsed(boards.run([str(program)], given=_input(sound, spec, model, block)), spec, model)
 
 
 def run_on_board(
@@ -160,30 +163,37 @@ def run_on_board(
     model: bytes,
 ) -> Given:
     """Run a program that `listen_embed.device.boards.build` built."""
-    return _parsed(boards.execute(program, board, _input(sound, model, _BLOCK)), spec, model)
+    return _parsed(boards.execute(program, board, _input(sound, spec, model, _BLOCK)), spec, model)
 
 
-def network_inputs(model: bytes, n: int = 2) -> Integers:
-    """Return inputs of all values that an input can have, integers (n, size)."""
-    taken = _ends(model)[0]
-    info = np.iinfo(taken.type.lower())
+def network_inputs(model: bytes, n: int = 2, state: StateNames = ()) -> Values:
+    """Return inputs of all values that an input can have, (n, size); of float ones, noise."""
+    taken = _ends(model, state)[0]
     size = int(np.prod(taken.shape))
     chance = np.random.default_rng(1)
+    if is_float(taken):
+        return chance.standard_normal((n, size), np.float32)
+    info = np.iinfo(taken.type.lower())
     return chance.integers(info.min, info.max + 1, (n, size)).astype(taken.type.lower())
 
 
-def through_interpreter(inputs: Integers, model: bytes) -> Integers:
-    """Return the integers of embeddings that LiteRT makes of integer inputs (T, size)."""
-    taken, given = _ends(model)
+def through_interpreter(inputs: Values, model: bytes, state: StateNames = ()) -> Values:
+    """Return the values of embeddings that LiteRT makes of inputs (T, size), of the same types.
+
+    They are steps of one sound where the network has a state.
+    """
+    taken, given = _ends(model, state)
+    if is_float(taken):
+        return Network(model, state=state)(inputs)
     real = (inputs.astype(np.float32) - taken.zero_points[0]) * np.float32(taken.scales[0])
     found = Network(model)(real)
     steps = np.rint(found / np.float32(given.scales[0])) + given.zero_points[0]
     return steps.astype(given.type.lower())  # type: ignore[no-any-return]
 
 
-def pictures_of(sound: Samples, spec: ModelSpec, model: bytes, hop: int) -> Integers:
+def pictures_of(sound: Samples, spec: ModelSpec, model: bytes, hop: int) -> Values:
     """Return the log-mels that Python makes of a sound, as the network takes them."""
-    taken = _ends(model)[0]
+    taken = _ends(model, spec.state)[0]
     samples = sound.astype(np.float32)
     if sound.dtype == np.int16:
         samples /= _FULL_SCALE
@@ -191,29 +201,31 @@ def pictures_of(sound: Samples, spec: ModelSpec, model: bytes, hop: int) -> Inte
     n = 1 + (len(samples) - front_end.frame_samples) // hop
     frames = Frames(samples, 0, [i * hop for i in range(n)], front_end.frame_samples)
     real = FeatureExtractor(front_end)(frames).reshape(n, -1)
+    if is_float(taken):
+        return real
     info = np.iinfo(taken.type.lower())
     steps = np.rint(real / np.float32(taken.scales[0])) + taken.zero_points[0]
     return np.clip(steps, info.min, info.max).astype(taken.type.lower())  # type: ignore[no-any-return]
 
 
-def _ends(model: bytes) -> tuple[TensorInfo, TensorInfo]:
-    graph = read_graph(model)
+def _ends(model: bytes, state: StateNames) -> tuple[TensorInfo, TensorInfo]:
+    graph, _ = without_state(read_graph(model), state)
     return graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
 
 
-def _input(sound: Samples, model: bytes, block: int) -> bytes:
+def _input(sound: Samples, spec: ModelSpec, model: bytes, block: int) -> bytes:
     """Return what the harness reads; the first stretch goes through it once more, to be counted."""
-    inputs = network_inputs(model)
+    inputs = network_inputs(model, state=spec.state)
     head = _HEAD.pack(block, len(inputs), len(sound))
-    return head + inputs.tobytes() + sound.tobytes() * 2
+    return head + inputs.tobytes() + sound.tobytes() * 3
 
 
 def _parsed(content: bytes, spec: ModelSpec, model: bytes) -> Given:
-    taken, given = _ends(model)
+    taken, given = _ends(model, spec.state)
     n_frames, network, frame, loop, stack, memory = _TAIL.unpack(content[-_TAIL.size :])
     kind = np.dtype(given.type.lower())
     values = np.frombuffer(content[: -_TAIL.size], kind)
-    n_networks = len(network_inputs(model))
+    n_networks = len(network_inputs(model, state=spec.state))
     size = int(np.prod(taken.shape))
     alone = values[: n_networks * spec.emb_dim].reshape(n_networks, -1)
     rows = values[n_networks * spec.emb_dim :].reshape(n_frames, size + spec.emb_dim)

@@ -27,6 +27,9 @@ static struct {
     int32_t n_samples;
     int32_t until_column, until_left, until_frame; /* samples */
     int32_t columns_to_skip, column_of_hop, ring_next;
+#if LISTEN_STATE_BYTES
+    float state[LISTEN_STATE_BYTES / sizeof(float)]; /* what the network remembers */
+#endif
     embed_value embedding[LISTEN_EMBEDDING_SIZE];
     embed_handler handler;
     void *context;
@@ -145,6 +148,16 @@ static void draw(listen_value *picture)
     }
 }
 
+static void run_network(embed_value *embedding)
+{
+#if LISTEN_STATE_BYTES
+    listen_network(arena.bytes, (int8_t *)stream.state);
+#else
+    listen_network(arena.bytes);
+#endif
+    memcpy(embedding, arena.bytes + LISTEN_OUTPUT_AT, sizeof stream.embedding);
+}
+
 static void finish_frame(void)
 {
     listen_value *picture = (listen_value *)(void *)(arena.bytes + LISTEN_INPUT_AT);
@@ -156,8 +169,7 @@ static void finish_frame(void)
     if (stream.picture_handler) {
         stream.picture_handler(picture, stream.picture_context);
     }
-    listen_network(arena.bytes);
-    memcpy(stream.embedding, arena.bytes + LISTEN_OUTPUT_AT, sizeof stream.embedding);
+    run_network(stream.embedding);
     if (stream.handler) {
         stream.handler(stream.embedding, stream.context);
     }
@@ -250,6 +262,5 @@ void embed_run_network(const listen_value *input, embed_value *embedding)
 {
     memcpy(arena.bytes + LISTEN_INPUT_AT, input,
            sizeof(listen_value) * LISTEN_BANDS * LISTEN_STEPS);
-    listen_network(arena.bytes);
-    memcpy(embedding, arena.bytes + LISTEN_OUTPUT_AT, sizeof stream.embedding);
+    run_network(embedding);
 }
