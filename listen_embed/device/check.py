@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import struct
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from listen_embed.device import boards
 from listen_embed.device.length import lasting
 from listen_embed.device.model_source import ModelSource, Options
+from listen_embed.device.nearness import Nearness, apart, near_networks, near_pictures
 from listen_embed.device.remembering import without_state
 from listen_embed.device.values import is_float
 from listen_embed.errors import ListenEmbedError
@@ -74,13 +75,16 @@ class Report:
     ----------
     n_frames : int
     pictures_equal : float
-        Share of equal values of the log-mels; the others are one step of int8 off, or less.
+        Share of equal values of the log-mels; the others are one step of int8 off, or less. Of
+        float ones, share of those that are near: see `listen_embed.device.nearness`.
     networks_equal : float
         Share of equal values of the embeddings of equal log-mels.
     embedding_steps : int
         Largest difference between embeddings of the same sound, in steps of the output.
     boards : tuple of str
         Processors of emulated boards that gave the same bytes.
+    nearness : Nearness or None
+        Of a network that computes in float, which has no equal values and no steps.
     """
 
     n_frames: int
@@ -88,6 +92,7 @@ class Report:
     networks_equal: float | None
     embedding_steps: int | None
     boards: tuple[str, ...]
+    nearness: Nearness | None = None
 
 
 def check(
@@ -108,7 +113,7 @@ def check(
         given = run_on_host(program, sound, spec, model)
         report = _compared(given, sound, spec, model, options, made.frame_hop)
         same = _boards_that_agree(folder, work, sound, spec, model, given)
-    return Report(*report, same)
+    return replace(report, boards=same)
 
 
 def check_sound(
@@ -249,27 +254,42 @@ def _compared(
     model: bytes,
     options: Options,
     hop: int,
-) -> tuple[int, float, float | None, int | None]:
+) -> Report:
+    """Return how a library agrees with Python, before it ran on a board."""
     pictures = pictures_of(sound, spec, model, hop)
     if pictures.shape != given.pictures.shape:
         raise ListenEmbedError(f"C gave {len(given.pictures)} frames, Python {len(pictures)}")
-    apart = np.abs(pictures.astype(np.int32) - given.pictures)
-    equal = float((apart == 0).mean())
+    if pictures.dtype == np.float32:
+        return _near(given, pictures, spec, model)
+    off = np.abs(pictures.astype(np.int32) - given.pictures)
+    equal = float((off == 0).mean())
     kind = "fixed" if options.arithmetic == "fixed" else pictures.dtype.name
     allowed, least = _TOLERANCES[kind]
-    if apart.max() > allowed or equal < least:
+    if off.max() > allowed or equal < least:
         raise ListenEmbedError(
-            f"the log-mels differ: {equal:.2%} of the values are equal, up to {apart.max()} steps"
+            f"the log-mels differ: {equal:.2%} of the values are equal, up to {off.max()} steps"
         )
     if options.mode == "reference":
-        return len(pictures), equal, None, None
+        return Report(len(pictures), equal, None, None, ())
     inputs = np.concatenate([network_inputs(model), given.pictures])
     outputs = np.concatenate([given.networks, given.embeddings])
     same = float((through_interpreter(inputs, model) == outputs).mean())
     if same < 1:
         raise ListenEmbedError(f"the networks differ: {same:.2%} of the values are equal")
     wanted = through_interpreter(pictures, model).astype(np.int32)
-    return len(pictures), equal, same, int(np.abs(wanted - given.embeddings).max())
+    steps = int(np.abs(wanted - given.embeddings).max())
+    return Report(len(pictures), equal, same, steps, ())
+
+
+def _near(given: Given, pictures: Values, spec: ModelSpec, model: bytes) -> Report:
+    """Return how a library agrees whose network computes in float."""
+    state = spec.state
+    near = near_pictures(pictures, given.pictures)
+    alone = through_interpreter(network_inputs(model, state=state), model, state)
+    same = through_interpreter(given.pictures, model, state)
+    networks = max(near_networks(alone, given.networks), near_networks(same, given.embeddings))
+    embeddings = apart(through_interpreter(pictures, model, state), given.embeddings)
+    return Report(len(pictures), near, None, None, (), Nearness(networks, embeddings))
 
 
 def _boards_that_agree(

@@ -60,7 +60,11 @@ def _blocks(plan: Plan) -> list[_Block]:
         first.setdefault(step.output, number)
         for tensor in (*step.inputs, step.output):
             last[tensor] = max(number, last.get(tensor, 0))
-    tensors = [_Block(i, first[i], last[i], _aligned(plan.n_bytes[i])) for i in first if i not in plan.state]
+    tensors = [
+        _Block(i, first[i], last[i], _aligned(plan.n_bytes[i]))
+        for i in first
+        if i not in plan.state
+    ]
     needs = [(n, step.scratch_bytes) for n, step in enumerate(plan.steps) if step.scratch_bytes]
     return tensors + [_Block(None, n, n, _aligned(size)) for n, size in needs]
 

@@ -149,6 +149,7 @@ class ModelSource:
     memory: Memory
     macs: int
     digest: str
+    is_float: bool
 
 
 def model_source(
@@ -168,6 +169,7 @@ def model_source(
     """
     picture.check(spec.front_end)
     graph, state = without_state(read_graph(model), spec.state)
+    _check_mode(spec, graph, options)
     plan = with_state(lower(graph, options.mode), graph, state)
     layout = arrange(plan)
     hop = _frame_hop(spec, options)
@@ -208,7 +210,8 @@ def model_source(
         picture.sample_bytes(spec.front_end, hop, options.samples == "float32"),
         plan.state_bytes,
     )
-    return ModelSource(header, source, plan, layout, hop, memory, macs(model), digest)
+    is_float = values.is_float(_input(graph))
+    return ModelSource(header, source, plan, layout, hop, memory, macs(model), digest, is_float)
 
 
 def _defines(constants: dict[str, Any]) -> str:
@@ -228,6 +231,11 @@ def _frame_hop(spec: ModelSpec, options: Options) -> int:
             f"hop_size is {options.hop_size} s, no whole number of samples at {rate} Hz"
         )
     return int(hop)
+
+
+def _check_mode(spec: ModelSpec, graph: Graph, options: Options) -> None:
+    if values.is_float(_input(graph)) and options.mode == "reference":
+        raise InputError(f"{spec.name} computes in float, where there is one rounding: mode is xnn")
 
 
 def _step(spec: ModelSpec, options: Options) -> int:
