@@ -121,8 +121,7 @@ def readme(spec: ModelSpec, options: Options, made: ModelSource, version: str) -
         arena=memory.arena,
         columns=memory.columns,
         sample_bytes=memory.samples,
-        state=f"\n| state, which the network remembers | {memory.state:,} | RAM |"
-        * bool(memory.state),
+        state=_state(memory),
         fits=_fits(memory),
     )
 
@@ -138,6 +137,11 @@ def _heard(spec: ModelSpec) -> str:
     if spec.streams:
         return "all sound so far, the newest most"
     return f"{spec.front_end.frame_seconds:g} s of sound"
+
+
+def _state(memory: Memory) -> str:
+    line = f"\n| state, which the network remembers | {memory.state:,} | RAM |"
+    return line if memory.state else ""
 
 
 def _fits(memory: Memory) -> str:
