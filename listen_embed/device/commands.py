@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 _C = (
     "Write a model as a self-contained C99 library: samples in, embedding out; no interpreter, no "
-    "heap. For int8 models; what there is no C for is named before anything is written."
+    "heap. For int8 models and the one that streams; what there is no C for is named before "
+    "anything is written."
 )
 
 
@@ -105,8 +106,12 @@ def _summary(made: ModelSource) -> str:
 
 
 def _said(report: Report) -> str:
-    lines = [f"{report.n_frames} frames: {report.pictures_equal:.3%} of the log-mels equal"]
-    if report.networks_equal is None:
+    kind = "near" if report.nearness else "equal"
+    lines = [f"{report.n_frames} frames: {report.pictures_equal:.3%} of the log-mels {kind}"]
+    if report.nearness is not None:
+        lines.append(f"network within {report.nearness.networks:.1e} of LiteRT's largest value")
+        lines.append(f"embeddings of the same sound: within {report.nearness.embeddings:.1e} of it")
+    elif report.networks_equal is None:
         lines.append("the network in reference rounding: compared by the tests, not here")
     else:
         lines.append(f"network equal to LiteRT: {report.networks_equal:.0%} of the values")

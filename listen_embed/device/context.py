@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from listen_embed.device.folding import Folded, constant
 from listen_embed.device.steps import Argument, Array, Field, Memory, Mode, Step, Struct
+from listen_embed.device.values import kind_of
 from listen_embed.errors import InputError
 from listen_embed.graph import Graph, OperatorInfo, TensorInfo
 
-_BYTES = {"INT8": 1, "INT16": 2}
+_BYTES = {"INT8": 1, "INT16": 2, "FLOAT32": 4}
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Context:
     def _argument(self, tensor: int) -> Argument:
         info = self.graph.tensors[tensor]
         if info.is_constant:
-            return Array(f"{info.type.lower()}_t", info.values().ravel())
+            return Array(kind_of(info), info.values().ravel())
         return Memory(tensor)
 
 

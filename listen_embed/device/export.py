@@ -56,11 +56,6 @@ def export_c(
     OutputError
         The folder cannot be written.
     """
-    if spec.streams:
-        raise InputError(
-            f"{spec.name} carries a state from step to step, which there is no C for; export a "
-            "model of frames, such as sea/64/general or sea/32/nano"
-        )
     options = options or Options()
     content = _network_of(spec) if model is None else model
     spec, content, digest = lasting(spec, content, options.frame_size)

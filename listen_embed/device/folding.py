@@ -60,7 +60,8 @@ def _is_foldable(graph: Graph, op: OperatorInfo) -> bool:
     if op.outputs[0] in graph.outputs or not readers:
         return False
     if op.name == "ADD":
-        return len(readers) == 1 and _is_gate(graph, op, readers[0])
+        is_tabled = graph.tensors[op.outputs[0]].type == "INT8"
+        return is_tabled and len(readers) == 1 and _is_gate(graph, op, readers[0])
     if op.name == "PAD":
         return _pads_an_image(graph, op) and all(_can_pad(reader) for reader in readers)
     return op.name == "TRANSPOSE" and all(_can_transpose(graph, op, r) for r in readers)

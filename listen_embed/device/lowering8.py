@@ -40,8 +40,8 @@ _LARGEST_ROW = 511  # of a softmax: TensorFlow Lite for Microcontrollers stops a
 
 
 @dataclass(frozen=True)
-class _Window:
-    """Where a convolution's kernel lies."""
+class Window:
+    """Where a convolution's kernel lies; sizes of images are height, width and channels."""
 
     taken: tuple[int, int, int]
     given: tuple[int, int, int]
@@ -67,8 +67,13 @@ class _Window:
         }
 
     @property
+    def is_pointwise(self) -> bool:
+        """Whether each pixel becomes one pixel, by itself."""
+        return self.kernel == (1, 1) and self.taken[:2] == self.given[:2]
+
+    @property
     def lag(self) -> int:
-        """Bytes that the input must begin after the output, if the output may run into it.
+        """Values that the input must begin after the output, if the output may run into it.
 
         While row ``y`` is written, rows before the first that it reads are read no more.
         """
@@ -79,12 +84,12 @@ class _Window:
 
 def _conv(context: Context) -> list[Step]:
     weights = context.weights()  # (out, height, width, in)
-    return _dense(context, weights, _window(context, weights.shape[1:3]))
+    return _dense(context, weights, window_of(context, weights.shape[1:3]))
 
 
 def _depthwise(context: Context) -> list[Step]:
     weights = context.weights()  # (1, height, width, channels)
-    window = _window(context, weights.shape[1:3])
+    window = window_of(context, weights.shape[1:3])
     if window.taken[2] == 1:
         return _dense(context, weights.transpose(3, 1, 2, 0), window)
     if context.op.options["depthMultiplier"] != 1:
@@ -97,7 +102,7 @@ def _depthwise(context: Context) -> list[Step]:
         Struct("listen_depthwise", fields),
         lags={context.op.inputs[0]: window.lag},
     )
-    return _with_scratch(step, -4 * (-window.taken[2] // 4))
+    return with_scratch(step, -4 * (-window.taken[2] // 4))
 
 
 def _paired(weights: NDArray[np.int8]) -> NDArray[np.int8]:
@@ -112,11 +117,11 @@ def _fully_connected(context: Context) -> list[Step]:
     weights = context.weights()  # (out, in)
     n_out, n_in = weights.shape
     rows = math.prod(context.input(0).shape) // n_in
-    window = _Window((rows, 1, n_in), (rows, 1, n_out), (1, 1))
+    window = Window((rows, 1, n_in), (rows, 1, n_out), (1, 1))
     return _dense(context, weights.reshape(n_out, 1, 1, n_in), window)
 
 
-def _dense(context: Context, weights: NDArray[np.int8], window: _Window) -> list[Step]:
+def _dense(context: Context, weights: NDArray[np.int8], window: Window) -> list[Step]:
     per_channel = weights.reshape(len(weights), -1)
     depth = -4 * (-per_channel.shape[1] // 4)
     fields = window.fields() | {"depth": depth} | _sums(context, per_channel)
@@ -126,7 +131,7 @@ def _dense(context: Context, weights: NDArray[np.int8], window: _Window) -> list
         Struct("listen_conv", fields),
         lags={context.op.inputs[0]: window.lag},
     )
-    return _with_scratch(step, 5 * depth)
+    return with_scratch(step, 5 * depth)
 
 
 def _interleaved(weights: NDArray[np.int8]) -> NDArray[np.int8]:
@@ -136,17 +141,19 @@ def _interleaved(weights: NDArray[np.int8]) -> NDArray[np.int8]:
     return padded.reshape(len(padded) // 2, 2, -1, 4).transpose(0, 2, 1, 3)
 
 
-def _with_scratch(step: Step, n_bytes: int) -> list[Step]:
+def with_scratch(step: Step, n_bytes: int) -> list[Step]:
+    """Return a step that has scratch memory."""
     return [replace(step, arguments=(*step.arguments, Scratch(n_bytes)))]
 
 
-def _window(context: Context, kernel: tuple[int, ...]) -> _Window:
+def window_of(context: Context, kernel: tuple[int, ...]) -> Window:
+    """Return where the kernel (height, width) of an operator on one image lies."""
     taken, given = context.input(0).shape, context.output.shape
     options, padding = context.op.options, context.folded.padding or (0, 0, 0, 0)
     is_large = max(*taken, *given) > _LARGEST_SIZE or max(kernel) > _LARGEST_KERNEL
     if len(taken) != 4 or taken[0] != 1 or is_large:
         raise InputError(f"{context.output.name}: {taken} is not one image that fits the kernels")
-    return _Window(
+    return Window(
         (taken[1], taken[2], taken[3]),
         (given[1], given[2], given[3]),
         (kernel[0], kernel[1]),

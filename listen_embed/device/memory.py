@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from listen_embed.device.steps import Plan
 
@@ -19,11 +19,12 @@ _N_ORDERS = 200  # in which the tensors are placed; the best one wins
 
 @dataclass(frozen=True)
 class Layout:
-    """Byte offsets into the arena, of tensors and of each step's scratch memory."""
+    """Byte offsets into the arena, of tensors and of each step's scratch memory; and of a state."""
 
     tensors: Mapping[int, int]
     scratches: Mapping[int, int]
     n_bytes: int
+    state: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def arrange(plan: Plan) -> Layout:
         {block.tensor: at for block, at in placed.items() if block.tensor is not None},
         {block.begin: at for block, at in placed.items() if block.tensor is None},
         _height(placed),
+        plan.state,
     )
 
 
@@ -58,7 +60,11 @@ def _blocks(plan: Plan) -> list[_Block]:
         first.setdefault(step.output, number)
         for tensor in (*step.inputs, step.output):
             last[tensor] = max(number, last.get(tensor, 0))
-    tensors = [_Block(i, first[i], last[i], _aligned(plan.n_bytes[i])) for i in first]
+    tensors = [
+        _Block(i, first[i], last[i], _aligned(plan.n_bytes[i]))
+        for i in first
+        if i not in plan.state
+    ]
     needs = [(n, step.scratch_bytes) for n, step in enumerate(plan.steps) if step.scratch_bytes]
     return tensors + [_Block(None, n, n, _aligned(size)) for n, size in needs]
 

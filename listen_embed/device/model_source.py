@@ -6,11 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from listen_embed.device import fixed, picture, waveform
+from listen_embed.device import fixed, picture, values, waveform
 from listen_embed.device.lowering import inputs_of, lower
 from listen_embed.device.memory import Layout, arrange
+from listen_embed.device.remembering import with_state, without_state
 from listen_embed.device.steps import Mode, Plan, Step, Struct, constants_bytes
-from listen_embed.device.text import array, define, in_comment, network
+from listen_embed.device.text import array, define, in_comment, network, prototype
 from listen_embed.errors import InputError
 from listen_embed.framing import hop_in_samples
 from listen_embed.graph import Graph, TensorInfo, macs, read_graph
@@ -50,7 +51,7 @@ typedef {value} listen_value;
 {tables}
 
 /* Run the network on the input that lies in its arena. */
-void listen_network(int8_t *arena);
+{prototype};
 
 /* Sizes that do not fit together stop the compiler here. */
 typedef char listen_check_input[LISTEN_BANDS * LISTEN_STEPS == LISTEN_INPUT_SIZE ? 1 : -1];
@@ -71,6 +72,7 @@ _SOURCE = """\
 
 #include "listen_kernels.h"
 #include "listen_kernels16.h"
+#include "listen_kernels32.h"
 
 {tables}
 {network}"""
@@ -113,12 +115,16 @@ class Options:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of flash that constants take, and of RAM that arena, columns and samples take."""
+    """Bytes of flash that constants take, and of RAM that all else takes.
+
+    That is arena, columns, samples, and what a network remembers.
+    """
 
     constants: int
     arena: int
     columns: int
     samples: int
+    state: int = 0
 
     @property
     def flash(self) -> int:
@@ -128,7 +134,7 @@ class Memory:
     @property
     def ram(self) -> int:
         """Bytes of RAM that suffice for all memory and the stack."""
-        return self.arena + self.columns + self.samples + _STACK_BYTES
+        return self.arena + self.columns + self.samples + self.state + _STACK_BYTES
 
 
 @dataclass(frozen=True)
@@ -143,6 +149,7 @@ class ModelSource:
     memory: Memory
     macs: int
     digest: str
+    is_float: bool
 
 
 def model_source(
@@ -161,8 +168,9 @@ def model_source(
         The bytes are not a .tflite.
     """
     picture.check(spec.front_end)
-    graph = read_graph(model)
-    plan = lower(graph, options.mode)
+    graph, state = without_state(read_graph(model), spec.state)
+    _check_mode(spec, graph, options)
+    plan = with_state(lower(graph, options.mode), graph, state)
     layout = arrange(plan)
     hop = _frame_hop(spec, options)
     digest = digest or spec.digest(model)
@@ -171,7 +179,8 @@ def model_source(
         "licence": in_comment(spec.licence),
         "source": in_comment(spec.source),
         "version": version,
-        "value": f"{_input(graph).type.lower()}_t",
+        "value": values.kind_of(_input(graph)),
+        "prototype": prototype(layout),
     }
     numbers = picture.constants(spec.front_end, hop)
     tables = picture.tables(spec.front_end)
@@ -198,11 +207,13 @@ def model_source(
     memory = Memory(
         constants_bytes(plan) + sum(one.n_bytes for one in tables.values()),
         max(layout.n_bytes, picture.scratch_bytes(spec.front_end)),
-        picture.column_bytes(spec.front_end, hop),
+        picture.column_bytes(spec.front_end, hop, values.is_float(_input(graph))),
         picture.sample_bytes(spec.front_end, hop, options.samples == "float32")
         + waveform.sample_bytes(spec.front_end, options.samples == "float32"),
+        plan.state_bytes,
     )
-    return ModelSource(header, source, plan, layout, hop, memory, macs(model), digest)
+    is_float = values.is_float(_input(graph))
+    return ModelSource(header, source, plan, layout, hop, memory, macs(model), digest, is_float)
 
 
 def _defines(constants: dict[str, Any]) -> str:
@@ -211,6 +222,8 @@ def _defines(constants: dict[str, Any]) -> str:
 
 def _frame_hop(spec: ModelSpec, options: Options) -> int:
     rate = spec.front_end.sample_rate
+    if spec.streams:
+        return _step(spec, options)
     if options.hop_size is None:
         step = spec.front_end.hop_samples
         return -(-spec.front_end.frame_samples // step) * step
@@ -220,6 +233,20 @@ def _frame_hop(spec: ModelSpec, options: Options) -> int:
             f"hop_size is {options.hop_size} s, no whole number of samples at {rate} Hz"
         )
     return int(hop)
+
+
+def _check_mode(spec: ModelSpec, graph: Graph, options: Options) -> None:
+    if values.is_float(_input(graph)) and options.mode == "reference":
+        raise InputError(f"{spec.name} computes in float, where there is one rounding: mode is xnn")
+
+
+def _step(spec: ModelSpec, options: Options) -> int:
+    if options.hop_size not in (None, spec.step_seconds):
+        raise InputError(
+            f"hop_size is {options.hop_size} s; in C {spec.name} gives an embedding after each of "
+            f"its steps of {spec.step_seconds:g} s: leave it out"
+        )
+    return spec.step_samples
 
 
 def _network_constants(
@@ -238,14 +265,10 @@ def _network_constants(
         "ARENA_BYTES": max(layout.n_bytes, least),
         "INPUT_AT": layout.tensors[plan.taken[0]],
         "INPUT_SIZE": math.prod(taken.shape),
-        "INPUT_SCALE": taken.scales[0],
-        "INPUT_ZERO": f"({taken.zero_points[0]})",
         "OUTPUT_AT": layout.tensors[plan.given],
         "EMBEDDING_SIZE": math.prod(given.shape),
-        "OUTPUT_SCALE": given.scales[0],
-        "OUTPUT_ZERO": f"({given.zero_points[0]})",
-        "VALUE_MIN": f"{taken.type}_MIN",
-        "VALUE_MAX": f"{taken.type}_MAX",
+        "STATE_BYTES": plan.state_bytes,
+        **values.constants(taken, given),
         "DIGEST": f'"{digest}"',
         **_wave_constants(graph, plan, layout, spec),
     }

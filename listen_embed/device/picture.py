@@ -191,11 +191,11 @@ def scratch_bytes(front_end: FrontEnd) -> int:
     return 4 * front_end.n_fft + 8  # in integers the last bin has a place of its own
 
 
-def column_bytes(front_end: FrontEnd, frame_hop: int) -> int:
-    """Return the bytes of RAM that columns are kept in."""
+def column_bytes(front_end: FrontEnd, frame_hop: int, are_float: bool = False) -> int:
+    """Return the bytes of RAM that columns are kept in; `are_float`: as the network takes them."""
     columns, schedule = Columns.of(front_end), Schedule.of(front_end, frame_hop)
     n = schedule.ring_columns + columns.n_left * schedule.left_slots + columns.n_right
-    return n * front_end.n_bands * (4 if _depends_on_frame(front_end) else 1)
+    return n * front_end.n_bands * (4 if are_float or _depends_on_frame(front_end) else 1)
 
 
 def sample_bytes(front_end: FrontEnd, frame_hop: int, are_float: bool) -> int:

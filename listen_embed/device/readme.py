@@ -22,8 +22,8 @@ Digest of front end and network: `{digest}`.
 | | |
 |---|---|
 | sound | mono, {rate:,} Hz, {samples} |
-| an embedding | {emb_dim} values, of {frame_seconds:g} s of sound, every {hop_seconds:g} s |
-| rounding | `{mode}`: {rounding} |
+| an embedding | {emb_dim} values, of {heard}, every {hop_seconds:g} s |
+| rounding | {rounding} |
 | front end | in {arithmetic} |
 | multiply-accumulates of a frame | {macs:,} |
 
@@ -50,7 +50,7 @@ embeddings.
 | weights, biases, factors and tables | {constants:,} | flash |
 | arena: tensors of the network, or the Fourier transform | {arena:,} | RAM |
 | columns of the log-mel | {columns:,} | RAM |
-| samples | {sample_bytes:,} | RAM |
+| samples | {sample_bytes:,} | RAM |{state}
 
 Code comes on top, 4 to 7 kB on a Cortex-M; the stack stays below 1 kB. {fits}
 
@@ -88,7 +88,7 @@ def sound_header(spec: ModelSpec, options: Options, model: bytes) -> str:
     sound = example_sound(spec, options)
     played = np.resize(sound, spec.front_end.frame_samples)
     picture = pictures_of(played, spec, model, spec.front_end.frame_samples)
-    embedding = through_interpreter(picture, model)[0]
+    embedding = through_interpreter(picture, model, spec.state)[0]
     return "\n".join(
         [
             "/* A stored sound, and its embedding by the Python package. */",
@@ -112,18 +112,36 @@ def readme(spec: ModelSpec, options: Options, made: ModelSource, version: str) -
         rate=rate,
         samples=options.samples,
         emb_dim=spec.emb_dim,
-        frame_seconds=spec.front_end.frame_seconds,
+        heard=_heard(spec),
         hop_seconds=made.frame_hop / rate,
-        mode=options.mode,
-        rounding=_ROUNDING[options.mode],
+        rounding=_rounding(options, made),
         arithmetic="integers" if options.arithmetic == "fixed" else "single precision",
         macs=made.macs,
         constants=memory.constants,
         arena=memory.arena,
         columns=memory.columns,
         sample_bytes=memory.samples,
+        state=_state(memory),
         fits=_fits(memory),
     )
+
+
+def _rounding(options: Options, made: ModelSource) -> str:
+    if made.is_float:
+        return "single precision, the sums in another order than the Python package's"
+    return f"`{options.mode}`: {_ROUNDING[options.mode]}"
+
+
+def _heard(spec: ModelSpec) -> str:
+    """Return what an embedding tells of."""
+    if spec.streams:
+        return "all sound so far, the newest most"
+    return f"{spec.front_end.frame_seconds:g} s of sound"
+
+
+def _state(memory: Memory) -> str:
+    line = f"\n| state, which the network remembers | {memory.state:,} | RAM |"
+    return line if memory.state else ""
 
 
 def _fits(memory: Memory) -> str:

@@ -114,14 +114,21 @@ def reference_sum_factors(
 def limits(given: TensorInfo, activation: int) -> tuple[int, int]:
     """Return the lowest and highest integer that an activation leaves of a tensor's values."""
     info = np.iinfo(given.type.lower())
+    low, high = (
+        _quantised(real, given, end)
+        for real, end in zip(
+            real_limits(given, activation), (int(info.min), int(info.max)), strict=True
+        )
+    )
+    return max(low, int(info.min)), min(high, int(info.max))
+
+
+def real_limits(given: TensorInfo, activation: int) -> tuple[float, float]:
+    """Return the lowest and highest real value that an activation leaves."""
     name = _ACTIVATIONS[activation] if activation < len(_ACTIVATIONS) else "another"
     if name not in _REAL_LIMITS:
         raise InputError(f"{given.name}: {name} activation; allowed are {', '.join(_REAL_LIMITS)}")
-    low, high = (
-        _quantised(real, given, end)
-        for real, end in zip(_REAL_LIMITS[name], (int(info.min), int(info.max)), strict=True)
-    )
-    return max(low, int(info.min)), min(high, int(info.max))
+    return _REAL_LIMITS[name]
 
 
 def _quantised(real: float, given: TensorInfo, end: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -65,7 +65,9 @@ class Scratch:
     n_bytes: int
 
 
-Field: TypeAlias = "int | Factor | tuple[int, ...] | Array | Factors | Exact | Mapping[str, Field]"
+Field: TypeAlias = (
+    "int | float | Factor | tuple[int, ...] | Array | Factors | Exact | Mapping[str, Field]"
+)
 Fields: TypeAlias = Mapping[str, Field]
 
 
@@ -118,13 +120,16 @@ class Step:
 class Plan:
     """A network as steps, with the bytes of every tensor that takes memory.
 
-    Its inputs come in the order of its signature.
+    Its inputs come in the order of its signature. Tensors of a state have places in memory of its
+    own, which outlasts a run.
     """
 
     steps: tuple[Step, ...]
     n_bytes: Mapping[int, int]
     taken: tuple[int, ...]
     given: int
+    state: Mapping[int, int] = field(default_factory=dict)
+    state_bytes: int = 0
 
 
 def int8(values: NDArray[Any]) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -79,6 +80,11 @@ def _literal(value: float | int) -> str:
     return "INT32_MIN" if value == -(1 << 31) else str(value)
 
 
+def _limit(value: float) -> str:
+    """Return the C of an endless limit, from math.h."""
+    return "-INFINITY" if value < 0 else "INFINITY"
+
+
 def _factor(one: Factor, mode: Mode) -> str:
     if mode == "reference":
         return f"{{{one.multiplier}, {one.shift}}}"
@@ -94,7 +100,13 @@ def network(plan: Plan, layout: Layout, mode: Mode) -> str:
         constants.append("\n".join(writer.definitions))
         calls.append(f"    /* {step.title} */\n    {call}")
     body = "\n".join(calls)
-    return "\n".join(constants) + f"\nvoid listen_network(int8_t *arena)\n{{\n{body}\n}}\n"
+    return "\n".join(constants) + f"\n{prototype(layout)}\n{{\n{body}\n}}\n"
+
+
+def prototype(layout: Layout) -> str:
+    """Return the head of the function that runs a network."""
+    state = ", int8_t *state" if layout.state else ""
+    return f"void listen_network(int8_t *arena{state})"
 
 
 class _StepWriter:
@@ -116,10 +128,15 @@ class _StepWriter:
         if isinstance(argument, Array):
             return self._constant("values", argument)
         if isinstance(argument, Memory):
-            return f"arena + {self._layout.tensors[argument.tensor] + argument.offset}"
+            return self._place(argument)
         if isinstance(argument, Scratch):
             return f"arena + {self._layout.scratches[self._number]}"
         return str(argument)
+
+    def _place(self, memory: Memory) -> str:
+        if memory.tensor in self._layout.state:
+            return f"state + {self._layout.state[memory.tensor] + memory.offset}"
+        return f"arena + {self._layout.tensors[memory.tensor] + memory.offset}"
 
     def _struct(self, struct: Struct) -> str:
         name = f"step_{self._number}"
@@ -134,7 +151,9 @@ class _StepWriter:
 
     def _value(self, name: str, value: Any) -> str:
         if isinstance(value, Array):
-            return self._constant(name, value)
+            return self._constant(name.rpartition(".")[2], value)
+        if isinstance(value, float):
+            return float_literal(value) if math.isfinite(value) else _limit(value)
         if isinstance(value, Exact):
             one = value.factors
             if isinstance(one, Factors):

@@ -1,9 +1,11 @@
 /* Run inputs through a library and write what it gives.
  *
  * Input: int32 block size, int32 number of network inputs, int32 number of samples; the network
- * inputs; the samples, and their beginning once more, to be counted. Output: for each network input
- * its embedding; for each frame its picture, its waveform if any, and its embedding; at last six int32: frames, ticks of
- * the network alone, of a first frame and of a loop that tells what a tick is, bytes of stack and of
+ * inputs, which are steps in order for one that streams; the samples, and they twice more, of which
+ * the beginning is counted. Output: for each network input its embedding; for each frame its picture,
+ * its waveform if any, and its embedding; at last six int32: frames, ticks of the network alone, of a
+ * first frame (of one that streams: of a later step) and of a loop that tells what a tick is, bytes of
+ * stack and of
  * memory.
  */
 #include "check.h"
@@ -57,12 +59,10 @@ static uint32_t run_networks(int32_t n)
 }
 
 /* Without handlers, so that nothing but the library is counted. */
-static uint32_t run_first_frame(void)
+static uint32_t push(int32_t left)
 {
     uint32_t ticks = 0;
-    int32_t taken, left = LISTEN_FRAME_HOP > LISTEN_FRAME_SAMPLES ? LISTEN_FRAME_HOP
-                                                                 : LISTEN_FRAME_SAMPLES;
-    embed_init();
+    int32_t taken;
     for (; left > 0; left -= taken) {
         uint32_t before;
         taken = left < 4096 ? left : 4096;
@@ -72,6 +72,17 @@ static uint32_t run_first_frame(void)
         ticks += check_ticks() - before;
     }
     return ticks;
+}
+
+static uint32_t run_one_frame(void)
+{
+    embed_init();
+#if LISTEN_STATE_BYTES
+    push(LISTEN_FRAME_SAMPLES);
+    return push(LISTEN_FRAME_HOP);
+#else
+    return push(LISTEN_FRAME_HOP > LISTEN_FRAME_SAMPLES ? LISTEN_FRAME_HOP : LISTEN_FRAME_SAMPLES);
+#endif
 }
 
 static int32_t run_stream(int32_t size, int32_t n)
@@ -94,9 +105,10 @@ int main(void)
     uint32_t tail[6];
     check_open();
     check_read(head, sizeof head);
+    embed_init();
     tail[1] = run_networks(head[1]);
     tail[0] = (uint32_t)run_stream(head[0], head[2]);
-    tail[2] = run_first_frame();
+    tail[2] = run_one_frame();
     tail[3] = ticks_of_loops();
     tail[4] = check_stack_bytes();
     tail[5] = check_memory_bytes();

@@ -32,6 +32,9 @@ static struct {
     int32_t n_samples;
     int32_t until_column, until_left, until_frame; /* samples */
     int32_t columns_to_skip, column_of_hop, ring_next;
+#if LISTEN_STATE_BYTES
+    float state[LISTEN_STATE_BYTES / sizeof(float)]; /* what the network remembers */
+#endif
     embed_value embedding[LISTEN_EMBEDDING_SIZE];
     embed_handler handler;
     void *context;
@@ -162,6 +165,16 @@ const listen_value *embed_wave(void)
 }
 #endif
 
+static void run_network(embed_value *embedding)
+{
+#if LISTEN_STATE_BYTES
+    listen_network(arena.bytes, (int8_t *)stream.state);
+#else
+    listen_network(arena.bytes);
+#endif
+    memcpy(embedding, arena.bytes + LISTEN_OUTPUT_AT, sizeof stream.embedding);
+}
+
 static void finish_frame(void)
 {
     listen_value *picture = (listen_value *)(void *)(arena.bytes + LISTEN_INPUT_AT);
@@ -176,8 +189,7 @@ static void finish_frame(void)
     if (stream.picture_handler) {
         stream.picture_handler(picture, stream.picture_context);
     }
-    listen_network(arena.bytes);
-    memcpy(stream.embedding, arena.bytes + LISTEN_OUTPUT_AT, sizeof stream.embedding);
+    run_network(stream.embedding);
     if (stream.handler) {
         stream.handler(stream.embedding, stream.context);
     }
@@ -289,6 +301,5 @@ void embed_run_network(const listen_value *input, embed_value *embedding)
     memcpy(wave_of_frame(), input + LISTEN_BANDS * LISTEN_STEPS,
            sizeof(listen_value) * LISTEN_WAVE_SAMPLES);
 #endif
-    listen_network(arena.bytes);
-    memcpy(embedding, arena.bytes + LISTEN_OUTPUT_AT, sizeof stream.embedding);
+    run_network(embedding);
 }

@@ -30,7 +30,8 @@ typedef float embed_sample;
 typedef int16_t embed_sample;
 #endif
 
-/* An integer of the embedding: real value = EMBED_SCALE * (integer - EMBED_ZERO). */
+/* A value of the embedding: real value = EMBED_SCALE * (value - EMBED_ZERO). Values are integers, or
+ * float with a scale of 1, as LISTEN_VALUES_ARE_FLOAT tells. */
 typedef listen_value embed_value;
 
 #define EMBED_SIZE LISTEN_EMBEDDING_SIZE            /* values of an embedding */
@@ -47,7 +48,7 @@ void embed_init(void);
  * most EMBED_HOP_SAMPLES at once to see each, or set a handler. */
 int embed_push(const embed_sample *samples, size_t n);
 
-/* Copy the newest embedding, EMBED_SIZE values. */
+/* Copy the newest embedding, EMBED_SIZE values; as integers where the network computes in them. */
 void embed_get(float *embedding);
 void embed_get_integers(embed_value *embedding);
 
@@ -56,7 +57,7 @@ typedef void (*embed_handler)(const embed_value *embedding, void *context);
 void embed_on_frame(embed_handler handler, void *context);
 
 /* Run the network alone on one input, already quantised: bands by steps, and behind them the
- * waveform where it takes one. For tests. */
+ * waveform where it takes one. One that streams goes on from what it remembers. For tests. */
 void embed_run_network(const listen_value *input, embed_value *embedding);
 
 /* The picture of the newest frame, as the network takes it; valid until the network runs. For tests:

@@ -197,6 +197,12 @@ static float logarithm_of_band(float band)
     return listen_logarithm(band) * LISTEN_LOG_UNIT;
 }
 
+#if LISTEN_VALUES_ARE_FLOAT
+listen_value listen_quantised(float value)
+{
+    return (value + LISTEN_SHIFT) * LISTEN_SCALE;
+}
+#else
 listen_value listen_quantised(float value)
 {
     float steps = (value + LISTEN_SHIFT) * LISTEN_SCALE / LISTEN_INPUT_SCALE;
@@ -209,6 +215,7 @@ listen_value listen_quantised(float value)
     memcpy(&bits, &steps, sizeof bits);
     return (listen_value)((int32_t)(bits - 0x4B400000u) + LISTEN_INPUT_ZERO);
 }
+#endif
 
 static inline listen_pixel pixel_of(float band)
 {

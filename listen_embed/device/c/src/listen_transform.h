@@ -5,17 +5,11 @@
 #ifndef LISTEN_TRANSFORM_H
 #define LISTEN_TRANSFORM_H
 
+#include "listen_apart.h"
 #include "listen_front_end.h"
 
 #define HALF (LISTEN_FFT / 2) /* complex values of the transform */
 #define MIDDLE ((LISTEN_WINDOW + 1) / 2)
-
-/* Loops that share a function share its registers, which are too few. */
-#if defined(__GNUC__)
-#define LISTEN_APART __attribute__((noinline))
-#else
-#define LISTEN_APART
-#endif
 
 /* ---- the signal ---- */
 

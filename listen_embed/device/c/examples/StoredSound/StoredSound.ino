@@ -19,12 +19,12 @@ void loop() {
   unsigned long spent = millis() - begin;
   embed_value embedding[EMBED_SIZE];
   embed_get_integers(embedding);
-  int apart = 0;
+  float apart = 0;
   for (int i = 0; i < EMBED_SIZE; i++) {
-    apart = max(apart, abs(embedding[i] - EXPECTED[i]));
+    apart = fmaxf(apart, fabsf(embedding[i] - EXPECTED[i]));
   }
   Serial.print(spent);
   Serial.print(" ms, steps from Python: ");
-  Serial.println(apart);
+  Serial.println(apart, 7);
   delay(1000);
 }
