@@ -73,6 +73,22 @@ def _dense(context: Context, weights: Weights, rows: int) -> list[Step]:
     return [context.step("listen_dense32_run", struct, lags={context.op.inputs[0]: _ITEM * lag})]
 
 
+def _matmul(context: Context) -> list[Step]:
+    a, b = context.input(0), context.input(1)
+    if context.op.options.get("adjX") or context.op.options.get("adjY"):
+        raise InputError(f"{context.output.name}: C multiplies matrices as they are")
+    if math.prod(a.shape[:-2]) != math.prod(b.shape[:-2]):
+        raise InputError(f"{context.output.name}: C repeats no matrix, of {a.shape} and {b.shape}")
+    fields: dict[str, Field] = {
+        "batches": math.prod(a.shape[:-2]),
+        "rows": a.shape[-2],
+        "n": a.shape[-1],
+        "columns": b.shape[-1],
+    }
+    struct = Struct("listen_matmul32", fields)
+    return [context.step("listen_matmul32_run", struct, lags={}, n_inputs=2)]
+
+
 def _weights(context: Context, axis: int) -> Weights:
     """Return a layer's weights; those of int8 have one scale, or one for each output channel."""
     info = context.input(1)
@@ -148,6 +164,17 @@ def _each(function: str) -> Callable[[Context], list[Step]]:
     return lowered
 
 
+def _softmax(context: Context) -> list[Step]:
+    shape = context.input(0).shape
+    fields: dict[str, Field] = {
+        "rows": math.prod(shape[:-1]),
+        "n": shape[-1],
+        "beta": float(context.op.options["beta"]),
+    }
+    struct = Struct("listen_softmax32", fields)
+    return [context.step("listen_softmax32_run", struct, lags={context.op.inputs[0]: 0})]
+
+
 # -- reductions and padding ----------------------------------------------------------------------
 
 
@@ -177,6 +204,7 @@ def _pad(context: Context) -> list[Step]:
 
 LOWERINGS: dict[str, Callable[[Context], list[Step]]] = {
     "ADD": _pairwise("listen_add32_run"),
+    "BATCH_MATMUL": _matmul,
     "CONCATENATION": join,
     "CONV_2D": _conv,
     "DEPTHWISE_CONV_2D": _depthwise,
@@ -187,7 +215,9 @@ LOWERINGS: dict[str, Callable[[Context], list[Step]]] = {
     "MEAN": _mean,
     "MUL": _pairwise("listen_mul32_run"),
     "PAD": _pad,
+    "RELU": _each("listen_relu32_run"),
     "SLICE": cut,
+    "SOFTMAX": _softmax,
     "SUB": _pairwise("listen_sub32_run"),
     "TRANSPOSE": transpose,
 }

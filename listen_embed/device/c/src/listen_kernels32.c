@@ -101,6 +101,24 @@ void listen_dense32_run(const listen_dense32 *op, const void *in, void *out)
     }
 }
 
+void listen_matmul32_run(const listen_matmul32 *op, const void *a, const void *b, void *out)
+{
+    const float *left = a, *right = b;
+    float *y = out;
+    int32_t batch, row, column, i;
+    for (batch = 0; batch < op->batches; batch++, right += op->n * op->columns) {
+        for (row = 0; row < op->rows; row++, left += op->n) {
+            for (column = 0; column < op->columns; column++) {
+                float sum = 0.0f;
+                for (i = 0; i < op->n; i++) {
+                    sum += left[i] * right[i * op->columns + column];
+                }
+                *y++ = sum;
+            }
+        }
+    }
+}
+
 /* ---- convolutions ---- */
 
 /* What the kernel sees at a place of the output, zeros beyond the image. */
@@ -220,6 +238,16 @@ PAIRWISE(sub, -)
 PAIRWISE(mul, *)
 PAIRWISE(div, /)
 
+void listen_relu32_run(int32_t n, const void *in, void *out)
+{
+    const float *x = in;
+    float *y = out;
+    int32_t i;
+    for (i = 0; i < n; i++) {
+        y[i] = x[i] > 0.0f ? x[i] : 0.0f;
+    }
+}
+
 void listen_hard_swish32_run(int32_t n, const void *in, void *out)
 {
     const float *x = in;
@@ -262,6 +290,33 @@ void listen_logistic32_run(int32_t n, const void *in, void *out)
     int32_t i;
     for (i = 0; i < n; i++) {
         y[i] = 1.0f / (1.0f + exponential(-x[i]));
+    }
+}
+
+static float largest(const float *x, int32_t n)
+{
+    float peak = x[0];
+    int32_t i;
+    for (i = 1; i < n; i++) {
+        peak = x[i] > peak ? x[i] : peak;
+    }
+    return peak;
+}
+
+void listen_softmax32_run(const listen_softmax32 *op, const void *in, void *out)
+{
+    const float *x = in;
+    float *y = out;
+    int32_t row, i;
+    for (row = 0; row < op->rows; row++, x += op->n, y += op->n) {
+        float peak = largest(x, op->n), sum = 0.0f;
+        for (i = 0; i < op->n; i++) {
+            y[i] = exponential((x[i] - peak) * op->beta);
+            sum += y[i];
+        }
+        for (i = 0; i < op->n; i++) {
+            y[i] /= sum;
+        }
     }
 }
 

@@ -49,6 +49,17 @@ typedef struct {
     int32_t outer, n, inner;
 } listen_mean32;
 
+/* (rows, n) times (n, columns), `batches` times. */
+typedef struct {
+    int32_t batches, rows, n, columns;
+} listen_matmul32;
+
+/* Each row's exponentials by their sum. */
+typedef struct {
+    int32_t rows, n;
+    float beta;
+} listen_softmax32;
+
 void listen_dense32_run(const listen_dense32 *op, const void *in, void *out);
 /* `scratch` has room for four patches, aligned to four bytes. */
 void listen_conv32_run(const listen_conv32 *op, const void *in, void *out, void *scratch);
@@ -58,6 +69,9 @@ void listen_sub32_run(const listen_pairwise32 *op, const void *a, const void *b,
 void listen_mul32_run(const listen_pairwise32 *op, const void *a, const void *b, void *out);
 void listen_div32_run(const listen_pairwise32 *op, const void *a, const void *b, void *out);
 void listen_mean32_run(const listen_mean32 *op, const void *in, void *out);
+void listen_matmul32_run(const listen_matmul32 *op, const void *a, const void *b, void *out);
+void listen_softmax32_run(const listen_softmax32 *op, const void *in, void *out);
+void listen_relu32_run(int32_t n, const void *in, void *out);
 void listen_hard_swish32_run(int32_t n, const void *in, void *out);
 void listen_logistic32_run(int32_t n, const void *in, void *out);
 
