@@ -30,14 +30,14 @@ from listen_embed.spec import ModelSpec
 _N_FRAMES, _BLOCK, _TAIL = 4, 1000, struct.Struct("<6I")
 _N_STEPS = 50  # of a model that streams; boards hear as many frames as of other models
 _HEAD = struct.Struct("<3i")
-# Steps that values of a log-mel may be apart, and the share that must be equal: a step of int8 is
-# 256 of int16, where single precision shows. In integers more values end on the other side.
-_TOLERANCES = {"int8": (1, 0.999), "int16": (16, 0.9), "fixed": (1, 0.99)}
+# Steps that values of a log-mel may be apart, and the share that must be equal. In integers more
+# values end on the other side.
+_TOLERANCES = {"float": (1, 0.999), "fixed": (1, 0.99)}
 # Instructions of the loop by which a tick is told.
 _LOOP_INSTRUCTIONS = 2_000_000
 _FULL_SCALE = 32768
 
-Values = NDArray[Any]  # int8, int16 or float32
+Values = NDArray[Any]  # int8 or float32
 Samples = NDArray[Any]  # int16 or float32, (n,)
 
 
@@ -287,8 +287,7 @@ def _compared(
         return _near(given, pictures, spec, model)
     off = np.abs(pictures.astype(np.int32) - given.pictures)
     equal = float((off == 0).mean())
-    kind = "fixed" if options.arithmetic == "fixed" else pictures.dtype.name
-    allowed, least = _TOLERANCES[kind]
+    allowed, least = _TOLERANCES[options.arithmetic]
     if off.max() > allowed or equal < least:
         raise ListenEmbedError(
             f"the log-mels differ: {equal:.2%} of the values are equal, up to {off.max()} steps"

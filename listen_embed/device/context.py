@@ -14,7 +14,7 @@ from listen_embed.device.values import kind_of
 from listen_embed.errors import InputError
 from listen_embed.graph import Graph, OperatorInfo, TensorInfo
 
-_BYTES = {"INT8": 1, "INT16": 2, "FLOAT32": 4}
+_BYTES = {"INT8": 1, "FLOAT32": 4}
 
 
 @dataclass(frozen=True)

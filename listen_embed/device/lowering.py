@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from listen_embed.device import lowering8, lowering16, lowering32
+from listen_embed.device import lowering8, lowering32
 from listen_embed.device.context import Context
 from listen_embed.device.dequantising import without_dequantised
 from listen_embed.device.folding import Folded, fold
@@ -16,7 +16,6 @@ from listen_embed.graph import Graph
 _Lowering = Callable[[Context], list[Step]]
 _LOWERINGS = {
     "int8": lowering8.LOWERINGS,
-    "int16": lowering16.LOWERINGS,
     "float32": lowering32.LOWERINGS,
 }
 
@@ -27,7 +26,7 @@ def lower(graph: Graph, mode: Mode = "xnn") -> Plan:
     Parameters
     ----------
     graph : Graph
-        Of int8, int16 or float32 tensors throughout, with one output, and one input or two.
+        Of int8 or float32 tensors throughout, with one output, and one input or two.
         Constants of float graphs may be int8, and dequantised where they are used.
     mode : {"xnn", "reference"}
         Whose rounding the network keeps; tables are filled by its kernels.
@@ -68,8 +67,8 @@ def _type_of(graph: Graph) -> str:
     kinds = sorted({graph.tensors[i].type.lower() for i in used})
     if len(kinds) != 1 or kinds[0] not in _LOWERINGS:
         raise InputError(
-            f"the network computes in {', '.join(kinds)}; C is made of networks that are int8, "
-            "int16 or float32 throughout: quantise it first (listen-embed specialize does)"
+            f"the network computes in {', '.join(kinds)}; C is made of networks that are int8 or "
+            "float32 throughout: quantise it first (listen-embed specialize does)"
         )
     return kinds[0]
 

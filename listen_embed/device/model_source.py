@@ -71,7 +71,6 @@ _SOURCE = """\
 #include "listen_model.h"
 
 #include "listen_kernels.h"
-#include "listen_kernels16.h"
 #include "listen_kernels32.h"
 
 {tables}

@@ -13,8 +13,7 @@ from listen_embed.errors import ListenEmbedError
 Floats = NDArray[Any]  # float32
 
 # Of the largest value: what C and Python may be apart by their order of summing, and for a log-mel
-# what a quiet band beside a loud one may, whose energy is all rounding, in Python as in C: sixteen
-# steps of int16, as where the values have 16 bits.
+# what a quiet band beside a loud one may, whose energy is all rounding, in Python as in C.
 NEAR, _PICTURE_LIMIT = 1e-5, 5e-4
 _LEAST_NEAR = 0.99
 

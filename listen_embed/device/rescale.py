@@ -100,14 +100,11 @@ def sum_factors(a: TensorInfo, b: TensorInfo, given: TensorInfo) -> SumFactors:
 
 
 def reference_sum_factors(
-    a: TensorInfo, b: TensorInfo, given: TensorInfo, left_shift: int = _SUM_SHIFT
+    a: TensorInfo, b: TensorInfo, given: TensorInfo
 ) -> tuple[Factor, Factor, Factor]:
-    """Return the factors of both operands, raised by a shift, and of their sum, in whole numbers.
-
-    `left_shift` is 20 for int8 and 15 for int16.
-    """
+    """Return the factors of both operands, raised by a shift, and of their sum, whole numbers."""
     twice = 2 * max(a.scales[0], b.scales[0])
-    out = twice / ((1 << left_shift) * given.scales[0])
+    out = twice / ((1 << _SUM_SHIFT) * given.scales[0])
     return factor(a.scales[0] / twice), factor(b.scales[0] / twice), factor(out)
 
 

@@ -17,7 +17,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -122,9 +122,7 @@ def _with_named_ends(model: bytes, state: StateNames) -> bytes:
     return pack(tree)
 
 
-def to_int8(
-    float_model: bytes, features: NDArray[np.float32], activations: Literal[8, 16] = 8
-) -> bytes:
+def to_int8(float_model: bytes, features: NDArray[np.float32]) -> bytes:
     """Return the fully quantised .tflite of a float one: int8 weights, integer activations.
 
     Parameters
@@ -132,16 +130,12 @@ def to_int8(
     float_model : bytes
     features : ndarray, float32 (N, n_bands, n_steps)
         Typical inputs: the ranges of all activations are taken from them.
-    activations : {8, 16}
-        Bits of the activations, input and output; 16 keep faint differences for twice the arena.
     """
     typical = [(x[None, :, :, None],) for x in features.astype(np.float32)]
-    return to_int8_of(float_model, typical, activations)
+    return to_int8_of(float_model, typical)
 
 
-def to_int8_of(
-    float_model: bytes, typical: Sequence[Inputs], activations: Literal[8, 16] = 8
-) -> bytes:
+def to_int8_of(float_model: bytes, typical: Sequence[Inputs]) -> bytes:
     """Return the same of a .tflite of any inputs; each of `typical` has one array for each."""
     with tempfile.TemporaryDirectory() as folder, _quiet():
         from ai_edge_quantizer import quantizer, recipe
@@ -149,15 +143,11 @@ def to_int8_of(
         path = Path(folder) / "float.tflite"
         path.write_bytes(float_model)
         job = quantizer.Quantizer(str(path))
-        job.load_quantization_recipe(
-            recipe.static_wi8_ai8() if activations == 8 else recipe.static_wi8_ai16()
-        )
+        job.load_quantization_recipe(recipe.static_wi8_ai8())
         signature, names = _signature(float_model)
         named = [dict(zip(names, inputs, strict=True)) for inputs in typical]
         found = [job.calibrate({signature: [inputs]}) for inputs in named]
-        extremes = _joined(found)
-        if activations == 8:
-            extremes = _narrowed(extremes, float_model, typical[:_N_NARROWING])
+        extremes = _narrowed(_joined(found), float_model, typical[:_N_NARROWING])
         result = job.quantize(extremes)
         return slimmed(bytes(result.quantized_model))
 

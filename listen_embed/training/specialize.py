@@ -272,7 +272,7 @@ def _plan(name: str, options: Options, work: Path, progress: timetable.Shown) ->
         distillation=settings,
         int8=fine_tuning if options.int8_shards else None,
         sparsity=options.sparsity,
-        activations=16 if streams else 8,  # a memory that moves by less than a step would stand
+        activations=32 if streams else 8,  # a memory that moves by less than a step would stand
         ridge={"pruned": 1e-2, "streaming": 1e-2, "widened": 1e-3, "grown": None}[options.kind],
         folds_first=knows_much,
         stepping=starts.STEPPING if streams else None,

@@ -23,7 +23,6 @@ from listen_embed.upstream.graph import pack, schema
 
 PAINT = 0x5A
 DECLARED = """#include "listen_kernels.h"
-#include "listen_kernels16.h"
 void listen_network(int8_t *arena);
 """
 WARNINGS = ("-std=c99", "-O3", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
@@ -139,7 +138,7 @@ def compile_c(headers: Path, *arguments: str | Path) -> None:
 def _kernels(place: Path, mode: Mode, flags: tuple[str, ...]) -> list[Path]:
     """Return the compiled kernels, the same for every network of a test session."""
     folder = place.parent / "-".join(("kernels", mode, *flags)).replace("=", "")
-    compiled = [folder / f"{name}.o" for name in ("listen_kernels", "listen_kernels16")]
+    compiled = [folder / f"{name}.o" for name in ("listen_kernels",)]
     if not folder.exists():
         folder.mkdir()
         header = (
