@@ -226,7 +226,7 @@ void listen_hard_swish32_run(int32_t n, const void *in, void *out)
     float *y = out;
     int32_t i;
     for (i = 0; i < n; i++) {
-        y[i] = x[i] * within(x[i] + 3.0f, 0.0f, 6.0f) * 0.16666667f;
+        y[i] = x[i] * (within(x[i] + 3.0f, 0.0f, 6.0f) * 0.16666667f);
     }
 }
 
