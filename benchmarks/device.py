@@ -1,21 +1,22 @@
 """What exported models cost on Cortex-M boards and in a browser's engine -> docs/DEVICES.md.
 
-    python benchmarks/device.py [--only boards mode equal web]
+    python benchmarks/device.py [--only boards mode equal near web] [--models sea/32/nano ...]
 
 Needs gcc-arm-none-eabi, libnewlib-arm-none-eabi and qemu-system-arm; for WebAssembly clang, lld,
 wasi-libc and node. Instructions are counted by QEMU (-icount shift=0) and are the same in every
 run; they are no cycles, which no emulator tells. With `--only` the page's other tables stay as they
-are.
+are, with `--models` the rows of other models.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
-import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,10 +30,12 @@ PAGE = Path(__file__).parents[1] / "docs" / "DEVICES.md"
 MODELS = [
     "sea/32/nano",
     "sea/64/general",
+    "sea/64/stream",
     "sea/128/general",
     "pruned/384/mn04",
     "listen/64/workshop",
 ]
+NEAR_STEPS = 60
 _CLOCK = """
 const fs = require("fs");
 (async () => {
@@ -64,14 +67,21 @@ All figures are printed by `benchmarks/device.py`: gcc {compiler}, `-O2`, emulat
 and RAM are the library's own, from the linker: code, constants, arena, columns and samples, all
 static; stack is what painted memory shows. **Instructions, not cycles**: QEMU models none; a real
 core needs more than one cycle for some. MHz is what real time would need at one instruction a
-cycle, with frames side by side.
+cycle, with frames side by side; of `sea/64/stream`, which gives an embedding ten times as often,
+step after step.
 
 ## Cortex-M
 
 {boards}
 
 The M3 has no floating-point unit: its front end computes in integers (`--arithmetic fixed`) where
-there is such a one; a model whose log-mel depends on the peak of its frame has none.
+there is such a one; a model whose log-mel depends on the peak of its frame has none, and neither
+has one whose network computes in float.
+
+`sea/64/stream` computes in single precision, with weights of eight bits; what it remembers from
+step to step is in the RAM. A step costs a tenth of a second's instructions.
+
+`--online online.npz` adds a classifier that goes on learning on the device ([FLEET.md](FLEET.md)).
 
 ## Two roundings
 
@@ -90,6 +100,14 @@ single precision in another order than numpy, and now and then a value of the lo
 other side of a half. Such a step passes through the network, and in a deep one it grows. The last
 column is the largest difference of a whole embedding from that, in steps of the output; a step of
 workshop, whose values have 16 bits, is 256 times as small as one of the others.
+
+## How near to Python
+
+{near}
+
+A network in float sums in another order than LiteRT does, and rounds elsewhere; every board, this
+computer and every length of block give the same bytes. Values are near within 1e-5 of the largest
+one. Differences are shares of the largest value, over {near_steps} steps.
 
 ## WebAssembly
 
@@ -142,7 +160,7 @@ def suited(spec: ModelSpec, board: boards.Board) -> Options:
 def row(name: str, processor: str, cost: Cost | None, spec: ModelSpec) -> str:
     if cost is None:
         return f"| {name} | {processor} | does not fit the emulated board | | | | | | |"
-    seconds = spec.front_end.frame_seconds
+    seconds = spec.step_seconds or spec.front_end.frame_seconds
     millions = [n / 1e6 / seconds for n in (cost.frame - cost.network, cost.network, cost.frame)]
     cells = [f"{cost.flash / 1000:.1f}", f"{cost.ram / 1000:.1f}", f"{cost.stack / 1000:.1f}"]
     cells += [f"{value:.2f}" for value in millions]
@@ -172,8 +190,7 @@ def boards_table(specs: list[ModelSpec]) -> str:
 def mode_table(specs: list[ModelSpec]) -> str:
     board = next(board for board in boards.BOARDS if board.processor == "cortex-m4")
     rows = [HEAD.replace("core", "rounding, M4")]
-    spec = specs[0]
-    for mode in ("xnn", "reference"):
+    for spec, mode in itertools.product(specs, ("xnn", "reference")):
         with tempfile.TemporaryDirectory() as place:
             cost = measured(spec, board, Path(place), Options(mode=mode))
         rows.append(row(spec.name, mode, cost, spec))
@@ -206,6 +223,25 @@ def equal_table(specs: list[ModelSpec]) -> str:
     return "\n".join(rows)
 
 
+def near_table(specs: list[ModelSpec]) -> str:
+    rows = ["| model | log-mel: near | network | embedding |", "|---|---|---|---|"]
+    for spec in specs:
+        content = store.load(spec)
+        with tempfile.TemporaryDirectory() as place:
+            made = export_c(spec, Path(place) / "out")
+            sound = check.check_sound(spec, made.frame_hop, Options(), NEAR_STEPS)
+            program = check.build_for_host(Path(place) / "out", Path(place))
+            given = check.run_on_host(program, sound, spec, content)
+        pictures = check.pictures_of(sound, spec, content, made.frame_hop)
+        found = check.nearness_of(given, pictures, spec, content)
+        rows.append(
+            f"| {spec.name} | {found.pictures:.2%} | {found.networks:.1e} | "
+            f"{found.embeddings:.1e} |"
+        )
+        print(rows[-1], flush=True)
+    return "\n".join(rows)
+
+
 def web_table(specs: list[ModelSpec]) -> str:
     node = shutil.which("node")
     rows = ["| model | .wasm, kB | ms a second of sound (node, one thread) |", "|---|---|---|"]
@@ -224,25 +260,62 @@ def web_table(specs: list[ModelSpec]) -> str:
     return "\n".join(rows)
 
 
-MAKERS = {"boards": boards_table, "mode": mode_table, "equal": equal_table, "web": web_table}
+def computes_in_float(spec: ModelSpec) -> bool:
+    return model_source(store.load(spec), spec, Options(), "").is_float
 
 
-def tables_of(page: str) -> list[str]:
-    """Return the tables of a page in their order."""
-    return [found.rstrip() for found in re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE)]
+class Table(NamedTuple):
+    """A table of the page: what is above it, how it is made, and of which models."""
+
+    heading: str
+    make: Callable[[list[ModelSpec]], str]
+    takes: Callable[[ModelSpec], bool]
+
+
+TABLES = {
+    "boards": Table("Cortex-M", boards_table, lambda spec: True),
+    "mode": Table("Two roundings", mode_table, lambda spec: spec.name == MODELS[0]),
+    "equal": Table("How equal to Python", equal_table, lambda spec: not computes_in_float(spec)),
+    "near": Table("How near to Python", near_table, computes_in_float),
+    "web": Table("WebAssembly", web_table, lambda spec: True),
+}
+
+
+def rows_of(page: str, heading: str) -> list[str]:
+    """Return the rows of the table below a heading, without its head."""
+    below = page.partition(f"## {heading}\n")[2].lstrip().splitlines()
+    return list(itertools.takewhile(lambda line: line.startswith("|"), below))[2:]
+
+
+def made_anew(page: str, table: Table, chosen: list[ModelSpec]) -> str:
+    """Return a table whose rows of chosen models are measured; the others stay as they are."""
+    specs = [spec for spec in chosen if table.takes(spec)]
+    head, rule, *rows = table.make(specs).splitlines()
+    measured = {spec.name for spec in specs}
+    rows += [row for row in rows_of(page, table.heading) if model_of(row) not in measured]
+    return "\n".join([head, rule, *sorted(rows, key=lambda row: MODELS.index(model_of(row)))])
+
+
+def model_of(row: str) -> str:
+    return row.strip("| ").partition(" |")[0]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", nargs="+", choices=MAKERS, default=list(MAKERS))
-    chosen = parser.parse_args().only
-    tables = dict(zip(MAKERS, tables_of(PAGE.read_text(encoding="utf-8")), strict=True))
-    specs = [registry.find(name) for name in MODELS]
-    tables |= {name: MAKERS[name](specs) for name in chosen}
+    parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES))
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
+    args = parser.parse_args()
+    page = PAGE.read_text(encoding="utf-8")
+    specs = [registry.find(name) for name in args.models]
+    tables = {
+        name: made_anew(page, table, specs if name in args.only else [])
+        for name, table in TABLES.items()
+    }
     version = boards.run([boards.COMPILER, "-dumpversion"]).decode().strip()
-    PAGE.write_text(_TEXT.format(compiler=version, **tables), encoding="utf-8")
+    text = _TEXT.format(compiler=version, near_steps=NEAR_STEPS, **tables)
+    PAGE.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -284,7 +284,8 @@ def _compared(
     if pictures.shape != given.pictures.shape:
         raise ListenEmbedError(f"C gave {len(given.pictures)} frames, Python {len(pictures)}")
     if pictures.dtype == np.float32:
-        return _near(given, pictures, spec, model)
+        nearness = nearness_of(given, pictures, spec, model)
+        return Report(len(pictures), nearness.pictures, None, None, (), nearness)
     off = np.abs(pictures.astype(np.int32) - given.pictures)
     equal = float((off == 0).mean())
     allowed, least = _TOLERANCES[options.arithmetic]
@@ -304,15 +305,21 @@ def _compared(
     return Report(len(pictures), equal, same, steps, ())
 
 
-def _near(given: Given, pictures: Values, spec: ModelSpec, model: bytes) -> Report:
-    """Return how a library agrees whose network computes in float."""
+def nearness_of(given: Given, pictures: Values, spec: ModelSpec, model: bytes) -> Nearness:
+    """Return how near a library is, whose network computes in float, to Python's log-mels.
+
+    Raises
+    ------
+    ListenEmbedError
+        It is further off than rounding takes it.
+    """
     state = spec.state
     near = near_pictures(pictures, given.pictures)
     alone = through_interpreter(network_inputs(model, state=state), model, state)
     same = through_interpreter(given.pictures, model, state)
     networks = max(near_networks(alone, given.networks), near_networks(same, given.embeddings))
     embeddings = apart(through_interpreter(pictures, model, state), given.embeddings)
-    return Report(len(pictures), near, None, None, (), Nearness(networks, embeddings))
+    return Nearness(near, networks, embeddings)
 
 
 def _boards_that_agree(

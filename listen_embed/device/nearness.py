@@ -24,12 +24,15 @@ class Nearness:
 
     Attributes
     ----------
+    pictures : float
+        Share of the values of log-mels that are near.
     networks : float
         Of embeddings of equal log-mels.
     embeddings : float
         Of embeddings of the same sound.
     """
 
+    pictures: float
     networks: float
     embeddings: float
 

@@ -62,7 +62,9 @@ def with_state(plan: Plan, graph: Graph, pairs: Pairs) -> Plan:
 
 
 def _check_order(plan: Plan, before: int, after: int, name: str) -> None:
-    reads = [number for number, step in enumerate(plan.steps) if before in step.inputs]
+    reads = {number: step for number, step in enumerate(plan.steps) if before in step.inputs}
     writes = [number for number, step in enumerate(plan.steps) if after == step.output]
-    if not writes or max(reads, default=-1) >= writes[0]:
+    # A step that may write where it has read may do both.
+    late = [number for number, step in reads.items() if step.lags.get(before, 1) > 0]
+    if not writes or max(reads, default=-1) > writes[0] or writes[0] in late:
         raise InputError(f"the state {name!r} is read after it is written; C keeps one value of it")

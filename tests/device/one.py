@@ -1,4 +1,4 @@
-"""A .tflite of one quantised operator, and its C as a function."""
+"""A .tflite of one operator, and its C as a function."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from listen_embed.upstream.graph import pack, schema
 
 PAINT = 0x5A
 DECLARED = """#include "listen_kernels.h"
+#include "listen_kernels32.h"
 void listen_network(int8_t *arena);
 """
 WARNINGS = ("-std=c99", "-O3", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
@@ -30,7 +31,7 @@ WARNINGS = ("-std=c99", "-O3", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
 
 @dataclass
 class Values:
-    """A tensor: int8 with one scale or one for each channel, or plain int32."""
+    """A tensor: int8 with one scale or one for each channel, or plain int32 or float32."""
 
     shape: tuple[int, ...]
     scale: float | list[float] = 0.0
@@ -138,7 +139,8 @@ def compile_c(headers: Path, *arguments: str | Path) -> None:
 def _kernels(place: Path, mode: Mode, flags: tuple[str, ...]) -> list[Path]:
     """Return the compiled kernels, the same for every network of a test session."""
     folder = place.parent / "-".join(("kernels", mode, *flags)).replace("=", "")
-    compiled = [folder / f"{name}.o" for name in ("listen_kernels",)]
+    names = ("listen_kernels", "listen_kernels32")
+    compiled = [folder / f"{name}.o" for name in names]
     if not folder.exists():
         folder.mkdir()
         header = (

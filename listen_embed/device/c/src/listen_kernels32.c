@@ -15,17 +15,6 @@ typedef struct {
     int32_t x_step, w_step, x_row, w_row;
 } listen_taps;
 
-#define WEIGHT int8_t
-#define OF(name) name##_of_whole
-#include "listen_sums32.h"
-#undef WEIGHT
-#undef OF
-#define WEIGHT float
-#define OF(name) name##_of_singles
-#include "listen_sums32.h"
-#undef WEIGHT
-#undef OF
-
 static inline float within(float value, float low, float high)
 {
     value = value < low ? low : value;
@@ -47,45 +36,42 @@ static int32_t most(int32_t a, int32_t b)
     return a > b ? a : b;
 }
 
-/* ---- rows with a matrix ---- */
+#define WEIGHT int8_t
+#define OF(name) name##_of_whole
+#include "listen_sums32.h"
+#undef WEIGHT
+#undef OF
+#define WEIGHT float
+#define OF(name) name##_of_singles
+#include "listen_sums32.h"
+#undef WEIGHT
+#undef OF
 
-/* Four rows, or one, with two channels that need not differ. */
-static void products(const listen_sums32 *op, const float *const *rows, int32_t n_rows,
-                     int32_t first, int32_t second, int32_t n, float *sums)
-{
-    if (op->whole) {
-        const int8_t *v = op->whole + first * n, *w = op->whole + second * n;
-        if (n_rows == 1) {
-            row_of_whole(rows[0], v, w, n, sums);
-        } else {
-            rows_of_whole(rows, v, w, n, sums);
-        }
-    } else {
-        const float *v = op->singles + first * n, *w = op->singles + second * n;
-        if (n_rows == 1) {
-            row_of_singles(rows[0], v, w, n, sums);
-        } else {
-            rows_of_singles(rows, v, w, n, sums);
-        }
-    }
-}
+/* ---- rows with a matrix ---- */
 
 /* Up to ROWS rows of `n` values, one after the other; those that are missing are the last one. */
 static void multiply(const listen_sums32 *op, const float *x, int32_t n_rows, int32_t n,
                      int32_t n_out, float *y)
 {
     const float *rows[ROWS];
-    float sums[2 * ROWS];
-    int32_t row, channel;
+    float sums[ROWS * CHANNELS];
+    int32_t row, channel, i;
     for (row = 0; row < ROWS; row++) {
         rows[row] = x + least(row, n_rows - 1) * n;
     }
-    for (channel = 0; channel < n_out; channel += 2) {
-        int32_t second = least(channel + 1, n_out - 1);
-        products(op, rows, n_rows, channel, second, n, sums);
-        for (row = 0; row < n_rows; row++) {
-            y[row * n_out + channel] = finished(op, channel, sums[2 * row]);
-            y[row * n_out + second] = finished(op, second, sums[2 * row + second - channel]);
+    for (channel = 0; channel < n_out; channel += CHANNELS) {
+        int32_t together = least(CHANNELS, n_out - channel);
+        if (op->whole) {
+            products_of_whole(rows, n_rows, op->whole + channel * n, together, n, sums);
+        } else {
+            products_of_singles(rows, n_rows, op->singles + channel * n, together, n, sums);
+        }
+        for (i = 0; i < together; i++) {
+            float scale = op->scales[channel + i], bias = op->bias[channel + i];
+            for (row = 0; row < n_rows; row++) {
+                y[row * n_out + channel + i] =
+                    within(sums[CHANNELS * row + i] * scale + bias, op->low, op->high);
+            }
         }
     }
 }
@@ -121,19 +107,35 @@ void listen_matmul32_run(const listen_matmul32 *op, const void *a, const void *b
 
 /* ---- convolutions ---- */
 
+/* The first tap at or after `at` that lies inside, and the number of those that do. */
+static int32_t first_tap(int32_t at, int32_t dilation)
+{
+    return at < 0 ? (-at + dilation - 1) / dilation : 0;
+}
+
+static int32_t inside(int32_t at, int32_t dilation, int32_t size, int32_t taps)
+{
+    int32_t beyond = at < size ? (size - at + dilation - 1) / dilation : 0;
+    return most(0, least(taps, beyond) - first_tap(at, dilation));
+}
+
 /* What the kernel sees at a place of the output, zeros beyond the image. */
 static void gather(const listen_conv32 *op, const float *in, int32_t y, int32_t x, float *patch)
 {
-    int32_t row, column, n = op->in_channels;
+    int32_t n = op->in_channels, width = op->kernel_width * n, row, column;
+    int32_t at_x = x * op->stride_x - op->pad_left, first = first_tap(at_x, op->dilation_x);
+    int32_t columns = inside(at_x, op->dilation_x, op->in_width, op->kernel_width);
+    int32_t together = op->dilation_x == 1 ? columns : 1; /* neighbours lie side by side */
+    memset(patch, 0, (size_t)(op->kernel_height * width) * sizeof *patch);
     for (row = 0; row < op->kernel_height; row++) {
         int32_t at_y = y * op->stride_y - op->pad_top + row * op->dilation_y;
-        for (column = 0; column < op->kernel_width; column++, patch += n) {
-            int32_t at_x = x * op->stride_x - op->pad_left + column * op->dilation_x;
-            if (at_y < 0 || at_y >= op->in_height || at_x < 0 || at_x >= op->in_width) {
-                memset(patch, 0, (size_t)n * sizeof *patch);
-            } else {
-                memcpy(patch, in + (at_y * op->in_width + at_x) * n, (size_t)n * sizeof *patch);
-            }
+        if (at_y < 0 || at_y >= op->in_height) {
+            continue;
+        }
+        for (column = first; column < first + columns; column += together) {
+            int32_t from = at_y * op->in_width + at_x + column * op->dilation_x;
+            memcpy(patch + row * width + column * n, in + from * n,
+                   (size_t)(together * n) * sizeof *patch);
         }
     }
 }
@@ -152,18 +154,6 @@ void listen_conv32_run(const listen_conv32 *op, const void *in, void *out, void 
             to += n * op->out_channels;
         }
     }
-}
-
-/* The first tap at or after `at` that lies inside, and the number of those that do. */
-static int32_t first_tap(int32_t at, int32_t dilation)
-{
-    return at < 0 ? (-at + dilation - 1) / dilation : 0;
-}
-
-static int32_t inside(int32_t at, int32_t dilation, int32_t size, int32_t taps)
-{
-    int32_t beyond = at < size ? (size - at + dilation - 1) / dilation : 0;
-    return most(0, least(taps, beyond) - first_tap(at, dilation));
 }
 
 /* All channels at one place of the output. */
@@ -254,7 +244,7 @@ void listen_hard_swish32_run(int32_t n, const void *in, void *out)
     float *y = out;
     int32_t i;
     for (i = 0; i < n; i++) {
-        y[i] = x[i] * within(x[i] + 3.0f, 0.0f, 6.0f) * 0.16666667f;
+        y[i] = x[i] * (within(x[i] + 3.0f, 0.0f, 6.0f) * 0.16666667f);
     }
 }
 
