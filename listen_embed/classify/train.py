@@ -6,10 +6,10 @@ import hashlib
 import importlib
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from listen_embed.classify import folder
+from listen_embed.classify import baseline, folder
 from listen_embed.classify.labelled import LabelledClip, LabelledClips, read_labelled
 from listen_embed.classify.options import Options
 from listen_embed.training.export import check_place
@@ -28,6 +28,7 @@ def train(
     options: Options | None = None,
     *,
     progress: bool = True,
+    say: Callable[[str], None] | None = None,
 ) -> Path:
     """Make a classifier of labelled sound; return its folder.
 
@@ -43,6 +44,8 @@ def train(
     options : Options, optional
     progress : bool
         Whether to show progress bars.
+    say : callable, optional
+        Is told in one line how good it is.
 
     Raises
     ------
@@ -61,6 +64,7 @@ def train(
     made, measured = method.make(
         labelled, options, _run_of(place, labelled, options), progress=progress
     )
+    measured = baseline.beside(measured, labelled, options, progress=progress)
     facts = {
         "clips": len(labelled),
         "measured on": measured.how,
@@ -69,6 +73,8 @@ def train(
     }
     folder.write(place, made, measured, facts)
     _forget(_work_of(place))
+    if say is not None:
+        say(measured.in_short())
     return place
 
 

@@ -27,10 +27,11 @@ def test_a_folder_holds_what_its_card_says(classifier_folder: Path) -> None:
     }  # fmt: skip
     report = json.loads((classifier_folder / "report.json").read_text())
     assert report["accuracy"] > 0.9 and report["clips"] == 18
+    assert report["log_mel"]["accuracy"] > 0.5
     assert set(report["average_precision"]) == {"beeps", "hiss", "hum"}
     assert np.sum(report["confusion"]) == 18
     card = (classifier_folder / "README.md").read_text()
-    assert "accuracy" in card and "SoundClassifier" in card
+    assert "(log-mel statistics: " in card and "SoundClassifier" in card
     assert (classifier_folder / "report.png").read_bytes()[:4] == b"\x89PNG"
     assert not classifier_folder.with_name("kinds.work").exists()
 
@@ -62,6 +63,7 @@ def test_trained_networks_become_int8_models(request: pytest.FixtureRequest, met
     assert "C for microcontrollers stands in `c/`" in (folder / "README.md").read_text()
     report = json.loads((folder / "report.json").read_text())
     assert len(report["history"]) == 6
+    assert 0 < report["log_mel"]["mean_average_precision"] <= 1
 
 
 def test_a_cut_off_training_goes_on(
