@@ -15,10 +15,12 @@ from listen_embed.device.context import Context, cut, join, period, transpose
 from listen_embed.device.folding import VALID, constant, same_padding
 from listen_embed.device.softmax import single_exponentials, whole_exponentials
 from listen_embed.device.steps import (
+    Argument,
     Array,
     Exact,
     Factors,
     Field,
+    Memory,
     Scratch,
     Step,
     Struct,
@@ -79,14 +81,14 @@ class _Window:
 
 def _conv(context: Context) -> list[Step]:
     weights = context.weights()  # (out, height, width, in)
-    return _dense(context, weights, _window(context, weights.shape[1:3]))
+    return _for_each_image(context, _dense(context, weights, _window(context, weights.shape[1:3])))
 
 
 def _depthwise(context: Context) -> list[Step]:
     weights = context.weights()  # (1, height, width, channels)
     window = _window(context, weights.shape[1:3])
     if window.taken[2] == 1:
-        return _dense(context, weights.transpose(3, 1, 2, 0), window)
+        return _for_each_image(context, _dense(context, weights.transpose(3, 1, 2, 0), window))
     if context.op.options["depthMultiplier"] != 1:
         raise InputError(f"{context.output.name}: a depth multiplier above 1 needs one channel")
     per_channel = weights[0].reshape(-1, weights.shape[3]).T  # (channels, taps)
@@ -97,7 +99,24 @@ def _depthwise(context: Context) -> list[Step]:
         Struct("listen_depthwise", fields),
         lags={context.op.inputs[0]: window.lag},
     )
-    return _with_scratch(step, -4 * (-window.taken[2] // 4))
+    return _for_each_image(context, _with_scratch(step, -4 * (-window.taken[2] // 4)))
+
+
+def _for_each_image(context: Context, steps: list[Step]) -> list[Step]:
+    """Return steps of one image as those of a batch."""
+    n = context.input(0).shape[0]
+    if n == 1:
+        return steps
+
+    def striding(argument: Argument) -> Argument:
+        if not isinstance(argument, Memory):
+            return argument
+        return replace(argument, stride=context.graph.tensors[argument.tensor].size_bytes // n)
+
+    return [
+        replace(step, arguments=tuple(map(striding, step.arguments)), lags={}, repeats=n)
+        for step in steps
+    ]
 
 
 def _paired(weights: NDArray[np.int8]) -> NDArray[np.int8]:
@@ -144,8 +163,8 @@ def _window(context: Context, kernel: tuple[int, ...]) -> _Window:
     taken, given = context.input(0).shape, context.output.shape
     options, padding = context.op.options, context.folded.padding or (0, 0, 0, 0)
     is_large = max(*taken, *given) > _LARGEST_SIZE or max(kernel) > _LARGEST_KERNEL
-    if len(taken) != 4 or taken[0] != 1 or is_large:
-        raise InputError(f"{context.output.name}: {taken} is not one image that fits the kernels")
+    if len(taken) != 4 or is_large:
+        raise InputError(f"{context.output.name}: {taken} is no image that fits the kernels")
     return _Window(
         (taken[1], taken[2], taken[3]),
         (given[1], given[2], given[3]),
@@ -253,11 +272,8 @@ def _mean(context: Context) -> list[Step]:
 
 def _pool(context: Context) -> list[Step]:
     options, taken, given = context.op.options, context.input(0), context.output
-    if taken.shape[0] != 1 or (taken.scales, taken.zero_points) != (
-        given.scales,
-        given.zero_points,
-    ):
-        raise InputError(f"{given.name}: C pools one image, and keeps its scale")
+    if (taken.scales, taken.zero_points) != (given.scales, given.zero_points):
+        raise InputError(f"{given.name}: C pools images, and keeps their scale")
     kernel = (options["filterHeight"], options["filterWidth"])
     strides = (options["strideH"], options["strideW"])
     pads = [
@@ -273,7 +289,8 @@ def _pool(context: Context) -> list[Step]:
     sizes = (*taken.shape[1:], *given.shape[1:3], *kernel, *strides, *pads)
     fields: dict[str, Field] = dict(zip(names, sizes, strict=True))
     fields["range"] = _range(context)
-    return [context.step("listen_pool_run", Struct("listen_pool", fields), lags={})]
+    step = context.step("listen_pool_run", Struct("listen_pool", fields), lags={})
+    return _for_each_image(context, [step])
 
 
 def _matmul(context: Context) -> list[Step]:

@@ -108,7 +108,12 @@ class _StepWriter:
 
     def call(self, step: Step) -> str:
         arguments = ", ".join(map(self._argument, step.arguments))
-        return f"{step.function}({arguments});"
+        call = f"{step.function}({arguments});"
+        if step.repeats == 1:
+            return call
+        return (
+            f"for (int32_t image = 0; image < {step.repeats}; image++) {{\n        {call}\n    }}"
+        )
 
     def _argument(self, argument: Argument) -> str:
         if isinstance(argument, Struct):
@@ -116,7 +121,8 @@ class _StepWriter:
         if isinstance(argument, Array):
             return self._constant("values", argument)
         if isinstance(argument, Memory):
-            return f"arena + {self._layout.tensors[argument.tensor] + argument.offset}"
+            begin = f"arena + {self._layout.tensors[argument.tensor] + argument.offset}"
+            return begin + (f" + image * {argument.stride}" if argument.stride else "")
         if isinstance(argument, Scratch):
             return f"arena + {self._layout.scratches[self._number]}"
         return str(argument)
