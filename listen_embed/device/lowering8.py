@@ -31,10 +31,8 @@ from listen_embed.device.tables import table_of
 from listen_embed.errors import InputError
 
 _LARGEST_VALUE = 128
-# Longest side of an image, and most channels: what is counted in the kernels stays below 2^31.
-_LARGEST_SIZE = (1 << 20) - 1
-# Of a kernel, which has 16 bits in them.
-_LARGEST_KERNEL = (1 << 15) - 1
+# What the kernels' fields hold: of a width, of all other sides and channels, of a stride.
+_LARGEST_WIDTH, _LARGEST_SIZE, _LARGEST_STRIDE = (1 << 20) - 1, (1 << 15) - 1, (1 << 8) - 1
 _LARGEST_ROW = 511  # of a softmax: TensorFlow Lite for Microcontrollers stops at sums of 512
 
 
@@ -162,8 +160,9 @@ def _with_scratch(step: Step, n_bytes: int) -> list[Step]:
 def _window(context: Context, kernel: tuple[int, ...]) -> _Window:
     taken, given = context.input(0).shape, context.output.shape
     options, padding = context.op.options, context.folded.padding or (0, 0, 0, 0)
-    is_large = max(*taken, *given) > _LARGEST_SIZE or max(kernel) > _LARGEST_KERNEL
-    if len(taken) != 4 or is_large:
+    steps = [options[f"stride{axis}"] for axis in "HW"]
+    steps += [options[f"dilation{axis}Factor"] for axis in "HW"]
+    if len(taken) != 4 or not _fits(taken, kernel, steps) or not _fits(given, kernel, steps):
         raise InputError(f"{context.output.name}: {taken} is no image that fits the kernels")
     return _Window(
         (taken[1], taken[2], taken[3]),
@@ -173,6 +172,12 @@ def _window(context: Context, kernel: tuple[int, ...]) -> _Window:
         (options["dilationHFactor"], options["dilationWFactor"]),
         padding[:2],
     )
+
+
+def _fits(image: tuple[int, ...], kernel: tuple[int, ...], steps: list[int]) -> bool:
+    _, height, width, channels = image
+    is_small = max(height, channels, *kernel) <= _LARGEST_SIZE and max(steps) <= _LARGEST_STRIDE
+    return width <= _LARGEST_WIDTH and is_small
 
 
 def _sums(context: Context, weights: NDArray[np.int8]) -> dict[str, Field]:

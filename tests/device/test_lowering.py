@@ -182,7 +182,20 @@ def softmax(scale: float, n: int, beta: float = 1.0) -> bytes:
     return model("SOFTMAX", tensors, "SoftmaxOptions", beta=beta)
 
 
+def waveform(n: int = 40_000) -> bytes:
+    """Return a strided convolution along a row that is longer than 16 bits count."""
+    tensors = [
+        Values((1, 1, n, 1), 0.0371, -5),
+        Values((1, 1, 64, 8), [0.00912] * 8, 0, weights((1, 1, 64, 8)), axis=3),
+        Values((8,), [0.0371 * 0.00912] * 8, 0, bias(8)),
+        Values((1, 1, n // 16, 8), 0.5, 9),
+    ]
+    fields = {"strideW": 16, "strideH": 1, "padding": 0, "depthMultiplier": 8, **CHANNELS_LAST}
+    return model("DEPTHWISE_CONV_2D", tensors, "DepthwiseConv2DOptions", **fields)
+
+
 CASES = {
+    "waveform": waveform(),
     "pool of a row": pooled((1, 4), (1, 4)),
     "pool, ties and overlaps": pooled((2, 2), (1, 1)),
     "pool, same": pooled((3, 5), (2, 2), padding=0),
