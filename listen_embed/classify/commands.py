@@ -103,7 +103,7 @@ def _train(args: argparse.Namespace) -> int:
         method=args.method, base=args.base, multi=args.multi, window=args.window,
         epochs=args.epochs, join=args.join, wave=args.wave, seed=args.seed,
     )  # fmt: skip
-    folder = train(source, args.out, options, progress=not args.quiet)
+    folder = train(source, args.out, options, progress=not args.quiet, say=print)
     print(f"{folder}: model card README.md, picture report.png; use it with --model {folder}")
     return OK
 

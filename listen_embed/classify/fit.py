@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from listen_embed.atomic import replacing
 from listen_embed.classify import scores
 from listen_embed.classify.layer import Kind, activated
+from listen_embed.classify.options import CHECKPOINT
 from listen_embed.errors import InputError
 from listen_embed.training import timetable
 
@@ -164,7 +165,7 @@ class _Run:
         self.optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
         self.epoch, self.step, self.last_gain = 0, 0, 0
         self.history: list[dict[str, float]] = []
-        self._checkpoint = None if folder is None else folder / "checkpoint.pt"
+        self._checkpoint = None if folder is None else folder / CHECKPOINT
 
     @property
     def is_over(self) -> bool:

@@ -86,6 +86,8 @@ def learn(frames: Frames, labelled: LabelledClips, clips: NDArray[np.intp], way:
         codes, names = targets.argmax(1), labelled.groups[some.clip].tolist()
         return linear.one_of(some.values, codes[some.clip], names, targets.shape[1])
     folds = parts.folds_of(labelled, N_FOLDS)[clips]
+    if len(np.unique(folds)) < 2:  # one given fold teaches, and has to be divided itself
+        folds = parts.drawn_folds(labelled, N_FOLDS)[clips]
     means = frames.means(len(labelled))[clips]
     layer = linear.several_of(means, targets[clips], folds)
     return layer if labelled.is_multi else dataclasses.replace(layer, kind="softmax")

@@ -33,6 +33,11 @@ def make(
     spec = embedder.spec
     if not spec.has_network:
         raise InputError(f"{spec.name} has no network to put into a folder; give another base")
+    if spec.streams:
+        raise InputError(
+            f"{spec.name} carries a state from step to step, and a classifier hears frames; give a "
+            "base of frames, such as sea/64/general or pruned/384/mn04"
+        )
     frames = head.embedded(embedder, labelled, progress=progress)
     answers = {
         way: head.held_out(frames, labelled, way, options.seed) for way in head.ways_for(labelled)

@@ -11,6 +11,7 @@ CSV        columns ``path`` (beside the CSV, or absolute) and ``label``, several
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 import math
 import os
@@ -165,13 +166,22 @@ def read_labelled(
 
 def _found(source: str | os.PathLike[str] | Iterable[LabelledClip]) -> list[LabelledClip]:
     if not isinstance(source, str | os.PathLike):
-        return list(source)
+        return [_checked(clip) for clip in source]
     path = Path(source).expanduser()
     if path.is_dir():
         return _in_folder(path)
     if path.is_file():
         return _in_csv(path)
     raise InputError(f"{path} does not exist; give a folder with a folder per class, or a CSV")
+
+
+def _checked(clip: LabelledClip) -> LabelledClip:
+    """Return a clip as a CSV would give it."""
+    if not 0 <= clip.start < clip.end:
+        raise InputError(f"{clip}: start {clip.start:g} and end {clip.end:g}; allowed is "
+                         "0 <= start < end")  # fmt: skip
+    labels = {as_label(label, str(clip)) for label in clip.labels}
+    return dataclasses.replace(clip, labels=tuple(sorted(labels)))
 
 
 def _in_folder(folder: Path) -> list[LabelledClip]:
@@ -290,10 +300,12 @@ def _check_labels(clips: list[LabelledClip], multi: bool) -> None:
 
 
 def _check_readable(clips: list[LabelledClip]) -> None:
+    last = {clip.path: clip for clip in sorted(clips, key=lambda clip: clip.start)}
     problems = []
     for path in dict.fromkeys(clip.path for clip in clips):
         try:
-            audio.duration(path)
+            if (seconds := audio.duration(path)) <= last[path].start:
+                problems.append(f"{last[path]}: the file has {seconds:.3f} s")
         except ListenEmbedError as error:
             problems.append(blame(path, error))
     if problems:

@@ -11,6 +11,7 @@ from listen_embed.errors import InputError
 Method = Literal["head", "lean", "finetune"]
 METHODS: tuple[Method, ...] = get_args(Method)
 _DEFAULT_BASE = "pruned/384/mn04"
+CHECKPOINT = "checkpoint.pt"  # of a run that can go on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -107,6 +107,11 @@ def folds_of(labelled: LabelledClips, n_folds: int, seed: int = 0) -> Rows:
     names = sorted(set(given))
     if "" not in names and len(names) > 1:
         return _whole_folds(labelled.groups, np.array([names.index(name) for name in given]))
+    return drawn_folds(labelled, n_folds, seed)
+
+
+def drawn_folds(labelled: LabelledClips, n_folds: int, seed: int = 0) -> Rows:
+    """Return a fold for each clip, whatever was given: labels evenly and groups whole."""
     rng = np.random.default_rng(seed)
     groups, targets = labelled.groups, labelled.targets
     fold_of_group = np.full(groups.max() + 1, -1)

@@ -30,6 +30,8 @@ class Measured:
     is_multi : bool
     how : str
         Which clips these are, in words.
+    log_mel : ndarray, float32 (N, C), optional
+        The same of a linear layer on log-mel statistics that learned from the same clips.
     """
 
     labels: tuple[str, ...]
@@ -38,21 +40,40 @@ class Measured:
     probabilities: Array
     is_multi: bool
     how: str
+    log_mel: Array | None = None
 
     def figures(self) -> dict[str, Any]:
         """Return everything that can be said in numbers, ready for JSON."""
         calibration = scores.reliability(self.targets, self.probabilities, self.is_multi)
-        answers = self.targets, self.probabilities
         return {
             "clips": len(self.clips),
             "how": self.how,
-            "accuracy": None if self.is_multi else scores.accuracy(*answers),
-            "mean_average_precision": scores.mean_average_precision(*answers),
+            **self._main(self.probabilities),
+            "log_mel": None if self.log_mel is None else self._main(self.log_mel),
             "calibration_error": calibration.error,
             "average_precision": dict(zip(self.labels, self._per_class(), strict=True)),
-            "confusion": scores.confusion(*answers).astype(int).tolist(),
+            "confusion": scores.confusion(self.targets, self.probabilities).astype(int).tolist(),
             "worst_confusions": self.worst(),
         }
+
+    def _main(self, probabilities: Array) -> dict[str, float | None]:
+        answers = self.targets, probabilities
+        return {
+            "accuracy": None if self.is_multi else scores.accuracy(*answers),
+            "mean_average_precision": scores.mean_average_precision(*answers),
+        }
+
+    def in_short(self) -> str:
+        """Return the figure that counts most, that of log-mel statistics beside it."""
+        name = "mean average precision" if self.is_multi else "accuracy"
+        return f"{name} {self._beside(name)} on {len(self.clips)} clips that taught it nothing"
+
+    def _beside(self, name: str) -> str:
+        key = name.replace(" ", "_")
+        own = f"{self._main(self.probabilities)[key]:.3f}"
+        if self.log_mel is None:
+            return own
+        return f"{own} (log-mel statistics: {self._main(self.log_mel)[key]:.3f})"
 
     def _per_class(self) -> list[float | None]:
         found = scores.per_class(self.targets, self.probabilities)
@@ -90,11 +111,12 @@ class Measured:
         figures = self.figures()
         lines = [f"On {figures['clips']} clips that taught it nothing ({self.how}):", ""]
         if not self.is_multi:
-            lines.append(f"- accuracy {figures['accuracy']:.3f}")
+            lines.append(f"- accuracy {self._beside('accuracy')}")
         lines += [
-            f"- mean average precision {figures['mean_average_precision']:.3f}",
+            f"- mean average precision {self._beside('mean average precision')}",
             f"- calibration error {figures['calibration_error']:.3f}",
             "",
+            *self._on_log_mel(),
             "| label | clips | average precision |",
             "|---|---|---|",
             *self._rows(),
@@ -112,6 +134,15 @@ class Measured:
             ),
         ]
         return "\n".join(lines) + "\n"
+
+    def _on_log_mel(self) -> list[str]:
+        if self.log_mel is None:
+            return []
+        return [
+            "In brackets: a linear layer on mean and deviation of log-mel bands, which needs no "
+            "network, and learned from the same clips.",
+            "",
+        ]
 
     def _rows(self) -> list[str]:
         counts = self.targets.sum(0).astype(int)
@@ -157,7 +188,12 @@ class Measured:
         found = np.nan_to_num(scores.per_class(self.targets, self.probabilities))
         axes.barh(range(len(found)), found, color="tab:blue")
         axes.invert_yaxis()
-        axes.set(title="average precision", xlim=(0, 1))
+        if self.log_mel is not None:
+            plain = np.nan_to_num(scores.per_class(self.targets, self.log_mel))
+            axes.plot(plain, range(len(plain)), "|", color="black", label="log-mel statistics")
+            axes.legend(loc="lower left")
+        name = "mean average precision"
+        axes.set(title=f"{name} {self._beside(name)}", xlim=(0, 1))
         self._name(axes.set_yticks)
 
     def _draw_reliability(self, axes: Any) -> None:

@@ -22,7 +22,7 @@ def measure(
     Raises
     ------
     InputError
-        They have no labels in common.
+        They have no labels in common, or no clip whose labels are all known.
 
     Warns
     -----
@@ -38,6 +38,11 @@ def measure(
     if foreign := sorted(set(labelled.labels) - known):
         warn(f"left out, for the classifier does not know them: {listed(foreign)}")
     clips = tuple(clip for clip in labelled.clips if known.issuperset(clip.labels))
+    if not clips:
+        raise InputError(
+            f"every clip has a label that the classifier does not know ({listed(foreign)}); it "
+            f"knows {listed(classifier.labels)}"
+        )
     asked = dataclasses.replace(labelled, clips=clips, labels=classifier.labels)
     bar = tqdm(clips, "classifying", unit="clip", delay=2, disable=not progress, file=sys.stderr)
     found = np.stack([classifier.predict_clip(*clip.load()) for clip in bar])

@@ -6,12 +6,14 @@ import hashlib
 import importlib
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from listen_embed.classify import folder
+from listen_embed.classify import baseline, folder
 from listen_embed.classify.labelled import LabelledClip, LabelledClips, read_labelled
-from listen_embed.classify.options import Options
+from listen_embed.classify.options import CHECKPOINT, Options
+from listen_embed.errors import ListenEmbedError
 from listen_embed.training.export import check_place
 
 # method -> module whose `make` gives what was made and how good it is; imported when asked for.
@@ -28,6 +30,7 @@ def train(
     options: Options | None = None,
     *,
     progress: bool = True,
+    say: Callable[[str], None] | None = None,
 ) -> Path:
     """Make a classifier of labelled sound; return its folder.
 
@@ -43,6 +46,8 @@ def train(
     options : Options, optional
     progress : bool
         Whether to show progress bars.
+    say : callable, optional
+        Is told in one line how good it is.
 
     Raises
     ------
@@ -58,9 +63,10 @@ def train(
         source if isinstance(source, LabelledClips) else read_labelled(source, multi=options.multi)
     )
     method = importlib.import_module(_METHODS[options.method])
-    made, measured = method.make(
-        labelled, options, _run_of(place, labelled, options), progress=progress
-    )
+    run = _run_of(place, labelled, options)
+    with _nothing_left(run):
+        made, measured = method.make(labelled, options, run, progress=progress)
+    measured = baseline.beside(measured, labelled, options, progress=progress)
     facts = {
         "clips": len(labelled),
         "measured on": measured.how,
@@ -69,7 +75,22 @@ def train(
     }
     folder.write(place, made, measured, facts)
     _forget(_work_of(place))
+    if say is not None:
+        say(measured.in_short())
     return place
+
+
+@contextmanager
+def _nothing_left(run: Path) -> Iterator[None]:
+    """Delete what a training wrote that came upon an error before it had learned anything."""
+    try:
+        yield
+    except ListenEmbedError:
+        if not (run / CHECKPOINT).exists():
+            _forget(run)
+            with suppress(OSError):  # other runs of this place, or nothing at all
+                run.parent.rmdir()
+        raise
 
 
 def _run_of(place: Path, labelled: LabelledClips, options: Options) -> Path:

@@ -28,11 +28,18 @@ _ROWS_AT_ONCE = 4  # of listen_kernels32.c
 
 def _conv(context: Context) -> list[Step]:
     weights = _weights(context, axis=0)  # (out, height, width, in)
-    window = window_of(context, weights.shape[1:3])
+    window = _window(context, weights)
     if window.is_pointwise:
         height, width, _ = window.taken
         return _dense(context, weights.reshape(len(weights), -1), height * width)
     return _patches(context, weights, window)
+
+
+def _window(context: Context, weights: Weights) -> Window:
+    taken = context.input(0).shape
+    if taken[0] != 1:
+        raise InputError(f"{context.output.name}: {taken} is not one image; C of floats takes one")
+    return window_of(context, weights.shape[1:3])
 
 
 def _patches(context: Context, weights: Weights, window: Window) -> list[Step]:
@@ -47,7 +54,7 @@ def _patches(context: Context, weights: Weights, window: Window) -> list[Step]:
 
 def _depthwise(context: Context) -> list[Step]:
     weights = _weights(context, axis=3)  # (1, height, width, channels)
-    window = window_of(context, weights.shape[1:3])
+    window = _window(context, weights)
     if window.taken[2] == 1:
         return _patches(context, weights.transpose(3, 1, 2, 0), window)
     if context.op.options["depthMultiplier"] != 1:

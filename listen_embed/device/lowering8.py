@@ -15,10 +15,12 @@ from listen_embed.device.context import Context, cut, join, period, transpose
 from listen_embed.device.folding import VALID, constant, same_padding
 from listen_embed.device.softmax import single_exponentials, whole_exponentials
 from listen_embed.device.steps import (
+    Argument,
     Array,
     Exact,
     Factors,
     Field,
+    Memory,
     Scratch,
     Step,
     Struct,
@@ -29,10 +31,8 @@ from listen_embed.device.tables import table_of
 from listen_embed.errors import InputError
 
 _LARGEST_VALUE = 128
-# Longest side of an image, and most channels: what is counted in the kernels stays below 2^31.
-_LARGEST_SIZE = (1 << 20) - 1
-# Of a kernel, which has 16 bits in them.
-_LARGEST_KERNEL = (1 << 15) - 1
+# What the kernels' fields hold: of a width, of all other sides and channels, of a stride.
+_LARGEST_WIDTH, _LARGEST_SIZE, _LARGEST_STRIDE = (1 << 20) - 1, (1 << 15) - 1, (1 << 8) - 1
 _LARGEST_ROW = 511  # of a softmax: TensorFlow Lite for Microcontrollers stops at sums of 512
 
 
@@ -84,14 +84,16 @@ class Window:
 
 def _conv(context: Context) -> list[Step]:
     weights = context.weights()  # (out, height, width, in)
-    return _dense(context, weights, window_of(context, weights.shape[1:3]))
+    return _for_each_image(
+        context, _dense(context, weights, window_of(context, weights.shape[1:3]))
+    )
 
 
 def _depthwise(context: Context) -> list[Step]:
     weights = context.weights()  # (1, height, width, channels)
     window = window_of(context, weights.shape[1:3])
     if window.taken[2] == 1:
-        return _dense(context, weights.transpose(3, 1, 2, 0), window)
+        return _for_each_image(context, _dense(context, weights.transpose(3, 1, 2, 0), window))
     if context.op.options["depthMultiplier"] != 1:
         raise InputError(f"{context.output.name}: a depth multiplier above 1 needs one channel")
     per_channel = weights[0].reshape(-1, weights.shape[3]).T  # (channels, taps)
@@ -102,7 +104,24 @@ def _depthwise(context: Context) -> list[Step]:
         Struct("listen_depthwise", fields),
         lags={context.op.inputs[0]: window.lag},
     )
-    return with_scratch(step, -4 * (-window.taken[2] // 4))
+    return _for_each_image(context, with_scratch(step, -4 * (-window.taken[2] // 4)))
+
+
+def _for_each_image(context: Context, steps: list[Step]) -> list[Step]:
+    """Return steps of one image as those of a batch."""
+    n = context.input(0).shape[0]
+    if n == 1:
+        return steps
+
+    def striding(argument: Argument) -> Argument:
+        if not isinstance(argument, Memory):
+            return argument
+        return replace(argument, stride=context.graph.tensors[argument.tensor].size_bytes // n)
+
+    return [
+        replace(step, arguments=tuple(map(striding, step.arguments)), lags={}, repeats=n)
+        for step in steps
+    ]
 
 
 def _paired(weights: NDArray[np.int8]) -> NDArray[np.int8]:
@@ -147,12 +166,13 @@ def with_scratch(step: Step, n_bytes: int) -> list[Step]:
 
 
 def window_of(context: Context, kernel: tuple[int, ...]) -> Window:
-    """Return where the kernel (height, width) of an operator on one image lies."""
+    """Return where the kernel (height, width) of an operator on images lies."""
     taken, given = context.input(0).shape, context.output.shape
     options, padding = context.op.options, context.folded.padding or (0, 0, 0, 0)
-    is_large = max(*taken, *given) > _LARGEST_SIZE or max(kernel) > _LARGEST_KERNEL
-    if len(taken) != 4 or taken[0] != 1 or is_large:
-        raise InputError(f"{context.output.name}: {taken} is not one image that fits the kernels")
+    steps = [options[f"stride{axis}"] for axis in "HW"]
+    steps += [options[f"dilation{axis}Factor"] for axis in "HW"]
+    if len(taken) != 4 or not _fits(taken, kernel, steps) or not _fits(given, kernel, steps):
+        raise InputError(f"{context.output.name}: {taken} is no image that fits the kernels")
     return Window(
         (taken[1], taken[2], taken[3]),
         (given[1], given[2], given[3]),
@@ -161,6 +181,12 @@ def window_of(context: Context, kernel: tuple[int, ...]) -> Window:
         (options["dilationHFactor"], options["dilationWFactor"]),
         padding[:2],
     )
+
+
+def _fits(image: tuple[int, ...], kernel: tuple[int, ...], steps: list[int]) -> bool:
+    _, height, width, channels = image
+    is_small = max(height, channels, *kernel) <= _LARGEST_SIZE and max(steps) <= _LARGEST_STRIDE
+    return width <= _LARGEST_WIDTH and is_small
 
 
 def _sums(context: Context, weights: NDArray[np.int8]) -> dict[str, Field]:
@@ -290,11 +316,8 @@ def _mean(context: Context) -> list[Step]:
 
 def _pool(context: Context) -> list[Step]:
     options, taken, given = context.op.options, context.input(0), context.output
-    if taken.shape[0] != 1 or (taken.scales, taken.zero_points) != (
-        given.scales,
-        given.zero_points,
-    ):
-        raise InputError(f"{given.name}: C pools one image, and keeps its scale")
+    if (taken.scales, taken.zero_points) != (given.scales, given.zero_points):
+        raise InputError(f"{given.name}: C pools images, and keeps their scale")
     kernel = (options["filterHeight"], options["filterWidth"])
     strides = (options["strideH"], options["strideW"])
     pads = [
@@ -310,7 +333,8 @@ def _pool(context: Context) -> list[Step]:
     sizes = (*taken.shape[1:], *given.shape[1:3], *kernel, *strides, *pads)
     fields: dict[str, Field] = dict(zip(names, sizes, strict=True))
     fields["range"] = _range(context)
-    return [context.step("listen_pool_run", Struct("listen_pool", fields), lags={})]
+    step = context.step("listen_pool_run", Struct("listen_pool", fields), lags={})
+    return _for_each_image(context, [step])
 
 
 def _matmul(context: Context) -> list[Step]:

@@ -52,10 +52,14 @@ class Exact:
 
 @dataclass(frozen=True)
 class Memory:
-    """A tensor of the graph, in the arena, from one of its bytes on."""
+    """A tensor of the graph, in the arena, from one of its bytes on.
+
+    Where a step is repeated, each repetition begins `stride` bytes behind the one before.
+    """
 
     tensor: int
     offset: int = 0
+    stride: int = 0
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,8 @@ class Step:
     lags : mapping of int to int
         For an input whose memory the output may overwrite while the step runs: how many bytes after
         the output it must begin at least. An input without a lag must lie apart.
+    repeats : int
+        How often it runs: once for each image of a batch.
     """
 
     title: str
@@ -109,6 +115,7 @@ class Step:
     inputs: tuple[int, ...]
     output: int
     lags: Mapping[int, int]
+    repeats: int = 1
 
     @property
     def scratch_bytes(self) -> int:

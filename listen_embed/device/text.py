@@ -120,7 +120,12 @@ class _StepWriter:
 
     def call(self, step: Step) -> str:
         arguments = ", ".join(map(self._argument, step.arguments))
-        return f"{step.function}({arguments});"
+        call = f"{step.function}({arguments});"
+        if step.repeats == 1:
+            return call
+        return (
+            f"for (int32_t image = 0; image < {step.repeats}; image++) {{\n        {call}\n    }}"
+        )
 
     def _argument(self, argument: Argument) -> str:
         if isinstance(argument, Struct):
@@ -136,7 +141,8 @@ class _StepWriter:
     def _place(self, memory: Memory) -> str:
         if memory.tensor in self._layout.state:
             return f"state + {self._layout.state[memory.tensor] + memory.offset}"
-        return f"arena + {self._layout.tensors[memory.tensor] + memory.offset}"
+        begin = f"arena + {self._layout.tensors[memory.tensor] + memory.offset}"
+        return begin + (f" + image * {memory.stride}" if memory.stride else "")
 
     def _struct(self, struct: Struct) -> str:
         name = f"step_{self._number}"

@@ -182,7 +182,7 @@ def _is_integer(spec: ModelSpec) -> bool:
     if not spec.has_network:
         return False
     network = read(store.load(spec))
-    return any(tensor.dtype in (np.int8, np.int16) for tensor in network.tensors)
+    return network.tensors[network.output].dtype in (np.int8, np.int16)
 
 
 def _add_network(graph: Graph, network: Network, value: str) -> str:

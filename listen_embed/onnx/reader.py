@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from listen_embed.dequantising import without_dequantised
 from listen_embed.errors import ConversionError
 from listen_embed.graph import OperatorInfo, TensorInfo, read_graph
 
@@ -89,7 +90,8 @@ def read(model: bytes) -> Network:
     ConversionError
         It is no .tflite of ours: one graph, one input or two, one output, fixed shapes.
     """
-    graph = read_graph(model)
+    # In float: onnxruntime would round activations for layers whose weights are integers.
+    graph = without_dequantised(read_graph(model), keeps_weights=False)
     if not 1 <= len(graph.inputs) <= 2 or len(graph.outputs) != 1:
         raise ConversionError("a network of ours has one graph, one input or two, and one output")
     if _NO_TENSOR in (*graph.inputs, *graph.outputs):

@@ -29,8 +29,10 @@ def benchmark() -> ModuleType:
     return module
 
 
-def test_fsd50k_as_it_is_published(benchmark: ModuleType, tmp_path: Path) -> None:
-    place = tmp_path / "FSD50K"
+@pytest.fixture(scope="module")
+def fsd50k(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder laid out as FSD50K is, of fifteen clips."""
+    place = tmp_path_factory.mktemp("sets") / "FSD50K"
     for part, splits in (("dev", ["train", "train", "train", "val"]), ("eval", [""])):
         rows: list[dict[str, object]] = []
         for i, split in enumerate(splits):
@@ -38,17 +40,44 @@ def test_fsd50k_as_it_is_published(benchmark: ModuleType, tmp_path: Path) -> Non
                 name = f"{i}{number}"
                 write(
                     place / f"FSD50K.{part}_audio" / f"{name}.wav",
-                    sound(kind, i + 10 * len(splits), 0.2),
+                    sound(kind, i + 10 * len(splits), 1.1),
                 )
                 labels = f"{kind},Sound" if number else kind
                 row: dict[str, object] = {"fname": name, "labels": labels, "mids": "/m/0"}
                 rows.append(row | ({"split": split} if split else {}))
         table(place / "FSD50K.ground_truth" / f"{part}.csv", rows)
-    benchmark.fsd50k(place, tmp_path / "cache")
+    return place
+
+
+def test_fsd50k_as_it_is_published(benchmark: ModuleType, fsd50k: Path, tmp_path: Path) -> None:
+    benchmark.fsd50k(fsd50k, tmp_path / "cache")
     labelled = read_labelled(tmp_path / "cache" / "fsd50k.csv", multi=True)
     parts = parts_of(labelled)
     assert (len(parts.learn), len(parts.choose), len(parts.measure)) == (9, 3, 3)
     assert labelled.labels == ("Sound", *sorted(KINDS))
+
+
+def test_fsd50k_is_measured_and_put_into_the_page(
+    benchmark: ModuleType, fsd50k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark.wave, "WEIGHTS", tmp_path / "none.npz")
+    monkeypatch.setattr(
+        benchmark, "rows_of", lambda base: [benchmark.Row("linear", base, "linear")]
+    )
+    monkeypatch.setattr(benchmark.torch, "set_num_threads", lambda n: None)
+    page = Path(__file__).parents[2] / "docs" / "CLASSIFICATION.md"
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / page.name).write_bytes(page.read_bytes())
+    cache, out = str(tmp_path / "cache"), str(tmp_path / "docs")
+    asked = ["--cache", cache, "--fsd50k", str(fsd50k), "--bases", "mn04", "--out", out]
+    monkeypatch.setattr(sys, "argv", ["classify.py", str(tmp_path), *asked])
+    benchmark.main()
+    text = (tmp_path / "docs" / page.name).read_text(encoding="utf-8")
+    assert "### FSD50K, official splits" in text
+    for way in ("log-mel statistics, linear", "pruned/384/mn04, linear"):
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| {way} |")]
+        assert 0.3 < float(row.split("|")[3]) <= 1
+    assert (tmp_path / "docs" / "classification.png").stat().st_size > 5_000
 
 
 def test_mixtures_are_of_one_fold_and_the_same_again(

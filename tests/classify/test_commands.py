@@ -25,7 +25,8 @@ def test_train_then_test(
 ) -> None:
     out = str(tmp_path / "own")
     assert main(["classify", "train", str(labelled_folder), "-o", out, "--base", BASE, "-q"]) == 0
-    assert "--model" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "--model" in told and "(log-mel statistics: " in told
     assert main(["classify", "test", str(labelled_folder), "-m", out, "-q"]) == 0
     assert "accuracy 1.000" in capsys.readouterr().out
 

@@ -19,7 +19,10 @@ from ..device.one import by_tflm, in_c
 
 
 @pytest.mark.parametrize("mode", ["xnn", "reference"])
-def test_c_gives_the_bytes_of_its_interpreter(lean_folder: Path, tmp_path: Path, mode: Any) -> None:
+def test_c_gives_the_bytes_of_its_interpreter(
+    lean_folder: Path, tmp_path: Path, mode: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check.boards, "are_installed", lambda: False)  # they would take minutes
     spec, model = load_folder(lean_folder), (lean_folder / "model.tflite").read_bytes()
     made = export_c(spec, tmp_path / "c", Options(mode=mode), model)
     report = check.check(tmp_path / "c", spec, model, Options(mode=mode), made)

@@ -108,6 +108,26 @@ def test_unreadable_files_are_all_named(folder: Path, tmp_path: Path) -> None:
         read_labelled(place)
 
 
+def test_stretches_behind_the_end_are_all_named(folder: Path) -> None:
+    clips = [LabelledClip(folder / kind / "0.wav", (kind,), start=start) for kind in KINDS
+             for start in (0.0, 0.4)]  # fmt: skip
+    with pytest.raises(AudioFileError, match=r"(?s)3 files cannot be read.*hum.*the file has 0.3"):
+        read_labelled(clips)
+
+
+@pytest.mark.parametrize(
+    ("clip", "says"),
+    [
+        (LabelledClip(Path("a.wav"), ("a\nb",)), "printable characters"),
+        (LabelledClip(Path("a.wav"), ("a",), start=2.0, end=1.0), "start 2 and end 1"),
+        (LabelledClip(Path("a.wav"), ("a",), start=float("nan")), "start nan"),
+    ],
+)
+def test_clips_made_by_hand_are_checked_as_those_of_a_csv(clip: LabelledClip, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        read_labelled([clip])
+
+
 def test_leaking_groups_are_named(folder: Path) -> None:
     clips = [
         LabelledClip(folder / kind / f"{i}.wav", (kind,), fold=str(i), group=f"{kind}-1")

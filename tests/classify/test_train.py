@@ -7,16 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from listen_embed import Embedder, SoundClassifier
-from listen_embed.classify.labelled import read_labelled
+from listen_embed.classify.labelled import LabelledClip, read_labelled
 from listen_embed.classify.options import Options
 from listen_embed.classify.testing import measure
 from listen_embed.classify.train import train
-from listen_embed.errors import InputError, ListenEmbedWarning
+from listen_embed.errors import AudioFileError, InputError, ListenEmbedWarning
 
 from .conftest import BASE
-from .sounds import SR, folder_of, sound, write
+from .sounds import KINDS, SR, folder_of, sound, write
 
 
 def test_a_folder_holds_what_its_card_says(classifier_folder: Path) -> None:
@@ -27,10 +28,11 @@ def test_a_folder_holds_what_its_card_says(classifier_folder: Path) -> None:
     }  # fmt: skip
     report = json.loads((classifier_folder / "report.json").read_text())
     assert report["accuracy"] > 0.9 and report["clips"] == 18
+    assert report["log_mel"]["accuracy"] > 0.5
     assert set(report["average_precision"]) == {"beeps", "hiss", "hum"}
     assert np.sum(report["confusion"]) == 18
     card = (classifier_folder / "README.md").read_text()
-    assert "accuracy" in card and "SoundClassifier" in card
+    assert "(log-mel statistics: " in card and "SoundClassifier" in card
     assert (classifier_folder / "report.png").read_bytes()[:4] == b"\x89PNG"
     assert not classifier_folder.with_name("kinds.work").exists()
 
@@ -62,6 +64,7 @@ def test_trained_networks_become_int8_models(request: pytest.FixtureRequest, met
     assert "C for microcontrollers stands in `c/`" in (folder / "README.md").read_text()
     report = json.loads((folder / "report.json").read_text())
     assert len(report["history"]) == 6
+    assert 0 < report["log_mel"]["mean_average_precision"] <= 1
 
 
 def test_a_cut_off_training_goes_on(
@@ -95,7 +98,21 @@ def test_a_base_that_cannot_be_trained_is_named(labelled_folder: Path, tmp_path:
             train(labelled_folder, tmp_path / "own", options, progress=False)
     with pytest.raises(InputError, match="no network"):
         train(labelled_folder, tmp_path / "own", Options(base="logmel/128"), progress=False)
+    with pytest.raises(InputError, match="carries a state from step to step"):
+        train(labelled_folder, tmp_path / "own", Options(base="sea/64/stream"), progress=False)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("method", ["head", "lean", "finetune"])
+def test_a_file_that_breaks_off_is_named_and_nothing_is_left(tmp_path: Path, method: str) -> None:
+    place = folder_of(tmp_path / "set", n=3)
+    broken = place / "hum" / "broken.flac"
+    soundfile.write(broken, sound("hum", 40, 4.0), SR)
+    broken.write_bytes(broken.read_bytes()[:20_000])
+    options = Options(method=method, base=BASE, wave="trained")  # type: ignore[arg-type]
+    with pytest.raises(AudioFileError, match=r"broken\.flac"):
+        train(place, tmp_path / "own", options, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
 def test_a_place_that_is_taken_is_left_alone(labelled_folder: Path, tmp_path: Path) -> None:
@@ -124,6 +141,19 @@ def test_a_saved_classifier_is_measured_on_the_labels_both_know(
         (other / kind).rename(other / f"no {kind}")
     with pytest.raises(InputError, match="no labels in common"):
         measure(classifier, read_labelled(other), progress=False)
+
+
+def test_clips_that_all_have_a_foreign_label_are_refused(
+    classifier_folder: Path, tmp_path: Path
+) -> None:
+    place = folder_of(tmp_path / "other", n=2)
+    clips = [LabelledClip(place / kind / f"{i}.wav", (kind, "bird")) for kind in KINDS
+             for i in range(2)]  # fmt: skip
+    with (
+        pytest.warns(ListenEmbedWarning, match="does not know them: bird"),
+        pytest.raises(InputError, match=r"every clip has a label .* \(bird\)"),
+    ):
+        measure(SoundClassifier(classifier_folder), read_labelled(clips), progress=False)
 
 
 def test_silence_among_the_clips_is_no_obstacle(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from listen_embed.device.export import export_c
 from listen_embed.device.model_source import Options
 
 from .one import by_tflm
+from .test_waveform import RATES, hearing_both
 
 N_FRAMES = 60
 
@@ -55,3 +56,17 @@ def test_the_networks_are_those_of_the_interpreters(nano: Any) -> None:
     else:
         wanted = np.stack([by_tflm(content, row.reshape(1, 64, 49, 1)) for row in inputs])
     assert np.array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("number", [0, 2], ids=["without floats", "with floats"])
+def test_a_waveform_is_the_same_bytes_on_a_board(number: int, tmp_path: Path) -> None:
+    board = boards.BOARDS[number]
+    spec, content = hearing_both(RATES["32 kHz"])
+    made = export_c(spec, tmp_path / "out", Options(), content)
+    sound = check.check_sound(spec, made.frame_hop, Options())
+    host = check.run_on_host(check.build_for_host(tmp_path / "out", tmp_path), sound, spec, content)
+    program = boards.build(tmp_path / "out", board, tmp_path)
+    given = check.run_on_board(program, board, sound, spec, content)
+    assert given.content == host.content
+    assert given.stack_bytes < 1024
+    assert made.memory.samples >= spec.front_end.frame_samples * 2

@@ -37,6 +37,7 @@ def conv(
     padding: int = 1,
     activation: int = 0,
     depthwise: bool = False,
+    images: int = 1,
 ) -> bytes:
     height, width, n_in = taken
     given = (
@@ -50,10 +51,10 @@ def conv(
         [scales[1]] * n_out if scales == TIES else [scales[1] * (1 + i / 9) for i in range(n_out)]
     )
     tensors = [
-        Values((1, *taken), scales[0], -5),
+        Values((images, *taken), scales[0], -5),
         Values(shape, each, 0, weights(shape), axis=3 if depthwise else 0),
         Values((n_out,), [scales[0] * scale for scale in each], 0, bias(n_out)),
-        Values((1, *given, n_out), scales[2], 9),
+        Values((images, *given, n_out), scales[2], 9),
     ]
     fields = {"strideW": stride, "strideH": stride, "padding": padding, **CHANNELS_LAST}
     fields["fusedActivationFunction"] = activation
@@ -159,8 +160,10 @@ def transposed_mean() -> bytes:
     return graph_of(tensors, [order, mean])
 
 
-def pooled(kernel: tuple[int, int], stride: tuple[int, int], padding: int = 1) -> bytes:
-    """Return means under a window of (1, 5, 22, 6)."""
+def pooled(
+    kernel: tuple[int, int], stride: tuple[int, int], padding: int = 1, images: int = 1
+) -> bytes:
+    """Return means under a window of (images, 5, 22, 6)."""
     size = (5, 22)
     given = (
         tuple(-(-n // step) for n, step in zip(size, stride, strict=True))
@@ -169,7 +172,7 @@ def pooled(kernel: tuple[int, int], stride: tuple[int, int], padding: int = 1) -
     )
     fields = {"strideH": stride[0], "strideW": stride[1], "padding": padding}
     fields |= {"filterHeight": kernel[0], "filterWidth": kernel[1]}
-    tensors = [Values((1, *size, 6), 0.03, -7), Values((1, *given, 6), 0.03, -7)]
+    tensors = [Values((images, *n, 6), 0.03, -7) for n in (size, given)]
     return model("AVERAGE_POOL_2D", tensors, "Pool2DOptions", **fields)
 
 
@@ -189,10 +192,29 @@ def softmax(scale: float, n: int, beta: float = 1.0) -> bytes:
     return model("SOFTMAX", tensors, "SoftmaxOptions", beta=beta)
 
 
+def waveform(n: int = 40_000) -> bytes:
+    """Return a strided convolution along a row that is longer than 16 bits count."""
+    tensors = [
+        Values((1, 1, n, 1), 0.0371, -5),
+        Values((1, 1, 64, 8), [0.00912] * 8, 0, weights((1, 1, 64, 8)), axis=3),
+        Values((8,), [0.0371 * 0.00912] * 8, 0, bias(8)),
+        Values((1, 1, n // 16, 8), 0.5, 9),
+    ]
+    fields = {"strideW": 16, "strideH": 1, "padding": 0, "depthMultiplier": 8, **CHANNELS_LAST}
+    return model("DEPTHWISE_CONV_2D", tensors, "DepthwiseConv2DOptions", **fields)
+
+
 CASES = {
+    "waveform": waveform(),
     "pool of a row": pooled((1, 4), (1, 4)),
     "pool, ties and overlaps": pooled((2, 2), (1, 1)),
     "pool, same": pooled((3, 5), (2, 2), padding=0),
+    "pool of two images": pooled((2, 3), (2, 3), images=2),
+    "3 by 3 of three images": conv(NO_TIES, (6, 7, 4), (3, 3), padding=0, stride=2, images=3),
+    "depthwise of two images": conv(
+        NO_TIES, (7, 6, 12), (3, 3), 12, 1, 0, 1, depthwise=True, images=2
+    ),
+    "first layer of two images": conv(NO_TIES, (8, 9, 1), (3, 3), 8, 2, 0, 1, True, images=2),
     "product": product(NO_TIES, (4, 7, 24), (4, 24, 15)),
     "product, ties": product(TIES, (3, 5, 17), (3, 17, 7)),
     "product, one row": product((1 / 256, 0.0033, 0.0018), (1, 9), (9, 40)),

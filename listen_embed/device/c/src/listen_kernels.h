@@ -35,11 +35,12 @@ typedef struct {
  * `weights` holds channels in pairs: four of the one, four of the other, and so on; a missing last
  * channel is zeros. `bias` has the input's zero point taken out already. */
 typedef struct {
-    int32_t in_height, in_width, in_channels;
-    int32_t out_height, out_width, out_channels;
+    int32_t in_width, out_width; /* of a waveform they are long */
+    int16_t in_height, in_channels;
+    int16_t out_height, out_channels;
     int16_t kernel_height, kernel_width;
-    int16_t stride_y, stride_x, dilation_y, dilation_x;
     int16_t pad_top, pad_left;
+    uint8_t stride_y, stride_x, dilation_y, dilation_x;
     int32_t depth;
     int32_t in_zero;
     const int8_t *weights;

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from listen_embed import registry, store
-from listen_embed.device.dequantising import without_dequantised
+from listen_embed.dequantising import without_dequantised
 from listen_embed.graph import read_graph
 
-from .one import Call, Values, graph_of
+from .device.one import Call, Values, graph_of
 
 
 def real(*shape: int) -> Values:

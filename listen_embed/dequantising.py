@@ -10,16 +10,19 @@ _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _WEIGHTS = 1  # their place among the inputs of such an operator
 
 
-def without_dequantised(graph: Graph) -> Graph:
+def without_dequantised(graph: Graph, *, keeps_weights: bool = True) -> Graph:
     """Return a graph that dequantises no constants.
 
-    The weights of layers stay int8, with a scale for each channel; other constants become float.
+    The weights of layers stay int8, with a scale for each channel, if they are to be kept; other
+    constants become float.
     """
     makers = {op.outputs[0]: op for op in graph.operators if _dequantises(graph, op)}
     kept = {
         made: op.inputs[0]
         for made, op in makers.items()
-        if graph.tensors[op.inputs[0]].type == "INT8" and _are_weights(graph, made)
+        if keeps_weights
+        and graph.tensors[op.inputs[0]].type == "INT8"
+        and _are_weights(graph, made)
     }
     tensors = list(graph.tensors)
     for made in makers.keys() - kept.keys():
