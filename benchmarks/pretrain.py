@@ -51,7 +51,7 @@ LENGTHS = (512, 1024, 2048, 4096, 8192, 22_000)
 FORMS = ("attention as published", "fused attention", "state space")
 SHARES = (0.1, 0.5, 1.0)
 TUNING_STEPS = 300
-MACHINE_STEPS = 2000
+MACHINE_STEPS = 1000
 TAUGHT = SpecializeOptions(n_shards=24, shard_size=1024, passes=4, int8_shards=3, workers=0)
 PARTS = ("probe", "tune", "teach", "scale")
 
@@ -193,7 +193,7 @@ def machine_encoder(data: Path, runs: Path) -> Path:
     """Return the model folder of an encoder that has heard machines alone."""
     folder = runs / "machines"
     if not (folder / "model.toml").exists():
-        options = Options(n_steps=MACHINE_STEPS, keep=True)
+        options = Options(n_steps=MACHINE_STEPS, keep=True, **METHODS["SSAMBA"])
         pretrain.pretrain(machines(data), folder, options)
     return pooled(runs, "machines", pretrain.load(folder), "bands")
 
@@ -324,7 +324,7 @@ def page(runs: Path, steps: int) -> str:
         ]
     if found["teach"]:
         text += [
-            f"A teacher from one's own sound: an SSAST encoder after {MACHINE_STEPS} steps on the "
+            f"A teacher from one's own sound: a SSAMBA encoder after {MACHINE_STEPS} steps on the "
             "unlabelled recordings of machines alone, and mn04, each teaching a 64 kB student "
             "through `specialize` on these recordings, same settings. Columns as in the machine "
             "table of BENCHMARKS.md.",
