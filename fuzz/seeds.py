@@ -19,7 +19,7 @@ import torch
 from fuzz import targets
 from listen_embed import heads, registry
 from listen_embed.fleet.deploy.manifest import FileInfo, Manifest
-from listen_embed.fleet.deploy.status import Status
+from listen_embed.fleet.deploy.status import Status, seal
 from listen_embed.fleet.learning.messages import Question
 from listen_embed.fleet.learning.node import Start, unsigned
 from listen_embed.fleet.learning.updates import Sending, Update, pack
@@ -192,7 +192,8 @@ def deployment() -> Seeds:
 
 def device_status() -> Seeds:
     """Yield what a device says."""
-    yield "well", Status(time=1.0, model="a/1/b", digest="0" * 64, sequence=3).json()
+    well = Status(time=1.0, model="a/1/b", digest="0" * 64, sequence=3)
+    yield "well", seal(well, targets.NODE, unsigned)
 
 
 def node_update() -> Seeds:

@@ -28,8 +28,7 @@ import numpy as np
 
 from listen_embed import audio, graph, heads, registry, self_check
 from listen_embed.errors import ListenEmbedError
-from listen_embed.fleet.deploy import manifest
-from listen_embed.fleet.deploy.status import read_status
+from listen_embed.fleet.deploy import manifest, status
 from listen_embed.fleet.learning.layout import Agreement, Layer, Layout
 from listen_embed.fleet.learning.messages import Founding, Question
 from listen_embed.fleet.learning.updates import Guard
@@ -158,8 +157,8 @@ def deployment(data: bytes) -> None:
 
 
 def device_status(data: bytes) -> None:
-    """Read what a device says about itself."""
-    read_status(data)
+    """Read what a device says about itself, whoever signed it."""
+    status.unseal(data, NODE, _anybody)
 
 
 def node_update(data: bytes) -> None:

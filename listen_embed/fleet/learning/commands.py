@@ -70,13 +70,13 @@ def _add_node(parser: argparse.ArgumentParser) -> None:
 def _serve(args: argparse.Namespace) -> int:
     from listen_embed.fleet import keys
     from listen_embed.fleet.learning.coordinator import Coordinator, Members
-    from listen_embed.fleet.learning.files import read_members, save_start
+    from listen_embed.fleet.learning.files import save_start
     from listen_embed.fleet.learning.mqtt import serve
     from listen_embed.fleet.learning.record import Record
     from listen_embed.fleet.learning.reptile import Plan
 
     plan = Plan(args.rounds, args.first_step, args.last_step, args.rate)
-    members = Members(read_members(args.members), args.at_once)
+    members = Members(keys.read_members(args.members), args.at_once)
     key = keys.private(args.key)
     model, agreement = _agreed(args)
     record = Record(args.journal)

@@ -24,8 +24,9 @@ from flwr.serverapp import Grid, ServerApp
 from listen_embed.embedder import Embedder
 from listen_embed.errors import InputError
 from listen_embed.fleet import keys
+from listen_embed.fleet.keys import Sign
 from listen_embed.fleet.learning.coordinator import Coordinator, Members
-from listen_embed.fleet.learning.files import make_node, read_members, read_samples, save_start
+from listen_embed.fleet.learning.files import make_node, read_samples, save_start
 from listen_embed.fleet.learning.layout import Agreement, Vector
 from listen_embed.fleet.learning.messages import Founding, Question
 from listen_embed.fleet.learning.network import Answers, Learnt, Rows, Way
@@ -33,7 +34,7 @@ from listen_embed.fleet.learning.node import Model
 from listen_embed.fleet.learning.prior import Prior
 from listen_embed.fleet.learning.record import Record
 from listen_embed.fleet.learning.reptile import Plan
-from listen_embed.fleet.learning.updates import RefusalError, Sending, Sign
+from listen_embed.fleet.learning.updates import RefusalError, Sending
 
 _POLL_S = 0.5
 _ASKED, _ANSWER, _STATE, _VALUES = "asked", "answer", "answered", "values"
@@ -145,7 +146,7 @@ def main(grid: Grid, context: Context) -> None:
     config = context.run_config
     key = keys.private(Path(_text(config, "key")))
     model, agreement = _agreed(config)
-    members = read_members(Path(_text(config, "members")))
+    members = keys.read_members(Path(_text(config, "members")))
     record = Record(Path(_text(config, "journal")))
     try:
         plan = Plan(int(config["rounds"]), 1.0, 0.5)
