@@ -156,12 +156,22 @@ class Registry:
         return _read(Triples(self.store.quads_for_pattern(None, None, None, about)), about.value)
 
     def _identified(self, name: str) -> NamedNode:
+        if self._has(name):
+            return NamedNode(name)
         everything = [*self.devices(), *self.models()]
         fitting = [one for one in everything if name in (one, _plain(one))]
         if len(fitting) != 1:
             known = ", ".join(sorted(map(_plain, everything))[:20]) or "nothing"
             raise InputError(f"{len(fitting)} things are called {name!r}; there are {known}")
         return NamedNode(fitting[0])
+
+    def _has(self, identifier: str) -> bool:
+        """Whether there is a device or model of this identifier; no others are looked at."""
+        try:
+            about = NamedNode(identifier)
+        except ValueError:  # a title or a name
+            return False
+        return any(Quad(about, _TYPE, kind) in self._facts for kind in (_DEVICE, _MODEL))
 
     def match(self) -> dict[str, dict[str, list[str]]]:
         """Return which devices run which forms of which models, all found by SPARQL.
