@@ -11,7 +11,7 @@ VALIDATORS := hearvalidator==2021.0.6 xares==0.1.3
 LEAN_TESTS := $(addprefix tests/test_,golden.py framing.py stream.py runtime.py registry.py spec.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs fuzz lean wheel students benchmarks clean
+.PHONY: help demo test check docs fuzz lean flower wheel students benchmarks clean
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -33,6 +33,15 @@ demo: $(VENV)/.core ## set up, embed a sound file of examples/, draw it
 	@mkdir -p .demo
 	$(BIN)/listen-embed examples/audio/pump.flac --out .demo/pump.npy --plot .demo/pump.png
 	@echo "Wrote .demo/pump.npy and .demo/pump.png: waveform, log-mel, and the embedding over time."
+
+# Flower pins what it needs tightly, so it has an environment of its own.
+.flower/.all: setup.cfg
+	$(PYTHON) -m venv .flower
+	.flower/bin/pip install --quiet --editable ".[fleet,flower]"
+	@touch $@
+
+flower: $(VENV)/.all .flower/.all ## install Flower into .flower/, hold rounds over its programs
+	$(BIN)/python -m pytest -q tests/fleet/learning/test_flower.py
 
 test: $(VENV)/.all ## set up, run all tests
 	$(BIN)/python -m pytest -q
@@ -72,4 +81,4 @@ benchmarks: $(VENV)/.all ## quality and speed tables: make benchmarks DATA=folde
 	$(BIN)/python benchmarks/speed.py --readme README.md
 
 clean: ## remove everything that make made
-	rm -rf $(VENV) .td-schema .demo .fuzz .lean docs/_build build dist *.egg-info
+	rm -rf $(VENV) .td-schema .demo .fuzz .lean .flower docs/_build build dist *.egg-info

@@ -213,6 +213,8 @@ def measure_sines(args: argparse.Namespace) -> list[str]:
 # Characters
 
 SIDE = 14
+LEAST_IMAGES = 9  # eight are learnt, and one asked about
+LEAST_CHARACTERS = 15  # two thirds are learnt, five of the rest asked about
 
 
 def made_character(chance: np.random.Generator) -> np.ndarray:
@@ -249,8 +251,12 @@ def omniglot(folder: Path) -> list[np.ndarray]:
     found = []
     for character in sorted(path for path in folder.glob("*/*") if path.is_dir()):
         images = [imread(path) for path in sorted(character.glob("*.png"))]
+        if len(images) < LEAST_IMAGES:
+            raise SystemExit(f"{character}: {len(images)} .png; {LEAST_IMAGES} are needed")
         images = [1 - (one if one.ndim == 2 else one[..., 0]) for one in images]
         found.append(np.stack([shrunk(one) for one in images]))
+    if len(found) < LEAST_CHARACTERS:
+        raise SystemExit(f"{folder}: {len(found)} characters; {LEAST_CHARACTERS} are needed")
     return found
 
 

@@ -19,7 +19,10 @@ import torch
 from fuzz import targets
 from listen_embed import heads, registry
 from listen_embed.fleet.deploy.manifest import FileInfo, Manifest
-from listen_embed.fleet.deploy.status import Status
+from listen_embed.fleet.deploy.status import Status, seal
+from listen_embed.fleet.learning.messages import Question
+from listen_embed.fleet.learning.node import Start, unsigned
+from listen_embed.fleet.learning.updates import Sending, Update, pack
 from listen_embed.fleet.things.capabilities import Form
 from listen_embed.fleet.things.describe_device import describe_device, device_of_part, part_named
 from listen_embed.fleet.things.describe_model import describe_model
@@ -189,12 +192,33 @@ def deployment() -> Seeds:
 
 def device_status() -> Seeds:
     """Yield what a device says."""
-    yield "well", Status(time=1.0, model="a/1/b", digest="0" * 64, sequence=3).json()
+    well = Status(time=1.0, model="a/1/b", digest="0" * 64, sequence=3)
+    yield "well", seal(well, targets.NODE, unsigned)
+
+
+def node_update() -> Seeds:
+    """Yield updates with every kind of layer."""
+    delta = np.linspace(-1, 1, targets.LAYOUT.size, dtype=np.float32)
+    update = Update(targets.NODE, 0, targets.FOUNDING.digest, 3, delta, np.zeros(2, np.float32))
+    for name, sending in {"dense": Sending(), "sparse": Sending(frozenset({"b"}), 0.3)}.items():
+        yield name, pack(update, targets.LAYOUT, sending, unsigned)
+
+
+def founding() -> Seeds:
+    """Yield what a fleet agrees on."""
+    yield "network", targets.FOUNDING.pack(unsigned)
+
+
+def question() -> Seeds:
+    """Yield a round's start."""
+    vector = np.linspace(-1, 1, targets.LAYOUT.size, dtype=np.float32)
+    start = Start(1, vector, np.full(2, 0.02, np.float32))
+    yield "asked", Question(start, 3, (targets.NODE,)).pack(targets.FOUNDING, unsigned)
 
 
 MAKERS = (torch_file, torch_pickle, keras_file, tflite_costs, model_card, head_file,
           head_arrays, golden_vectors, framed_block, raw_samples, journal, sound_file,
-          description, deployment, device_status)  # fmt: skip
+          description, deployment, device_status, node_update, founding, question)  # fmt: skip
 
 
 def main() -> None:

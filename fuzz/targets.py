@@ -28,8 +28,10 @@ import numpy as np
 
 from listen_embed import audio, graph, heads, registry, self_check
 from listen_embed.errors import ListenEmbedError
-from listen_embed.fleet.deploy import manifest
-from listen_embed.fleet.deploy.status import read_status
+from listen_embed.fleet.deploy import manifest, status
+from listen_embed.fleet.learning.layout import Agreement, Layer, Layout
+from listen_embed.fleet.learning.messages import Founding, Question
+from listen_embed.fleet.learning.updates import Guard
 from listen_embed.fleet.things.registry import Registry
 from listen_embed.framing import Framer
 from listen_embed.frontend import FeatureExtractor
@@ -46,6 +48,11 @@ _MAX_BYTES = 1 << 20  # that an unpacked file may hold
 _MAX_FRAME = 1 << 18  # samples that are worth hearing
 _MEMORY = Path("/dev/shm")  # where a file costs no time
 _CRC = slice(12, 16)  # of a framed block
+
+# What a fleet learns whose messages are fuzzed; a layer of two scales and one of a single value.
+LAYOUT = Layout((Layer("a", (70,)), Layer("b", (1,))))
+FOUNDING = Founding(bytes(16), Agreement("network", LAYOUT))
+NODE = "n"
 
 
 def torch_file(data: bytes) -> None:
@@ -150,8 +157,27 @@ def deployment(data: bytes) -> None:
 
 
 def device_status(data: bytes) -> None:
-    """Read what a device says about itself."""
-    read_status(data)
+    """Read what a device says about itself, whoever signed it."""
+    status.unseal(data, NODE, _anybody)
+
+
+def node_update(data: bytes) -> None:
+    """Let a node's update in, whoever signed it."""
+    Guard(LAYOUT, FOUNDING.digest, {NODE: _anybody}).admit(data, 0)
+
+
+def founding(data: bytes) -> None:
+    """Read what a coordinator founds, whoever signed it."""
+    Founding.unpack(data, _anybody)
+
+
+def question(data: bytes) -> None:
+    """Read a round's start, whoever signed it."""
+    Question.unpack(data, FOUNDING, _anybody)
+
+
+def _anybody(content: bytes, signature: bytes) -> bool:
+    return True
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
@@ -172,6 +198,9 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         description,
         deployment,
         device_status,
+        node_update,
+        founding,
+        question,
     )
 }
 

@@ -231,6 +231,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "*.egg-info",
         "training-runs",
         ".fuzz",
+        ".flower",
     )
     shutil.copytree(ROOT, folder / "source", ignore=left_out)
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation"]
@@ -267,6 +268,7 @@ def test_every_import_is_a_stated_dependency() -> None:
     optional = {"matplotlib", "pyarrow", "sounddevice", "tflite-runtime", "ai-edge-litert"}
     optional |= {"pandas", "scipy"}
     optional |= {"ray", "dask", "distributed"}  # the engines of room bulk, an extra each
+    optional |= {"flwr"}  # an engine of room fleet, extra flower
     distributions = importlib.metadata.packages_distributions()
     for path in PACKAGE.rglob("*.py"):
         room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")

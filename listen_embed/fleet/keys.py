@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import os
+import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -23,7 +24,11 @@ from cryptography.hazmat.primitives.serialization import (
 from listen_embed.atomic import replacing
 from listen_embed.errors import InputError, OutputError
 
+Sign = Callable[[bytes], bytes]
+Verify = Callable[[bytes, bytes], bool]
+
 _MAX_BYTES = 10_000
+_MAX_MEMBERS_BYTES = 10 << 20
 _OWNER_ONLY = 0o600
 
 
@@ -104,7 +109,7 @@ def as_text(key: Ed25519PublicKey) -> str:
     return base64.b64encode(key.public_bytes_raw()).decode()
 
 
-def verifier(text: str) -> Callable[[bytes, bytes], bool]:
+def verifier(text: str) -> Verify:
     """Return what checks (content, signature) by a public key; raise `InputError` if it is none."""
     try:
         key = Ed25519PublicKey.from_public_bytes(base64.b64decode(text, validate=True))
@@ -113,3 +118,22 @@ def verifier(text: str) -> Callable[[bytes, bytes], bool]:
             f"{text[:60]!r} is no public key; give what listen-embed fleet key prints"
         ) from error
     return lambda content, signature: fits(key, signature, content)
+
+
+def read_members(path: Path) -> dict[str, Verify]:
+    """Return who belongs to a fleet: a TOML file's table ``members``, name = "public key".
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, names nobody, or a key is none.
+    """
+    try:
+        if path.stat().st_size > _MAX_MEMBERS_BYTES:
+            raise InputError(f"{path}: is larger than {_MAX_MEMBERS_BYTES} bytes")
+        members = tomllib.loads(path.read_text(encoding="utf-8")).get("members")
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: no members can be read ({error})") from error
+    if not isinstance(members, dict) or not members:
+        raise InputError(f'{path}: names no members; write [members] and name = "public key"')
+    return {name: verifier(str(key)) for name, key in members.items()}

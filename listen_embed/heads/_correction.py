@@ -7,6 +7,7 @@ nothing, is bounded, and falls back to the last good one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,12 @@ class Correction:
 
     weights: Singles
     good: NDArray[np.int16]
+
+    @classmethod
+    def none(cls, n_classes: int, width: int) -> Self:
+        """Return the correction of classes that need none yet."""
+        shape = n_classes, width + 1
+        return cls(np.zeros(shape, np.float32), np.zeros(shape, np.int16))
 
     def grow(self) -> None:
         """Add a class that needs no correction yet."""

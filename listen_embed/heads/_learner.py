@@ -75,10 +75,26 @@ class Learner:
             Running.empty(width),
             np.zeros(0, np.int32),
             np.zeros((0, width), np.float32),
-            Correction(np.zeros((0, width + 1), np.float32), np.zeros((0, width + 1), np.int16)),
+            Correction.none(0, width),
             HeldOut.empty(width),
             np.zeros(2, np.float32),
         )
+
+    @classmethod
+    def begun(cls, prototypes: Singles, within: Singles, weight: int, options: Options) -> Self:
+        """Return a learner as after `weight` samples of each class (K, D), none held out.
+
+        `within` is the variance (D,) of a class around its prototype.
+        """
+        learner, (n_classes, width) = cls.empty(prototypes.shape[1], options), prototypes.shape
+        count = n_classes * weight
+        mean, between = prototypes.mean(axis=0), prototypes.var(axis=0)
+        learner.heard = Running(count, mean, np.float32(count) * (within + between))
+        learner.counts = np.full(n_classes, weight, np.int32)
+        learner.prototypes = prototypes.copy()
+        learner.correction = Correction.none(n_classes, width)
+        learner.offered = count
+        return learner
 
     def take(self, row: Singles, code: int) -> None:
         """Learn a row (D,) of a class, the next number if it is new, or hold it out."""

@@ -22,6 +22,7 @@ from listen_embed.heads._single import Singles
 MAX_CLASSES = 1000
 _MAX_HOLD_OUT = 1000
 _MAX_OFFERED = 2**53
+_MAX_WEIGHT = 1000
 # Embeddings beyond are taken for this: their squares add up in single precision.
 _FURTHEST = 1e15
 
@@ -91,6 +92,51 @@ class OnlineClassifier(Head):
             raise HeadError("hold_out is 1, so nothing would be learnt; give 0 or 2 to 1000.")
         self._labels: list[Label] = []
         self._learner: Learner | None = None
+
+    @classmethod
+    def from_statistics(
+        cls,
+        means: ArrayLike,
+        variances: ArrayLike,
+        labels: Sequence[Label],
+        weight: int = 1,
+        embedder: Embeds | None = None,
+    ) -> Self:
+        """Return one that begins with what others heard, and learns on from there.
+
+        Parameters
+        ----------
+        means : array_like, (K, D)
+            Of each class.
+        variances : array_like, (D,)
+            Of a class's embeddings around its mean; 0 or more.
+        labels : sequence of str or of int
+            K different ones.
+        weight : int
+            How many samples of each class all of this counts as, from 1 to 1000.
+        embedder : Embedder, optional
+            Whose embeddings these are of.
+
+        Raises
+        ------
+        HeadError
+            If shapes, numbers or labels are not as above.
+        """
+        prototypes = _checks.as_rows(means, None)
+        within = _checks.as_row(variances, prototypes.shape[1])
+        names = _checks.as_labels(labels, len(prototypes))
+        if not names or len(set(names)) != len(names) or (within < 0).any():
+            raise HeadError("give one label or more, all different, and variances of 0 or more.")
+        _require_room(len(names))
+        head = cls(embedder)
+        head._labels = list(names)
+        head._learner = Learner.begun(
+            _single(prototypes),
+            within.astype(np.float32),
+            _checks.as_whole("weight", weight, 1, _MAX_WEIGHT),
+            head._options,
+        )
+        return head
 
     def __repr__(self) -> str:
         """Return the model and what was learned."""

@@ -26,10 +26,10 @@ from listen_embed.monitor.collect import check_label
 from listen_embed.monitor.events import Value
 from listen_embed.monitor.machine import Machine
 from listen_embed.monitor.teaching import Lesson
+from listen_embed.monitor.undoing import Past
 
 OnMachine = Callable[[Machine, Mapping[str, Value]], None]
 
-_MAX_UNDO = 20
 # Embeddings learnt from one correction: more of one stretch say little more, and take time.
 _MAX_ROWS = 32
 _REMEMBERED = 6000
@@ -81,9 +81,10 @@ class Corrector:
         self._path = path.with_name(f"{path.stem}.learnt.npz")
         self._on_machine = on_machine
         self._recent: deque[Remembered] = deque(maxlen=_REMEMBERED)
-        self._before: list[OnlineClassifier] = []
         self._lock = threading.Lock()
+        was_taught = self._path.exists()
         self.machine = replace(machine, online=self._begin(machine))
+        self._past = Past(self._path, self._head.count if was_taught else 0)
 
     def _begin(self, machine: Machine) -> OnlineClassifier:
         if self._path.exists():
@@ -106,7 +107,7 @@ class Corrector:
     @property
     def can_undo(self) -> bool:
         """Whether there is a correction to take back."""
-        return bool(self._before)
+        return bool(self._past)
 
     def hear(self, embedding: NDArray[np.float32], wall: float) -> None:
         """Remember what was just judged; on the pipeline's thread."""
@@ -127,18 +128,27 @@ class Corrector:
             head = copy.deepcopy(self._head)
             for row in rows:
                 head.learn_one(row, label)
-            self._before = [*self._before, self._head][-_MAX_UNDO:]
+            self._past.keep(self._head)
             self._take(head, {"what": "corrected", "label": label, "rows": len(rows)})
         return Lesson(label, until - since, time.perf_counter() - begun, head.count)
 
     def undo(self) -> None:
-        """Take the last correction back; raise `InputError` if there is none."""
+        """Take the last correction back, also one from before a restart.
+
+        Raises
+        ------
+        InputError
+            There is none.
+        HeadError
+            What was known before it is damaged.
+        """
         with self._lock:
-            if not self._before:
-                raise InputError("nothing was corrected since the monitor was started")
-            head = self._before.pop()
+            if not self._past:
+                raise InputError("nothing was corrected that could be taken back")
+            head = self._past.last()
             states = ", ".join(map(str, head.labels))
             self._take(head, {"what": "correction undone", "states": states})
+            self._past.gone_back(head)
 
     @property
     def _head(self) -> OnlineClassifier:

@@ -6,11 +6,13 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from listen_embed.cli import main
 from listen_embed.fleet import keys
 from listen_embed.fleet.things.describe_device import describe_device
+from listen_embed.heads import OnlineClassifier
 
 from ..monitor.world import SPAWNED, Broker, end_all, eventually, spawn
 from .things.world import NANO, board, ram, with_memory
@@ -86,17 +88,24 @@ def test_c_is_exported_for_the_devices_that_are_meant(capsys: Captured, tmp_path
 def test_deploy_status_and_rollback_with_real_agents(
     capsys: Captured, tmp_path: Path, broker: Broker
 ) -> None:
-    public = keys.make(tmp_path / "key")
-    url, key = f"{broker.url}/fleet", ["--key", str(tmp_path / "key")]
+    public, members = keys.make(tmp_path / "key"), tmp_path / "members.toml"
+    url, listed = f"{broker.url}/fleet", ["--members", str(members)]
+    key = [*listed, "--key", str(tmp_path / "key")]
+    OnlineClassifier().learn(np.eye(3), ["off", "saw", "off"]).save(tmp_path / "learnt.npz")
+    lines = ["[members]"]
     for name in ("east", "west"):
+        own = keys.public(keys.make(tmp_path / f"{name}.key"))
+        lines.append(f'{name} = "{keys.as_text(own)}"')
         spawn(
             "-m", "listen_embed.cli", "fleet", "agent", "--mqtt", url, "--trust", public,
+            "--key", tmp_path / f"{name}.key", "--learns", tmp_path / "learnt.npz",
             "--models", tmp_path / name, "--name", name, "--microphone", "usb=48000",
         )  # fmt: skip
+    members.write_text("\n".join(lines))
 
     def statuses() -> list[dict[str, object]]:
         capsys.readouterr()
-        assert main(["fleet", "status", "--mqtt", url, "--json"]) == 0
+        assert main(["fleet", "status", "--mqtt", url, "--json", *listed]) == 0
         return list(json.loads(capsys.readouterr().out))
 
     eventually(lambda: [one["online"] for one in statuses()] == [True, True], 120)
@@ -112,8 +121,16 @@ def test_deploy_status_and_rollback_with_real_agents(
     said = capsys.readouterr().out
     assert "west: has no model to go back to" in said
     assert "1 of 1 devices done" in said
-    assert main(["fleet", "status", "--mqtt", url]) == 0
-    assert f"east  online  {NANO} (sequence " in capsys.readouterr().out
+    assert main(["fleet", "status", "--mqtt", url, *listed]) == 0
+    said = capsys.readouterr().out
+    assert f"east  online  {NANO} (sequence " in said and "off, saw: 3 samples" in said
+    members.write_text("\n".join(lines[:2]))
+    assert main(["fleet", "status", "--mqtt", url, *listed]) == 0
+    assert (
+        "west  online  no model (sequence 0)  unknown  the status of 'west', who is not among"
+        in (capsys.readouterr().out)
+    )
+    members.write_text("\n".join(lines))
     for process in SPAWNED:
         process.terminate()
         process.communicate(timeout=60)
@@ -121,9 +138,16 @@ def test_deploy_status_and_rollback_with_real_agents(
     eventually(lambda: [one["online"] for one in statuses()] == [False, False], 60)
 
 
-def test_a_query_that_means_nobody_is_an_error(capsys: Captured, broker: Broker) -> None:
-    url = f"{broker.url}/fleet"
-    assert main(["fleet", "deploy", NANO, "--to", "x", "--mqtt", url, "--dry-run"]) == 1
+def test_a_query_that_means_nobody_is_an_error(
+    capsys: Captured, broker: Broker, tmp_path: Path
+) -> None:
+    url, members = f"{broker.url}/fleet", tmp_path / "members.toml"
+    ask = ["fleet", "deploy", NANO, "--to", "x", "--mqtt", url, "--members", str(members)]
+    assert main([*ask, "--dry-run"]) == 1
+    assert "no members can be read" in capsys.readouterr().err
+    public = keys.as_text(keys.public(keys.make(tmp_path / "key")))
+    members.write_text(f'[members]\neast = "{public}"')
+    assert main([*ask, "--dry-run"]) == 1
     assert "'x' means none of the 0 devices" in capsys.readouterr().err
     assert main(["fleet", "rollback", "--to", "x"]) == 1
     assert "give --mqtt mqtt" in capsys.readouterr().err

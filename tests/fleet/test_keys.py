@@ -53,3 +53,12 @@ def test_a_public_key_goes_round_as_text(tmp_path: Path) -> None:
     assert verify(b"x", signature) and not verify(b"y", signature)
     with pytest.raises(InputError, match="is no public key"):
         keys.verifier("AAAA")
+
+
+@pytest.mark.parametrize("text", ["", "[members]", "members = 3", '[members]\nn="x"', "\0", "[[["])
+def test_what_are_no_members(text: str, tmp_path: Path) -> None:
+    (tmp_path / "m.toml").write_text(text)
+    with pytest.raises(InputError, match=r"members|public key"):
+        keys.read_members(tmp_path / "m.toml")
+    with pytest.raises(InputError, match="no members can be read"):
+        keys.read_members(tmp_path / "nothing.toml")

@@ -183,3 +183,24 @@ def test_the_exponential_is_as_good_as_single_precision() -> None:
     wanted = np.exp(x.astype(np.float64))
     assert np.abs(_single.exp(x) / wanted - 1).max() < 1e-6
     assert _single.exp(np.array([0.0, -1e9], np.float32)).tolist() == pytest.approx([1, 0])
+
+
+def test_it_may_begin_with_what_others_heard() -> None:
+    means = np.array([[1.0, 0, 0], [0, 1, 0]])
+    head = OnlineClassifier.from_statistics(means, [0.1, 0.1, 0.1], ["saw", "drill"], weight=4)
+    assert (head.labels, head.count, head.emb_dim) == (("saw", "drill"), 8, 3)
+    assert head.predict(means) == ["saw", "drill"]
+    heard = head._known().heard
+    assert heard.mean == pytest.approx([0.5, 0.5, 0])
+    assert heard.squares / 8 == pytest.approx([0.35, 0.35, 0.1])
+    head.learn_one([1.0, 0, 5], "saw")
+    assert head._known().prototypes[0] == pytest.approx([1, 0, 1])  # a fifth of the fifth sample
+    for variances, labels, weight, why in (
+        ([0.1, -0.1, 0.1], ["a", "b"], 1, "variances of 0 or more"),
+        ([0.1, 0.1, 0.1], ["a", "a"], 1, "all different"),
+        ([0.1, 0.1, 0.1], ["a"], 1, "labels"),
+        ([0.1, 0.1], ["a", "b"], 1, "dimensions|values"),
+        ([0.1, 0.1, 0.1], ["a", "b"], 0, "weight is 0"),
+    ):
+        with pytest.raises(HeadError, match=why):
+            OnlineClassifier.from_statistics(means, variances, labels, weight)

@@ -49,7 +49,7 @@ def test_passwords(
     wrong.close()
 
 
-def _certificate(
+def certificate(
     folder: Path,
     name: str,
     signer: tuple[object, object] | None,
@@ -93,10 +93,10 @@ def _certificate(
 def test_tls_with_client_certificates(
     make_broker: Callable[..., Broker], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    authority = _certificate(tmp_path, "ca", None)
-    _certificate(tmp_path, "server", authority)
-    _certificate(tmp_path, "client", authority)
-    _certificate(tmp_path, "stranger", None)
+    authority = certificate(tmp_path, "ca", None)
+    certificate(tmp_path, "server", authority)
+    certificate(tmp_path, "client", authority)
+    certificate(tmp_path, "stranger", None)
     broker = make_broker(
         f"cafile {tmp_path}/ca.crt\ncertfile {tmp_path}/server.crt\n"
         f"keyfile {tmp_path}/server.key\nrequire_certificate true"
@@ -130,8 +130,8 @@ def test_a_tls_failure_says_why(
     wrong: dict[str, object],
     why: str,
 ) -> None:
-    authority = _certificate(tmp_path, "ca", None)
-    _certificate(tmp_path, "server", authority, **wrong)
+    authority = certificate(tmp_path, "ca", None)
+    certificate(tmp_path, "server", authority, **wrong)
     broker = make_broker(f"certfile {tmp_path}/server.crt\nkeyfile {tmp_path}/server.key")
     monkeypatch.setattr(broker_, "_CONNECT_S", 1.0)
     sink = JsonSink(f"mqtts://127.0.0.1:{broker.port}/m?ca={tmp_path}/ca.crt", "run")

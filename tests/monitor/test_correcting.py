@@ -20,7 +20,7 @@ from listen_embed.monitor.journal import Journal
 from listen_embed.monitor.machine import Machine
 from listen_embed.monitor.run import make_embedder, run
 
-from .world import Broker, eventually, sound, write_wav
+from .world import Broker, eventually, monitor, sound, write_wav
 
 RATE = 16000
 NEW = np.random.default_rng(5).normal(0, 0.1, 10 * RATE).astype(np.float32)
@@ -74,6 +74,72 @@ def test_what_was_learnt_is_there_after_a_start(made: Made) -> None:
     corrector.correct("milling", 1002, 1005)
     again = Corrector(Machine.load(path), path, print)
     assert again.machine.judge(rows[70]).label == "milling"
+
+
+def test_corrections_are_taken_back_one_by_one_after_a_start(made: Made) -> None:
+    corrector, _, path = made
+    rows = heard(corrector)
+    begun = corrector.machine.online.predict_proba(rows)
+    corrector.correct("milling", 1002, 1005)
+    once = corrector.machine.online.predict_proba(rows)
+    corrector.correct("sawing", 1006, 1008)
+    again = Corrector(Machine.load(path), path, print)
+    for expected in (once, begun):
+        assert again.can_undo
+        again.undo()
+        assert np.array_equal(again.machine.online.predict_proba(rows), expected)
+        again = Corrector(Machine.load(path), path, print)
+    assert not again.can_undo
+    assert list(path.parent.glob("*.before-*")) == []
+
+
+def test_a_kill_between_two_files_leaves_no_past_that_was_none(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corrector, _, path = made
+    heard(corrector)
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    for n_lessons in range(2):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(corrector, "_take", killed)  # the past is kept, the lesson is not
+            corrector.correct("milling", 1002, 1005)
+        corrector = Corrector(Machine.load(path), path, print)
+        heard(corrector)
+        assert corrector.can_undo == (n_lessons > 0)
+        corrector.correct("milling", 1002, 1005)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(corrector._past, "gone_back", killed)
+        corrector.undo()
+    corrector = Corrector(Machine.load(path), path, print)
+    corrector.undo()
+    assert not corrector.can_undo
+
+
+def test_a_deleted_file_takes_its_past_along(made: Made) -> None:
+    corrector, _, path = made
+    heard(corrector)
+    corrector.correct("milling", 1002, 1005)
+    corrector.correct("milling", 1002, 1005)
+    path.with_name("m.learnt.npz").unlink()
+    again = Corrector(Machine.load(path), path, print)
+    assert not again.can_undo and "milling" not in again.machine.states
+
+
+def test_twenty_corrections_are_kept_and_a_damaged_one_is_named(made: Made) -> None:
+    corrector, _, path = made
+    heard(corrector)
+    for _ in range(22):
+        corrector.correct("milling", 1002, 1002.1)
+    kept = sorted(path.parent.glob("m.learnt.before-*.npz"), key=lambda one: len(one.name))
+    assert len(kept) == 20
+    for one in kept:
+        one.write_bytes(b"no head")
+    states = corrector.machine.states
+    assert "m.learnt.before-" in str(corrector.answer(b'{"undo": true}')["error"])
+    assert corrector.machine.states == states
 
 
 def test_the_machines_own_file_stays_as_it_was(made: Made) -> None:
@@ -157,6 +223,43 @@ def test_corrections_over_mqtt(broker: Broker, made: Made, tmp_path: Path) -> No
     journal.close()
     assert [one["what"] for one in said][:2] == ["corrected", "correction undone"]
     assert said[0]["label"] == "milling"
+
+
+def test_a_correction_is_taken_back_after_a_kill(
+    broker: Broker, made: Made, tmp_path: Path
+) -> None:
+    _, _, path = made
+    write_wav(tmp_path / "long.wav", np.tile(NEW, 12), RATE)
+    other = Connection(parse(f"{broker.url}/m"), lambda client: client.subscribe("m/corrected", 1))
+    answers: list[Any] = []
+    other.client.on_message = lambda c, d, message: answers.append(json.loads(message.payload))
+    other.open()
+    other.wait_up()
+
+    def start() -> Any:
+        return monitor(
+            "run", "--learn", "--head", path, "--from", f"{tmp_path}/long.wav?pace=1",
+            "--journal", tmp_path / "j.sqlite", "--mqtt", f"{broker.url}/m",
+        )  # fmt: skip
+
+    def answered(what: dict[str, Any], said: str) -> bool:
+        other.client.publish("m/correct", json.dumps(what), 1).wait_for_publish(5)
+        time.sleep(0.3)
+        return bool(answers) and said in answers[-1]
+
+    watching = start()
+    eventually(lambda: answered({"label": "milling", "seconds": 3600}, "took_ms"), 60)
+    watching.kill()
+    watching.communicate()
+    answers.clear()
+    watching = start()
+    eventually(lambda: answered({"undo": True}, "error"), 60)  # asked twice, it learnt twice
+    assert {"undone": True} in answers
+    watching.kill()
+    watching.communicate()
+    other.close()
+    labels = OnlineClassifier.load(path.with_name("m.learnt.npz")).labels
+    assert sorted(labels) == ["high", "low", "off"]
 
 
 def test_a_config_may_say_learn() -> None:

@@ -41,10 +41,14 @@ def _add_agent(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mqtt", required=True, metavar="URL", help=_MQTT)
     parser.add_argument("--trust", required=True, type=Path, nargs="+", metavar="KEY.pub",
                         help="public keys whose deployments are obeyed")  # fmt: skip
+    parser.add_argument("--key", type=Path, default=Path("fleet.key"),
+                        help="of this device, which signs what it says (fleet.key)")  # fmt: skip
     parser.add_argument("--models", type=Path, default=Path("models"), help="folder (models)")
     parser.add_argument("--name", help="of this device (default: the host's)")
     parser.add_argument("--microphone", action="append", default=[], metavar="NAME=RATE,RATE",
                         help="and the rates in Hz that it gives")  # fmt: skip
+    parser.add_argument("--learns", type=Path, metavar="FILE",
+                        help="what is learnt here, for the status: a .learnt.npz")  # fmt: skip
     parser.add_argument("--heartbeat", type=float, default=60.0, help="s between statuses (60)")
     parser.set_defaults(run=_agent)
 
@@ -70,18 +74,27 @@ def _add_order(parser: argparse.ArgumentParser) -> None:
                         help="names with wildcards (hall3-*), or a SPARQL SELECT")  # fmt: skip
     parser.add_argument("--mqtt", metavar="URL", help=_MQTT)
     parser.add_argument("--key", type=Path, default=Path("fleet.key"), help="(fleet.key)")
+    add_members(parser)
     parser.add_argument("--valid-hours", type=float, default=24.0, help="of the manifests (24)")
     parser.add_argument("--wait", type=float, default=120.0, help="s for answers (120)")
 
 
+def add_members(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says whose statuses are believed."""
+    parser.add_argument("--members", type=Path, default=Path("members.toml"), metavar="FILE",
+                        help="TOML: [members] device = key (members.toml)")  # fmt: skip
+
+
 def _add_status(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mqtt", required=True, metavar="URL", help=_MQTT)
+    add_members(parser)
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(run=_status)
 
 
 def _agent(args: argparse.Namespace) -> int:
     from listen_embed.fleet import keys
+    from listen_embed.fleet.deploy.learning import learning_in
     from listen_embed.fleet.deploy.node import Node
     from listen_embed.fleet.deploy.slots import Slots
     from listen_embed.fleet.things.this_computer import microphone, this_computer
@@ -90,7 +103,9 @@ def _agent(args: argparse.Namespace) -> int:
     slots = Slots(args.models)
     microphones = tuple(map(microphone, args.microphone))
     device = this_computer(args.name, microphones, args.models)
-    node = Node(parse(args.mqtt), device, slots, [keys.public(path) for path in args.trust])
+    trusted, sign = [keys.public(path) for path in args.trust], keys.private(args.key).sign
+    learning = learning_in(args.learns) if args.learns else str
+    node = Node(parse(args.mqtt), device, slots, trusted, sign, learning=learning)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     node.open()
@@ -113,7 +128,7 @@ def _deploy(args: argparse.Namespace) -> int:
     if args.export:
         return _export(args, model)
     files = package.files_of(spec)
-    with _watching(args.mqtt) as (watch, found):
+    with _watching(args) as (watch, found):
         chosen = _targets(found, args.to, model, TFLITE)
         if args.dry_run:
             return _say_targets(chosen)
@@ -160,7 +175,7 @@ def _rollback(args: argparse.Namespace) -> int:
     from listen_embed.fleet.deploy import rollout
     from listen_embed.fleet.deploy.targets import meant
 
-    with _watching(args.mqtt) as (watch, found):
+    with _watching(args) as (watch, found):
         devices = meant(found, args.to)
         sent = rollout.roll_back(watch, devices, _order(args))
         for device in devices:
@@ -177,14 +192,15 @@ def _order(args: argparse.Namespace) -> Order:
 
 
 @contextmanager
-def _watching(url: str | None) -> Iterator[tuple[Watch, Registry]]:
+def _watching(args: argparse.Namespace) -> Iterator[tuple[Watch, Registry]]:
     """Give a watch that knows the fleet, and a registry of its devices."""
+    from listen_embed.fleet import keys
     from listen_embed.fleet.deploy.watch import Watch
     from listen_embed.monitor.broker import parse
 
-    if url is None:
+    if args.mqtt is None:
         raise InputError(f"give --mqtt {_MQTT}")
-    watch = Watch(parse(url))
+    watch = Watch(parse(args.mqtt), keys.read_members(args.members))
     try:
         yield watch, _registry_of(watch.settle(_SETTLE_S))
     finally:
@@ -231,7 +247,7 @@ def _say(outcomes: list[Outcome]) -> int:
 def _status(args: argparse.Namespace) -> int:
     from listen_embed.fleet.deploy.watch import row
 
-    with _watching(args.mqtt) as (watch, _):
+    with _watching(args) as (watch, _):
         rows = [row(one) for _, one in sorted(watch.things().items())]
     if args.json:
         print(json.dumps(rows, indent=2))
@@ -239,6 +255,8 @@ def _status(args: argparse.Namespace) -> int:
     for one in rows:
         state = "online" if one["online"] else "offline"
         ran = f"{one['model'] or 'no model'} (sequence {one['sequence']})"
-        notes = [str(one[part]) for part in ("health", "refused", "learning") if one[part]]
+        notes = [
+            str(one[part]) for part in ("health", "refused", "learning", "problem") if one[part]
+        ]
         print(f"{one['name']}  {state}  {ran}  {'  '.join(notes)}")
     return 0

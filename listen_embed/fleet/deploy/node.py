@@ -19,7 +19,8 @@ from listen_embed.fleet.deploy.manifest import FileInfo, Manifest, unseal
 from listen_embed.fleet.deploy.obey import obey
 from listen_embed.fleet.deploy.refusal import Refusal
 from listen_embed.fleet.deploy.slots import Slots
-from listen_embed.fleet.deploy.status import Status
+from listen_embed.fleet.deploy.status import Status, seal
+from listen_embed.fleet.keys import Sign
 from listen_embed.fleet.things.capabilities import Device
 from listen_embed.fleet.things.describe_device import describe_device
 from listen_embed.monitor.broker import Address, Connection
@@ -41,6 +42,8 @@ class Node:
         Its models.
     trusted : sequence of Ed25519PublicKey
         Who may tell it what to run.
+    sign : callable
+        By its key: what it says about itself.
     clock : callable
         Gives the seconds since 1970.
     learning : callable
@@ -53,11 +56,12 @@ class Node:
         device: Device,
         slots: Slots,
         trusted: Sequence[Ed25519PublicKey],
+        sign: Sign,
         clock: Callable[[], float] = time.time,
         learning: Callable[[], str] = str,
     ) -> None:
         self.device, self.slots = device, slots
-        self._base, self._trusted = address.topic, trusted
+        self._base, self._trusted, self._sign = address.topic, trusted, sign
         self._clock, self._learning = clock, learning
         self._refused = (0, "")
         self._work = threading.Lock()
@@ -97,7 +101,8 @@ class Node:
 
     def tell(self) -> None:
         """Publish the status."""
-        self._client.publish(self._topic("status"), self.status().json(), 1, True)
+        said = seal(self.status(), self.device.name, self._sign)
+        self._client.publish(self._topic("status"), said, 1, True)
 
     def status(self) -> Status:
         """Return what this device runs, and how it is."""

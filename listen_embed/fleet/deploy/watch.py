@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -12,7 +12,8 @@ import paho.mqtt.client as paho
 
 from listen_embed.errors import InputError
 from listen_embed.fleet.deploy import topics
-from listen_embed.fleet.deploy.status import Status, read_status
+from listen_embed.fleet.deploy.status import Status, unseal
+from listen_embed.fleet.keys import Verify
 from listen_embed.fleet.things.triples import MAX_BYTES
 from listen_embed.monitor.broker import Address, Connection
 
@@ -33,6 +34,8 @@ class Seen:
     online : bool
     heard_at : float
         When its last message came, by this computer's clock.
+    problem : str
+        Why its last status is not believed; what was known before stays.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Seen:
     status: Status | None = None
     online: bool = False
     heard_at: float = 0.0
+    problem: str = ""
 
 
 class Watch:
@@ -49,14 +53,19 @@ class Watch:
     ----------
     address : Address
         Of the broker, and the fleet's topic.
+    members : mapping of str to callable
+        Devices' names, and what checks the signatures of each; no other's status is believed.
     on_description : callable, optional
         Called with a name and a description that is new, on the network thread.
     """
 
     def __init__(
-        self, address: Address, on_description: Callable[[str, bytes], None] | None = None
+        self,
+        address: Address,
+        members: Mapping[str, Verify],
+        on_description: Callable[[str, bytes], None] | None = None,
     ) -> None:
-        self._base = address.topic
+        self._base, self._members = address.topic, members
         self._on_description = on_description
         self._things: dict[str, Seen] = {}
         self._changed = threading.Condition()
@@ -76,7 +85,7 @@ class Watch:
         with self._changed:
             known = self._things.get(name, Seen(name))
             if name in self._things or len(self._things) < MAX_THINGS:
-                self._things[name] = _with(known, part, content)
+                self._things[name] = _with(known, part, content, self._members.get(name))
             self._last = time.monotonic()
             self._changed.notify_all()
         if part == "td" and self._on_description and content != known.description:
@@ -112,21 +121,32 @@ class Watch:
         self.connection.close()
 
 
-def _with(known: Seen, part: str, content: bytes) -> Seen:
-    """Return what is known after a message; one that is no status is as good as none."""
+def _with(known: Seen, part: str, content: bytes, verify: Verify | None) -> Seen:
+    """Return what is known after a message."""
     known = replace(known, heard_at=time.time())
     if part == "online":
         return replace(known, online=content == b"true")
     if part == "td":
         return replace(known, description=content if len(content) <= MAX_BYTES else b"")
     try:
-        return replace(known, status=read_status(content))
-    except InputError:
-        return known
+        return replace(known, status=_newer(content, known, verify), problem="")
+    except InputError as error:
+        return replace(known, problem=str(error))
+
+
+def _newer(content: bytes, known: Seen, verify: Verify | None) -> Status:
+    """Return a status that its device said after the one that is known; else raise `InputError`."""
+    status = unseal(content, known.name, verify)
+    if known.status is not None and status.time < known.status.time:
+        raise InputError(
+            f"the status is {known.status.time - status.time:.0f} s older than the one before: "
+            "replayed, or the device's clock was set back"
+        )
+    return status
 
 
 def row(seen: Seen) -> dict[str, object]:
     """Return what is known of a device as a flat table."""
     status = seen.status or Status(time=0.0, health="unknown")
-    about = {"name": seen.name, "online": seen.online, "heard_at": seen.heard_at}
+    about = {name: getattr(seen, name) for name in ("name", "online", "heard_at", "problem")}
     return about | asdict(status)

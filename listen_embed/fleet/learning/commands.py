@@ -22,6 +22,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     """Add these commands."""
     _add_serve(commands.add_parser("serve", help="hold the rounds in which nodes learn"))
     _add_node(commands.add_parser("node", help="take part with this device's samples"))
+    _add_head(commands.add_parser("head", help="a learnt prior as a classifier that learns on"))
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -67,16 +68,37 @@ def _add_node(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_node)
 
 
+def _add_head(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("start", type=Path, metavar="FILE", help="from fleet serve or node, .npz")
+    add("--out", type=Path, required=True, metavar="FILE", help="for export c --online, .npz")
+    parser.set_defaults(run=_head)
+
+
+def _head(args: argparse.Namespace) -> int:
+    from listen_embed.embedder import Embedder
+    from listen_embed.errors import InputError
+    from listen_embed.fleet.learning.files import load_start, model_of
+    from listen_embed.fleet.learning.prior import Prior
+
+    agreement, start = load_start(args.start)
+    model, embedder = model_of(agreement), Embedder(agreement.embedder, threads=1)
+    if not isinstance(model, Prior) or embedder.digest != agreement.embedder_digest:
+        raise InputError(f"{args.start}: no prior over this version of {agreement.embedder}")
+    model.online(start.vector, agreement.labels, embedder).save(args.out)
+    return 0
+
+
 def _serve(args: argparse.Namespace) -> int:
     from listen_embed.fleet import keys
     from listen_embed.fleet.learning.coordinator import Coordinator, Members
-    from listen_embed.fleet.learning.files import read_members, save_start
+    from listen_embed.fleet.learning.files import save_start
     from listen_embed.fleet.learning.mqtt import serve
     from listen_embed.fleet.learning.record import Record
     from listen_embed.fleet.learning.reptile import Plan
 
     plan = Plan(args.rounds, args.first_step, args.last_step, args.rate)
-    members = Members(read_members(args.members), args.at_once)
+    members = Members(keys.read_members(args.members), args.at_once)
     key = keys.private(args.key)
     model, agreement = _agreed(args)
     record = Record(args.journal)

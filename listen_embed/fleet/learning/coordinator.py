@@ -6,12 +6,13 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from listen_embed.fleet.keys import Verify
 from listen_embed.fleet.learning.layout import Agreement
 from listen_embed.fleet.learning.messages import RUN_BYTES, Founding, Question
 from listen_embed.fleet.learning.node import Model
 from listen_embed.fleet.learning.record import Record
 from listen_embed.fleet.learning.reptile import Plan, State
-from listen_embed.fleet.learning.updates import Guard, RefusalError, Update, Verify, named_in
+from listen_embed.fleet.learning.updates import Guard, RefusalError, Update, named_in
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,16 +11,15 @@ from listen_embed import npz
 from listen_embed.atomic import replacing
 from listen_embed.embedder import Embedder
 from listen_embed.errors import InputError
-from listen_embed.fleet.keys import verifier
+from listen_embed.fleet.keys import Sign
 from listen_embed.fleet.learning.layout import Agreement, Layout
 from listen_embed.fleet.learning.network import Network, Rows
 from listen_embed.fleet.learning.node import Model, Node, Start
 from listen_embed.fleet.learning.prior import Prior
-from listen_embed.fleet.learning.updates import Sending, Sign, Verify
+from listen_embed.fleet.learning.updates import Sending
 from listen_embed.monitor.adapt import find_clips
 
 _MAX_BYTES = 256 << 20
-_MAX_MEMBERS_BYTES = 10 << 20
 
 
 class Samples(NamedTuple):
@@ -126,25 +124,6 @@ def make_node(
         )
     codes = np.array([agreement.labels.index(label) for label in samples.labels])
     return Node(name, model_of(agreement), agreement, samples.x, codes, sending=sending, sign=sign)
-
-
-def read_members(path: Path) -> dict[str, Verify]:
-    """Return who belongs to a fleet: a TOML file's table ``members``, name = "public key".
-
-    Raises
-    ------
-    InputError
-        The file cannot be read, names nobody, or a key is none.
-    """
-    try:
-        if path.stat().st_size > _MAX_MEMBERS_BYTES:
-            raise InputError(f"{path}: is larger than {_MAX_MEMBERS_BYTES} bytes")
-        members = tomllib.loads(path.read_text(encoding="utf-8")).get("members")
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path}: no members can be read ({error})") from error
-    if not isinstance(members, dict) or not members:
-        raise InputError(f'{path}: names no members; write [members] and name = "public key"')
-    return {name: verifier(str(key)) for name, key in members.items()}
 
 
 def save_start(path: Path, agreement: Agreement, start: Start) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from listen_embed.fleet.keys import Verify
 from listen_embed.fleet.learning.layout import Agreement
 from listen_embed.fleet.learning.node import Model, Node
 from listen_embed.fleet.learning.reptile import Plan, State
-from listen_embed.fleet.learning.updates import Guard, RefusalError, Verify
+from listen_embed.fleet.learning.updates import Guard, RefusalError
 
 Choose = Callable[[int], Sequence[Node]]
 Tamper = Callable[[str, bytes], bytes]

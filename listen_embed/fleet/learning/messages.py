@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from listen_embed.fleet.keys import Sign, Verify
 from listen_embed.fleet.learning.layout import Agreement, Layout, Vector
 from listen_embed.fleet.learning.node import Start
-from listen_embed.fleet.learning.updates import SIGNATURE_BYTES, RefusalError, Sign, Verify
+from listen_embed.fleet.learning.updates import SIGNATURE_BYTES, RefusalError
 
 _MAX_AGREEMENT_BYTES = 100_000
 _MAX_ASKED_BYTES = 100_000

@@ -19,11 +19,12 @@ from typing import Any, NamedTuple
 import paho.mqtt.client as paho
 
 from listen_embed.errors import InputError
+from listen_embed.fleet.keys import Sign, Verify
 from listen_embed.fleet.learning.coordinator import Coordinator
 from listen_embed.fleet.learning.layout import Agreement
 from listen_embed.fleet.learning.messages import Founding, Question
 from listen_embed.fleet.learning.node import Node, Start
-from listen_embed.fleet.learning.updates import RefusalError, Sign, Verify
+from listen_embed.fleet.learning.updates import RefusalError
 from listen_embed.monitor.broker import OPTIONS, Address, Connection, parse
 
 _log = logging.getLogger(__name__)

@@ -8,9 +8,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from listen_embed.errors import InputError
+from listen_embed.fleet.keys import Sign
 from listen_embed.fleet.learning.layout import Agreement, Layout, Vector
 from listen_embed.fleet.learning.network import Answers, Learnt, Rows, Way
-from listen_embed.fleet.learning.updates import Sending, Sign, Update, pack
+from listen_embed.fleet.learning.updates import Sending, Update, pack
 
 
 class Model(Protocol):

@@ -10,14 +10,17 @@ Morris, "Stein's estimation rule and its competitors", 1973 (means drawn towards
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from listen_embed.embedder import Embedder
 from listen_embed.errors import InputError
 from listen_embed.fleet.learning.layout import Layer, Layout, Vector
 from listen_embed.fleet.learning.network import Answers, Learnt, Rows, Way
+from listen_embed.heads import OnlineClassifier
 
 # Share of a sphere in the covariance: axes in which nothing was seen to vary must not rule.
 _SPHERE = 0.1
@@ -103,6 +106,27 @@ class Prior:
         blended = (weight * fleet + counts[:, None] * own) / (weight + counts)[:, None]
         metric = self.whitening(vector)
         return Adapted(metric, blended @ metric)
+
+    def online(
+        self, vector: Vector, labels: Sequence[str], embedder: Embedder | None = None
+    ) -> OnlineClassifier:
+        """Return a classifier that begins with the fleet's classes and learns on, also as C.
+
+        Classes that nobody has heard begin when they are. Of the covariance only each value's own
+        variance is taken along: `adapt` knows more.
+        """
+        layers = self.layout.views(vector)
+        heard = np.flatnonzero(layers["classes"].any(axis=1))
+        if not len(heard):
+            raise InputError("the fleet has not learnt any class yet; hold rounds first")
+        rows, columns = self._corner
+        return OnlineClassifier.from_statistics(
+            layers["classes"][heard],
+            np.maximum(layers["within"][rows == columns], 0),
+            [labels[code] for code in heard.tolist()],
+            max(1, round(self.weight(vector))),
+            embedder,
+        )
 
     def weight(self, vector: Vector) -> float:
         """Return how many of a device's own samples the fleet's class mean is worth."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import struct
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import NamedTuple
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from listen_embed.errors import InputError
+from listen_embed.fleet.keys import Sign, Verify
 from listen_embed.fleet.learning.layout import Layout, Vector
 
 _MAGIC = b"LEU1"
@@ -32,9 +33,6 @@ _FEW = 3
 _REMEMBERED = 32
 # Of so many updates those are left out that are this many times as far off as is usual.
 _ENOUGH, _FARTHEST = 5, 2.0
-
-Sign = Callable[[bytes], bytes]
-Verify = Callable[[bytes, bytes], bool]
 
 
 class RefusalError(InputError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from importlib import resources
-from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
@@ -17,7 +16,7 @@ from starlette.routing import Route
 
 from listen_embed.errors import InputError
 from listen_embed.fleet.page.room import FleetRoom
-from listen_embed.fleet.page.sparql import MEDIA_TYPE, results
+from listen_embed.fleet.page.sparql import MEDIA_TYPE, answer
 from listen_embed.monitor.page.guard import Guard
 
 # Its files by the packages that have them: the style is the monitor's.
@@ -73,10 +72,10 @@ class _Answers:
         async with self._queries:
             try:
                 query = await _query(request)
-                found: Any = await run_in_threadpool(results, self._room.registry, query)
+                found = await run_in_threadpool(answer, self._room.registry, query)
             except InputError as error:
                 return PlainTextResponse(f"{error}\n", 400)
-        return JSONResponse(found, media_type=MEDIA_TYPE)
+        return Response(found, media_type=MEDIA_TYPE)
 
 
 async def _query(request: Request) -> str:

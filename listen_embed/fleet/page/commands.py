@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from typing import TYPE_CHECKING
 
 from listen_embed.errors import InputError
+from listen_embed.fleet.deploy.commands import add_members
 from listen_embed.fleet.things.commands import add_things, opened
+
+if TYPE_CHECKING:
+    from listen_embed.fleet.things.registry import Registry
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -19,6 +24,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--page", metavar="HOST:PORT", help="serve page and SPARQL endpoint there")
     parser.add_argument("--token", help="demanded by the page; needed beyond loopback")
     parser.add_argument("--mqtt", metavar="URL", help="hear the fleet: mqtt[s]://host/TOPIC")
+    add_members(parser)
     parser.set_defaults(run=_registry)
 
 
@@ -35,8 +41,15 @@ def _registry(args: argparse.Namespace) -> int:
         print()
         return 0
     if args.page:
-        from listen_embed.fleet.page.serve import serve
-
-        return serve(found, args.page, args.token, args.mqtt)
+        return _serve(args, found)
     print(f"{len(found.devices())} devices, {len(found.models())} models")
     return 0
+
+
+def _serve(args: argparse.Namespace, found: Registry) -> int:
+    from listen_embed.fleet import keys
+    from listen_embed.fleet.page.room import FleetRoom
+    from listen_embed.fleet.page.serve import serve
+
+    members = keys.read_members(args.members) if args.mqtt else {}
+    return serve(FleetRoom(found, args.mqtt, members), args.page, args.token)

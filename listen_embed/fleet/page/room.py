@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from listen_embed.errors import InputError
 from listen_embed.fleet.deploy.watch import Seen, Watch, row
+from listen_embed.fleet.keys import Verify
 from listen_embed.fleet.things.capabilities import Model
 from listen_embed.fleet.things.registry import Registry
 from listen_embed.fleet.things.terms import short_name, thing_iri
@@ -26,13 +29,20 @@ class FleetRoom:
     registry : Registry
     url : str, optional
         Of the broker and the fleet's topic; what describes itself there is added.
+    members : mapping of str to callable
+        Whose statuses are believed, as `Watch` takes them.
     """
 
-    def __init__(self, registry: Registry, url: str | None = None) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        url: str | None = None,
+        members: Mapping[str, Verify] = MappingProxyType({}),
+    ) -> None:
         self.registry = registry
         self.problems: dict[str, str] = {}
         self._matched: tuple[float, int, list[dict[str, Any]]] = (-_MATCH_EVERY_S, -1, [])
-        self._watch = None if url is None else Watch(parse(url), self._described)
+        self._watch = None if url is None else Watch(parse(url), members, self._described)
 
     def _described(self, name: str, description: bytes) -> None:
         try:
@@ -64,8 +74,13 @@ class FleetRoom:
             "n_fitting": len(fitting),
             "devices": fitting[:MAX_SHOWN],
             "models": [{**one, "n_running": running[one["name"]]} for one in self._models()],
-            "problems": [f"{name}: {why}" for name, why in sorted(self.problems.items())],
+            "problems": [f"{name}: {why}" for name, why in sorted(self._problems(rows))],
         }
+
+    def _problems(self, rows: Iterable[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+        """Yield descriptions that cannot be read and statuses that are not believed."""
+        yield from self.problems.items()
+        yield from ((str(one["name"]), str(one["problem"])) for one in rows if one["problem"])
 
     def _devices(self) -> list[dict[str, Any]]:
         """Return a row for each device that is described or that said something."""

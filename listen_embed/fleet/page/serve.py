@@ -7,7 +7,6 @@ import threading
 
 from listen_embed.fleet.page.app import make_app
 from listen_embed.fleet.page.room import FleetRoom
-from listen_embed.fleet.things.registry import Registry
 from listen_embed.monitor.page.server import AppServer
 
 
@@ -18,9 +17,8 @@ class FleetPage(AppServer):
         super().__init__(lambda hosts: make_app(room, token=token, hosts=hosts), address, token)
 
 
-def serve(registry: Registry, address: str, token: str | None, url: str | None) -> int:
-    """Serve the page until a signal ends it; return the exit code."""
-    room = FleetRoom(registry, url)
+def serve(room: FleetRoom, address: str, token: str | None) -> int:
+    """Serve the page until a signal ends it, and close the room; return the exit code."""
     page = FleetPage(room, address, token)
     print(f"page: {page.url}  SPARQL: {page.url}sparql", flush=True)
     stop = threading.Event()

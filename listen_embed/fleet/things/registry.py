@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -45,6 +46,8 @@ class Registry:
     ----------
     n_changes : int
         How often something was added or removed.
+    steady : lock
+        While it is held nothing is.
 
     Raises
     ------
@@ -54,6 +57,7 @@ class Registry:
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self.n_changes = 0
+        self.steady = threading.RLock()
         try:
             self.store = Store() if path is None else Store(os.fspath(path))
         except OSError as error:
@@ -84,7 +88,8 @@ class Registry:
         if about not in (None, found_about):
             raise InputError(f"the description is one of {found_about}, not of {about}")
         found = _read(Triples(quads), found_about)
-        self.store.extend(self._whole(found, quads))
+        with self.steady:
+            self.store.extend(self._whole(found, quads))
         return found
 
     def add_all(self, documents: Iterable[bytes | str | dict[str, Any]]) -> int:
@@ -98,7 +103,8 @@ class Registry:
                 yield from self._whole(_read(Triples(found), about), found)
                 added += 1
 
-        self.store.bulk_extend(quads())
+        with self.steady:
+            self.store.bulk_extend(quads())
         return added
 
     def _whole(self, found: Device | Model, quads: list[Quad]) -> Iterator[Quad]:
@@ -115,8 +121,11 @@ class Registry:
     def remove(self, identifier: str) -> None:
         """Remove a description, if it is there."""
         graph = NamedNode(identifier)
-        if not self.store.contains_named_graph(graph):
-            return
+        with self.steady:
+            if self.store.contains_named_graph(graph):
+                self._remove(graph)
+
+    def _remove(self, graph: NamedNode) -> None:
         self.n_changes += 1
         self.store.remove_graph(graph)
         for quad in list(self._facts.quads_for_pattern(graph, None, None, DefaultGraph())):
@@ -147,12 +156,22 @@ class Registry:
         return _read(Triples(self.store.quads_for_pattern(None, None, None, about)), about.value)
 
     def _identified(self, name: str) -> NamedNode:
+        if self._has(name):
+            return NamedNode(name)
         everything = [*self.devices(), *self.models()]
         fitting = [one for one in everything if name in (one, _plain(one))]
         if len(fitting) != 1:
             known = ", ".join(sorted(map(_plain, everything))[:20]) or "nothing"
             raise InputError(f"{len(fitting)} things are called {name!r}; there are {known}")
         return NamedNode(fitting[0])
+
+    def _has(self, identifier: str) -> bool:
+        """Whether there is a device or model of this identifier; no others are looked at."""
+        try:
+            about = NamedNode(identifier)
+        except ValueError:  # a title or a name
+            return False
+        return any(Quad(about, _TYPE, kind) in self._facts for kind in (_DEVICE, _MODEL))
 
     def match(self) -> dict[str, dict[str, list[str]]]:
         """Return which devices run which forms of which models, all found by SPARQL.

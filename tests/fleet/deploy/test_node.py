@@ -14,6 +14,7 @@ from listen_embed.fleet.deploy import package, rollout, topics
 from listen_embed.fleet.deploy.manifest import seal
 from listen_embed.fleet.deploy.node import Node
 from listen_embed.fleet.deploy.slots import Slots
+from listen_embed.fleet.deploy.status import seal as seal_status
 from listen_embed.fleet.deploy.targets import Target, meant, targets
 from listen_embed.fleet.deploy.watch import Watch
 from listen_embed.fleet.things.capabilities import TFLITE, Model
@@ -23,7 +24,7 @@ from listen_embed.monitor.broker import parse
 
 from ...monitor.world import Broker, eventually
 from ..things.world import NANO, gateway
-from .world import KEY, OTHER, STRANGER, TRUSTED, files, manifest
+from .world import KEY, OTHER, STRANGER, TRUSTED, Everybody, files, manifest
 
 N_DEVICES, N_SMALL = 200, 5
 WAIT_S = 240.0
@@ -41,7 +42,7 @@ def start(broker: Broker, tmp_path: Path) -> Iterator[Callable[..., Node]]:
 
     def start(name: str, **has: object) -> Node:
         device = gateway(name, **has)
-        node = Node(parse(f"{broker.url}/fleet"), device, Slots(tmp_path / name), TRUSTED)
+        node = Node(parse(f"{broker.url}/fleet"), device, Slots(tmp_path / name), TRUSTED, KEY.sign)
         nodes.append(node)
         node.open()
         return node
@@ -53,7 +54,7 @@ def start(broker: Broker, tmp_path: Path) -> Iterator[Callable[..., Node]]:
 
 @pytest.fixture
 def watch(broker: Broker) -> Iterator[Watch]:
-    watch = Watch(parse(f"{broker.url}/fleet"))
+    watch = Watch(parse(f"{broker.url}/fleet"), Everybody())
     yield watch
     watch.close()
 
@@ -177,3 +178,23 @@ def test_a_device_that_was_away_gets_what_waits_for_it(
     (outcome,) = rollout.await_all(watch, sent, WAIT_S)
     assert outcome.why == ""
     assert package.infos(files()) == sent["late"].files
+
+
+def test_a_status_that_its_device_did_not_sign_changes_nothing(
+    start: Callable[..., Node], watch: Watch
+) -> None:
+    node = start("gateway")
+    found_by(watch, 1)
+    topic = topics.thing(watch.connection.address.topic, "gateway", "status")
+    older = dataclasses.replace(node.status(), time=1.0)
+    before = watch.things()["gateway"].status
+    for content, why in (
+        (node.status().json(), "the status is not signed"),
+        (seal_status(node.status(), "gateway", STRANGER.sign), "foreign, or changed"),
+        (seal_status(older, "gateway", KEY.sign), "replayed, or the device's clock was set back"),
+    ):
+        watch.connection.deliver([(topic, content, True)])
+        eventually(lambda why=why: why in watch.things()["gateway"].problem)
+        assert watch.things()["gateway"].status == before
+    node.tell()
+    eventually(lambda: watch.things()["gateway"].problem == "")

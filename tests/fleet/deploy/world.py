@@ -11,6 +11,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from listen_embed import registry
+from listen_embed.fleet import keys
 from listen_embed.fleet.deploy import package
 from listen_embed.fleet.deploy.manifest import FileInfo, Manifest
 from listen_embed.fleet.things.capabilities import TFLITE, Form
@@ -22,6 +23,17 @@ OTHER = "listen/64/workshop"
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 STRANGER = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
 TRUSTED = (KEY.public_key(),)
+VERIFY = keys.verifier(keys.as_text(KEY.public_key()))
+
+
+class Everybody(dict[str, keys.Verify]):
+    """Members who all have the same key."""
+
+    def get(self, name: str, default: Any = None) -> keys.Verify:
+        """Return what checks anybody's signature."""
+        return VERIFY
+
+
 DEVICE = gateway()
 NOW = int(time.time())
 

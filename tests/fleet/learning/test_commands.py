@@ -11,8 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from listen_embed import cli
-from listen_embed.fleet.learning.files import load_start
+from listen_embed import Embedder, cli
+from listen_embed.fleet.learning.files import load_start, save_start
+from listen_embed.fleet.learning.layout import Agreement
+from listen_embed.fleet.learning.network import Way
+from listen_embed.fleet.learning.node import Start
+from listen_embed.fleet.learning.prior import Prior
 from listen_embed.fleet.learning.record import Record
 
 from ...monitor.world import Broker, eventually, finished, spawn
@@ -125,3 +129,23 @@ def test_a_node_that_cannot_begin_says_why(
     assert cli.main(["fleet", "node", *arguments]) == 1
     assert said in capsys.readouterr().err
     assert time.monotonic() - begun < 10 and not (tmp_path / "out.npz").exists()
+
+
+def test_a_learnt_prior_becomes_a_classifier_in_c(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    embedder = Embedder("sea/32/nano", threads=1)
+    model = Prior(32, 2)
+    chance = np.random.default_rng(0)
+    x, codes = chance.normal(size=(20, 32)).astype(np.float32), np.arange(20) % 2
+    vector = model.learn(model.begin(0), x, codes, np.zeros(3, np.float32), Way()).vector
+    for digest, name in ((embedder.digest, "start.npz"), ("0" * 64, "old.npz")):
+        agreed = Agreement(model.kind, model.layout, embedder.spec.name, digest, ("off", "on"))
+        save_start(tmp_path / name, agreed, Start(3, vector, np.zeros(3, np.float32)))
+    made = str(tmp_path / "online.npz")
+    assert cli.main(["fleet", "head", str(tmp_path / "old.npz"), "--out", made]) == 1
+    assert "no prior over this version of sea/32/nano" in capsys.readouterr().err
+    assert cli.main(["fleet", "head", str(tmp_path / "start.npz"), "--out", made]) == 0
+    out = str(tmp_path / "c")
+    assert cli.main(["export", "c", "sea/32/nano", "--out", out, "--online", made]) == 0
+    assert '"off"' in next(Path(out).rglob("listen_online_model.c")).read_text()

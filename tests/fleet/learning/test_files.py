@@ -16,7 +16,6 @@ from listen_embed.fleet.learning.files import (
     load_start,
     make_node,
     model_of,
-    read_members,
     read_samples,
     save_start,
 )
@@ -114,12 +113,3 @@ def test_what_are_no_samples(arrays: dict[str, Any], said: str, tmp_path: Path) 
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(InputError, match=said):
         read_samples(tmp_path / "a.npz", LOGMEL)
-
-
-@pytest.mark.parametrize("text", ["", "[members]", "members = 3", '[members]\nn="x"', "\0", "[[["])
-def test_what_are_no_members(text: str, tmp_path: Path) -> None:
-    (tmp_path / "m.toml").write_text(text)
-    with pytest.raises(InputError, match=r"members|public key"):
-        read_members(tmp_path / "m.toml")
-    with pytest.raises(InputError, match="no members can be read"):
-        read_members(tmp_path / "nothing.toml")

@@ -24,7 +24,7 @@ from listen_embed.fleet.learning.record import Record
 from listen_embed.fleet.learning.reptile import Plan
 from listen_embed.monitor.broker import OPTIONS, Connection, parse
 
-from ...monitor.test_broker import _certificate
+from ...monitor.test_broker import certificate
 from ...monitor.world import Broker, eventually
 from .world import device, prior
 
@@ -105,9 +105,9 @@ def rules() -> str:
 
 @pytest.fixture
 def fleet(make_broker: MakeBroker, tmp_path: Path) -> Fleet:
-    authority = _certificate(tmp_path, "ca", None)
+    authority = certificate(tmp_path, "ca", None)
     for name in ("server", "coordinator", *NAMES):
-        _certificate(tmp_path, name, authority)
+        certificate(tmp_path, name, authority)
     (tmp_path / "acl").write_text(rules())
     broker = make_broker(
         f"cafile {tmp_path}/ca.crt\ncertfile {tmp_path}/server.crt\n"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ import pytest
 
 from listen_embed import registry as models
 from listen_embed.fleet.deploy import topics
-from listen_embed.fleet.deploy.status import Status
+from listen_embed.fleet.deploy.status import Status, seal
+from listen_embed.fleet.page import app, sparql
 from listen_embed.fleet.page import room as room_
 from listen_embed.fleet.page.room import FleetRoom
 from listen_embed.fleet.page.serve import FleetPage
@@ -22,6 +25,7 @@ from listen_embed.fleet.things.registry import Registry
 from listen_embed.monitor.broker import Connection, parse
 
 from ...monitor.world import Broker, eventually, needs
+from ..deploy.world import KEY, STRANGER, VERIFY
 from ..things.world import NANO, board, gateway
 
 HOSTILE = "<b>x</b>"
@@ -114,6 +118,35 @@ def test_what_is_no_question_is_refused(page: FleetPage, query: str, said: str) 
     assert said in answer.text
 
 
+ALL = "?a ?b ?c . ?d ?e ?f . ?g ?h ?i . ?j ?k ?l . ?m ?n ?o"
+
+
+def test_a_query_that_never_ends_is_ended(page: FleetPage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sparql, "answer", partial(sparql.answer, longest_s=1.5))
+    monkeypatch.setattr(app, "answer", sparql.answer)
+    before = children()
+    for endless in (
+        f"SELECT (COUNT(*) AS ?count) {{ {ALL} }}",
+        f"SELECT * {{ {ALL} FILTER(STRLEN(STR(?a)) + STRLEN(STR(?o)) < 0) }}",
+        f"ASK {{ {ALL} FILTER(STRLEN(STR(?a)) + STRLEN(STR(?o)) < 0) }}",
+    ):
+        begun = time.monotonic()
+        answer = httpx.get(f"{page.url}sparql", params={"query": endless}, timeout=30)
+        assert (answer.status_code, answer.text) == (
+            400,
+            "it takes longer than 1.5 s; ask for less\n",
+        )
+        assert time.monotonic() - begun < 10
+        assert children() == before
+    asked = httpx.get(f"{page.url}sparql", params={"query": "ASK { ?d a s3n:SmartSensor }"})
+    assert asked.json()["boolean"] is True
+
+
+def children() -> set[str]:
+    """Return the processes that this one has started."""
+    return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+
+
 def test_foreign_hosts_and_missing_tokens_are_refused(described: Registry) -> None:
     page = FleetPage(FleetRoom(described), "127.0.0.1:0", "a token of sixteen")
     try:
@@ -133,18 +166,20 @@ def live(described: Registry, broker: Broker) -> Iterator[FleetPage]:
     well = Status(time=time.time(), model=NANO, digest=digest, sequence=7, learning="bearing, 12")
     refusing = Status(time=1.0, health="hot", refused_sequence=3, refused="the manifest expired")
     told = {
-        ("nano one", "status"): well.json(),
+        ("nano one", "status"): seal(well, "nano one", KEY.sign),
         ("nano one", "online"): b"true",
-        ("deaf", "status"): refusing.json(),
+        ("deaf", "status"): seal(refusing, "deaf", KEY.sign),
         ("vague", "td"): b'{"id": "vague"}',
-        ("vague", "status"): b'{"time": "yesterday"}',
+        ("vague", "status"): b'{"time": 3}',
+        ("foreign", "status"): seal(well, "foreign", STRANGER.sign),
     }
     connection = Connection(parse(f"{broker.url}/fleet"), lambda client: None)
     connection.open()
     connection.deliver(
         [(topics.thing("fleet", *about), said, True) for about, said in told.items()]
     )
-    room = FleetRoom(described, f"{broker.url}/fleet")
+    members = dict.fromkeys(("nano one", "deaf", "vague", "foreign"), VERIFY)
+    room = FleetRoom(described, f"{broker.url}/fleet", members)
     page = FleetPage(room, "127.0.0.1:0")
     yield page
     page.close()
@@ -156,13 +191,17 @@ def test_what_devices_say_is_shown(live: FleetPage) -> None:
     def fleet() -> Any:
         return httpx.get(f"{live.url}fleet").json()
 
-    eventually(lambda: fleet()["n_devices"] == 4 and fleet()["n_learning"] == 1)
-    eventually(lambda: fleet()["problems"])
+    eventually(lambda: fleet()["n_devices"] == 5 and fleet()["n_learning"] == 1)
+    eventually(lambda: len(fleet()["problems"]) == 3)
     found = fleet()
     assert found["connected"]
     assert (found["n_online"], found["n_unwell"], found["n_refused"]) == (1, 1, 1)
     assert found["models"][0]["n_running"] == 1
-    assert found["problems"] == ["vague: a description's id is 'vague'; give an absolute IRI"]
+    assert found["problems"] == [
+        "foreign: the status is not signed by the key of 'foreign': foreign, or changed",
+        "vague: a description's id is 'vague'; give an absolute IRI",
+        "vague: the status is not signed",
+    ]
     vague = next(one for one in found["devices"] if one["name"] == "vague")
     assert (vague["health"], vague["id"]) == ("unknown", "")
 
