@@ -157,7 +157,7 @@ def _fill(
     if trained.is_rounded:
         (folder / "float").mkdir()
         write_model(folder / "float", identity, front_end, trained.float_model, facts)
-    if as_c and not trained.state:  # there is no C yet that carries one
+    if as_c:
         export_c(registry.load_folder(folder), folder / "c", model=trained.int8_model)
     write_golden(folder)
 

@@ -67,6 +67,32 @@ def test_collect_adapt_run(tmp_path: Path) -> None:
     assert [e["what"] for e in events if e["kind"] == "source"] == ["started", "ended"]
 
 
+def test_a_model_that_streams_tells_states_and_alarms(tmp_path: Path) -> None:
+    for number in range(6):
+        for state in ("off", "low"):
+            folder = tmp_path / "clips" / state
+            folder.mkdir(parents=True, exist_ok=True)
+            heard = sound((state, 6.0), rate=RATE, seed=number)
+            write_wav(folder / f"{number}.wav", heard, RATE)
+    machine = tmp_path / "machine.npz"
+    said = finished(
+        monitor("adapt", tmp_path / "clips", "--out", machine, "--model", "sea/64/stream")
+    )
+    assert "embeddings of sea/64/stream" in said
+    shift = sound(("off", 8.0), ("low", 10.0), ("high", 6.0), ("low", 12.0), rate=RATE, seed=9)
+    story = write_wav(tmp_path / "shift.wav", shift, RATE)
+    watched = ("run", "--head", machine, "--from", story, "--journal", tmp_path / "j.sqlite")
+    lines = finished(monitor(*watched, "--jsonl", "-"))
+    events = [json.loads(line) for line in lines.splitlines()]
+    assert [e["state"] for e in events if e["kind"] == "state"][:2] == ["off", "low"]
+    alarms = [(e["what"], e["time_s"]) for e in events if e["kind"] == "anomaly"]
+    assert [what for what, _ in alarms] == ["begins", "ends"]
+    assert 18 < alarms[0][1] < 21 and 24 < alarms[1][1] < 32
+    process = monitor(*watched, "--hop", 0.25)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 1 and "0.1 s" in error and "Traceback" not in error
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +15,12 @@ import torch
 from torch import Tensor
 
 from listen_embed import Embedder
-from listen_embed.device import export_c
-from listen_embed.errors import InputError
+from listen_embed.device import Options, check, export_c
+from listen_embed.device.nearness import NEAR
 from listen_embed.framing import Frames
 from listen_embed.frontend import FeatureExtractor
 from listen_embed.runtime import Network
+from listen_embed.spec import ModelSpec
 from listen_embed.training import convert, quantize
 from listen_embed.training.distill import Settings, distil, evaluate
 from listen_embed.training.export import Identity, Trained, write_folder
@@ -174,10 +176,29 @@ def test_its_folder_is_a_model_that_streams(
     embedder = Embedder(tmp_path / "model")
     assert embedder.spec.streams
     assert embedder.spec.step_samples == 5 * hears.hop_samples
-    assert not (tmp_path / "model" / "c").exists()
-    with pytest.raises(InputError, match="carries a state"):
-        export_c(embedder.spec, tmp_path / "c")
-    assert not (tmp_path / "c").exists()
+    assert (tmp_path / "model" / "c" / "src" / "listen_model.h").is_file()
+
+
+@pytest.mark.parametrize("weights", ["float", "int8"])
+def test_its_c_streams_as_it_does(
+    weights: str, made: tuple[Streamer, bytes, bytes], tmp_path: Path
+) -> None:
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed")
+    student, exact, rounded = made
+    model = {"float": exact, "int8": rounded}[weights]
+    hears = replace(STEPPING.front_end(MN04_FRONT_END), n_mels=N_BANDS)
+    spec = ModelSpec(
+        model_type="own", emb_dim=EMB_DIM, variant="x", front_end=hears, licence="MIT",
+        step_samples=5 * hears.hop_samples, state=student.state_names,
+    )  # fmt: skip
+    export_c(spec, tmp_path / "c", model=model)
+    program = check.build_for_host(tmp_path / "c", tmp_path)
+    sound = check.check_sound(spec, spec.step_samples, Options(), 12)
+    given = check.run_on_host(program, sound, spec, model)
+    pictures = check.pictures_of(sound, spec, model, spec.step_samples)
+    assert given.embeddings.shape == (12, EMB_DIM)
+    assert check.nearness_of(given, pictures, spec, model).embeddings < NEAR
 
 
 def test_targets_trail() -> None:
