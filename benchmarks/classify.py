@@ -317,7 +317,7 @@ def trained(row: Row, one: Set, learn, choose, seed: int) -> Fusion:
         frames.HeardLessons(one.part(row, learn, lean.VERSIONS), seed),
         lambda network: (held_out.targets, logits(network, held_out)),
         kind_of(one),
-        fit.Settings(epochs=EPOCHS, seed=seed),
+        fit.settings_of(kind_of(one), epochs=EPOCHS, seed=seed),
         weights=fit.class_weights(one.targets[0, learn]),
         progress=False,
     )

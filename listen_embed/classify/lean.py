@@ -110,7 +110,7 @@ def trained(
         frames.HeardLessons(lessons, options.seed, learns),
         lambda network: clips.by_clip(choose, logits_of(network, held_out)),
         clips.kind,
-        fit.Settings(epochs=options.epochs or 30, seed=options.seed),
+        fit.settings_of(clips.kind, epochs=options.epochs or 30, seed=options.seed),
         work,
         weights=fit.class_weights(clips.targets_of(learn)),
         rates=_two_rates if learns else None,
