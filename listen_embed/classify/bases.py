@@ -91,7 +91,7 @@ def of_model(model: str | None) -> Base:
         body = yamnet(store.load(spec))
         return Base(
             spec.name, body, YAMNET_FRONT_END, spec.emb_dim,
-            licence=spec.licence, source=spec.source, fitting=_whole_patches,
+            licence=spec.licence, source=spec.source, fitting=whole_patches,
         )  # fmt: skip
     if not spec.has_network or spec.front_end.features != "log-mel":
         raise _cannot_be_trained(spec)
@@ -160,7 +160,7 @@ YAMNET_FRONT_END = FrontEnd(
 )
 
 
-def _whole_patches(n_samples: int) -> int:
+def whole_patches(n_samples: int) -> int:
     """Return the samples of as many of YAMNet's patches as lie in so many, one at least."""
     hop, n_fft = YAMNET_FRONT_END.hop_samples, YAMNET_FRONT_END.n_fft
     n_columns = max(PATCH, (n_samples - n_fft) // hop + 1)

@@ -19,7 +19,7 @@ _LIMIT_SECONDS = 600
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """A board: QEMU's name of it, its processor, and where its memories begin.
+    """A board: QEMU's name of it, its processor, where its memories begin, and the flash's bytes.
 
     The processor starts from a table of 16 words at `vectors`.
     """
@@ -30,6 +30,7 @@ class Board:
     vectors: int
     flash: int
     ram: int
+    flash_bytes: int = 4 << 20
 
 
 BOARDS = (
@@ -58,7 +59,15 @@ BOARDS = (
         0x10000040,
         0x38000000,
     ),
-    Board("mps3-an547", "cortex-m55", ("-mfloat-abi=hard",), 0x00000000, 0x01000000, 0x21000000),
+    Board(
+        "mps3-an547",
+        "cortex-m55",
+        ("-mfloat-abi=hard",),
+        0x00000000,
+        0x01000000,
+        0x21000000,
+        2 << 20,
+    ),
 )
 
 

@@ -85,7 +85,7 @@ class Report:
     embedding_steps : int
         Largest difference between embeddings of the same sound, in steps of the output.
     boards : tuple of str
-        Processors of emulated boards that gave the same bytes.
+        Processors of emulated boards that gave the same bytes; larger programs run on none.
     nearness : Nearness or None
         Of a network that computes in float, which has no equal values and no steps.
     """
@@ -118,7 +118,8 @@ def check(
         report = _compared(given, sound, spec, model, options, made.frame_hop)
         some = sound[: spec.front_end.frame_samples + (_N_FRAMES - 1) * made.frame_hop]
         wanted = run_on_host(program, some, spec, model)
-        same = _boards_that_agree(folder, work, some, spec, model, wanted)
+        roomy = [board for board in boards.BOARDS if made.memory.flash < board.flash_bytes]
+        same = _boards_that_agree(roomy, folder, work, some, spec, model, wanted)
     return replace(report, boards=same)
 
 
@@ -323,6 +324,7 @@ def nearness_of(given: Given, pictures: Values, spec: ModelSpec, model: bytes) -
 
 
 def _boards_that_agree(
+    asked: list[boards.Board],
     folder: Path,
     work: Path,
     sound: Samples,
@@ -332,10 +334,10 @@ def _boards_that_agree(
 ) -> tuple[str, ...]:
     if not boards.are_installed():
         return ()
-    for board in boards.BOARDS:
+    for board in asked:
         place = work / board.machine
         place.mkdir()
         program = boards.build(folder, board, place)
         if run_on_board(program, board, sound, spec, model).content != wanted.content:
             raise ListenEmbedError(f"{board.processor} gives other bytes than this computer")
-    return tuple(board.processor for board in boards.BOARDS)
+    return tuple(board.processor for board in asked)

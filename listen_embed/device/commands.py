@@ -116,6 +116,6 @@ def _said(report: Report) -> str:
     else:
         lines.append(f"network equal to LiteRT: {report.networks_equal:.0%} of the values")
         lines.append(f"embeddings of the same sound: at most {report.embedding_steps} steps apart")
-    found = ", ".join(report.boards)
-    lines.append(f"emulated boards with the same bytes: {found or 'none; QEMU is not installed'}")
+    found = ", ".join(report.boards) or "none; QEMU is not installed, or has none that is so large"
+    lines.append(f"emulated boards with the same bytes: {found}")
     return "\n".join(lines)

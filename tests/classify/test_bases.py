@@ -62,7 +62,8 @@ def test_what_is_no_student_cannot_be_trained(mirror: Any, model: str) -> None:
 
 @pytest.mark.parametrize(("seconds", "patches"), [(0.1, 1), (0.98, 1), (1.47, 2), (5.0, 9)])
 def test_yamnets_windows_are_whole_patches(seconds: float, patches: int) -> None:
-    base = bases.Base("", bases.Yamnet([]), bases.YAMNET_FRONT_END, 1024)
+    front_end = bases.YAMNET_FRONT_END
+    base = bases.Base("", bases.Yamnet([]), front_end, 1024, fitting=bases.whole_patches)
     front_end = base.lasting(seconds)
     assert front_end.n_steps == bases.PATCH + (patches - 1) * bases.PATCH_HOP
     assert front_end.frame_seconds <= max(seconds, 0.99)
