@@ -9,12 +9,13 @@ from typing import Any, Literal
 from listen_embed.device import fixed, picture, values
 from listen_embed.device.lowering import lower
 from listen_embed.device.memory import Layout, arrange
-from listen_embed.device.remembering import with_state, without_state
+from listen_embed.device.remembering import with_state
 from listen_embed.device.steps import Mode, Plan, Step, Struct, constants_bytes
 from listen_embed.device.text import array, define, in_comment, network, prototype
 from listen_embed.errors import InputError
 from listen_embed.framing import hop_in_samples
 from listen_embed.graph import Graph, TensorInfo, macs, read_graph
+from listen_embed.simplified import without_state
 from listen_embed.spec import ModelSpec
 
 MODES: tuple[Mode, ...] = ("xnn", "reference")
