@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from listen_embed.errors import ConversionError
 from listen_embed.graph import OperatorInfo, TensorInfo, read_graph
+from listen_embed.runtime import StateNames
+from listen_embed.simplified import Pairs, without_dequantised, without_state
 
 _NO_TENSOR = -1  # an optional input that is left out
 _TYPES: dict[str, Any] = {
@@ -70,23 +72,28 @@ class Operator:
 
 @dataclass(frozen=True)
 class Network:
-    """The only graph of a .tflite, its operators in the order of execution."""
+    """The only graph of a .tflite, its operators in the order of execution.
+
+    Each pair of `state` is an input and the output that is its value in the next step.
+    """
 
     tensors: tuple[Tensor, ...]
     operators: tuple[Operator, ...]
     input: int
     output: int
+    state: Pairs = ()
 
 
-def read(model: bytes) -> Network:
-    """Return the network in a .tflite.
+def read(model: bytes, state: StateNames = ()) -> Network:
+    """Return the network in a .tflite; `state` is as `ModelSpec` has it.
 
     Raises
     ------
     ConversionError
-        It is no .tflite of ours: one graph, one input, one output, fixed shapes.
+        It is no .tflite of ours: one graph, one input and one output beside its state, fixed
+        shapes.
     """
-    graph = read_graph(model)
+    graph, pairs = without_state(without_dequantised(read_graph(model)), state)
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise ConversionError("a network of ours has one graph with one input and one output")
     if _NO_TENSOR in (*graph.inputs, *graph.outputs):
@@ -96,7 +103,7 @@ def read(model: bytes) -> Network:
     except (IndexError, ValueError) as error:
         raise ConversionError(f"a damaged .tflite: {error}") from error
     operators = tuple(map(_operator, graph.operators))
-    return Network(tensors, operators, graph.inputs[0], graph.outputs[0])
+    return Network(tensors, operators, graph.inputs[0], graph.outputs[0], pairs)
 
 
 def _tensor(tensor: TensorInfo) -> Tensor:
