@@ -90,7 +90,7 @@ class Options:
         TensorFlow Lite for Microcontrollers.
     hop_size : float, optional
         Seconds between frames, a multiple of the step between columns; None puts frames side by
-        side.
+        side. A model that streams has steps of its own.
     samples : {"int16", "float32"}
         What the device's microphone gives.
     arithmetic : {"float", "fixed"}
