@@ -137,6 +137,10 @@ two embeddings (mean of {N_PASTS} pairs).
 
 A minute of noise and a clip of ten seconds, {hours:g} hours of other sound, loud, quiet and silent,
 and the same minute and clip again: the clip's embeddings differ by at most {moved:.1e}.
+
+`listen-embed export c sea/64/stream` is the same stream on a microcontroller
+([DEVICES.md](DEVICES.md)), and `export onnx` one step of it, the state an input and an output
+([ECOSYSTEM.md](ECOSYSTEM.md)).
 """
 
 

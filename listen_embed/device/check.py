@@ -18,13 +18,13 @@ from listen_embed.device.length import lasting
 from listen_embed.device.lowering import inputs_of
 from listen_embed.device.model_source import ModelSource, Options
 from listen_embed.device.nearness import Nearness, apart, near_networks, near_pictures
-from listen_embed.device.remembering import without_state
 from listen_embed.device.values import is_float
 from listen_embed.errors import ListenEmbedError
 from listen_embed.framing import Frames
 from listen_embed.frontend import FeatureExtractor
 from listen_embed.graph import TensorInfo, read_graph
 from listen_embed.runtime import Network, StateNames
+from listen_embed.simplified import without_state
 from listen_embed.spec import ModelSpec
 
 _N_FRAMES, _BLOCK, _TAIL = 4, 1000, struct.Struct("<6I")

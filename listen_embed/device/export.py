@@ -35,7 +35,8 @@ def export_c(
     Parameters
     ----------
     spec : ModelSpec
-        An int8 model; see `listen_embed.registry.find`.
+        A model whose network is int8, int16 or float32 throughout, or streams; see
+        `listen_embed.registry.find`.
     folder : path
         Where to; an older export is replaced.
     options : Options, optional
@@ -50,7 +51,7 @@ def export_c(
     ------
     InputError
         A front end, an operator, a type or a state that there is no C for: named, and nothing is
-        written. Or a `frame_size` that the model does not take.
+        written. Or a `frame_size` or hop that the model does not take.
     HeadError
         The heads are those of another model.
     OutputError

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from listen_embed.dequantising import without_dequantised
 from listen_embed.device import lowering8, lowering32
 from listen_embed.device.context import Context
 from listen_embed.device.folding import Folded, fold
 from listen_embed.device.steps import Argument, Memory, Mode, Plan, Step
 from listen_embed.errors import InputError
 from listen_embed.graph import Graph
+from listen_embed.simplified import without_dequantised
 
 _Lowering = Callable[[Context], list[Step]]
 _LOWERINGS = {

@@ -9,12 +9,13 @@ from typing import Any, Literal
 from listen_embed.device import fixed, picture, values, waveform
 from listen_embed.device.lowering import inputs_of, lower
 from listen_embed.device.memory import Layout, arrange
-from listen_embed.device.remembering import with_state, without_state
+from listen_embed.device.remembering import with_state
 from listen_embed.device.steps import Mode, Plan, Step, Struct, constants_bytes
 from listen_embed.device.text import array, define, in_comment, network, prototype
 from listen_embed.errors import InputError
 from listen_embed.framing import hop_in_samples
 from listen_embed.graph import Graph, TensorInfo, macs, read_graph
+from listen_embed.simplified import without_state
 from listen_embed.spec import ModelSpec
 
 MODES: tuple[Mode, ...] = ("xnn", "reference")
@@ -88,7 +89,7 @@ class Options:
         TensorFlow Lite for Microcontrollers.
     hop_size : float, optional
         Seconds between frames, a multiple of the step between columns; None puts frames side by
-        side.
+        side. A model that streams has steps of its own.
     samples : {"int16", "float32"}
         What the device's microphone gives.
     arithmetic : {"float", "fixed"}

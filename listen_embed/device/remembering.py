@@ -5,44 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from listen_embed.device.steps import Plan
+from listen_embed.device.values import is_float
 from listen_embed.errors import InputError
-from listen_embed.graph import Graph
-from listen_embed.runtime import StateNames
-
-Pairs = tuple[tuple[int, int], ...]
-
-
-def without_state(graph: Graph, names: StateNames) -> tuple[Graph, Pairs]:
-    """Return a graph whose ends are those beside its state, and the state's tensors.
-
-    Each pair is an input and the output that is its value in the next step.
-
-    Raises
-    ------
-    InputError
-        The graph has no such tensors, or they are not of one kind.
-    """
-    pairs = tuple(_pair(graph, before, after) for before, after in names)
-    carried = {tensor for pair in pairs for tensor in pair}
-    rest = replace(
-        graph,
-        inputs=tuple(i for i in graph.inputs if i not in carried),
-        outputs=tuple(i for i in graph.outputs if i not in carried),
-    )
-    return rest, pairs
-
-
-def _pair(graph: Graph, before: str, after: str) -> tuple[int, int]:
-    taken = {graph.tensors[i].name: i for i in graph.inputs}
-    given = {graph.tensors[i].name: i for i in graph.outputs}
-    if before not in taken or after not in given:
-        raise InputError(f"the network has no input {before!r} with an output {after!r}")
-    a, b = graph.tensors[taken[before]], graph.tensors[given[after]]
-    if (a.type, a.shape, a.scales, a.zero_points) != (b.type, b.shape, b.scales, b.zero_points):
-        raise InputError(f"the state {before!r} is not of the kind of {after!r}")
-    if a.type != "FLOAT32":
-        raise InputError(f"the state {before!r} is {a.type.lower()}; in C a state is float32")
-    return taken[before], given[after]
+from listen_embed.graph import Graph, TensorInfo
+from listen_embed.simplified import Pairs
 
 
 def with_state(plan: Plan, graph: Graph, pairs: Pairs) -> Plan:
@@ -51,14 +17,21 @@ def with_state(plan: Plan, graph: Graph, pairs: Pairs) -> Plan:
     Raises
     ------
     InputError
-        A state is read after its next value was written over it.
+        A state is read after its next value was written over it, or is no float32.
     """
     state, at = {}, 0
     for before, after in pairs:
+        _check_kind(graph.tensors[before])
         _check_order(plan, before, after, graph.tensors[before].name)
         state[before] = state[after] = at
         at += graph.tensors[before].size_bytes
     return replace(plan, state=state, state_bytes=at)
+
+
+def _check_kind(state: TensorInfo) -> None:
+    if not is_float(state):
+        kind = state.type.lower()
+        raise InputError(f"the state {state.name!r} is {kind}; in C a state is float32")
 
 
 def _check_order(plan: Plan, before: int, after: int, name: str) -> None:

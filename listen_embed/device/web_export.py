@@ -30,7 +30,7 @@ def export_wasm(
     Parameters
     ----------
     spec : ModelSpec
-        An int8 model.
+        As for `listen_embed.device.export_c`.
     folder : path
         Where to; an older export is replaced. Any web server that serves it will do.
     options : Options, optional

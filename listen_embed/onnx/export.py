@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,6 +21,8 @@ from listen_embed.onnx.operators import Converter
 from listen_embed.onnx.reader import Network, read
 from listen_embed.output import replacing
 from listen_embed.spec import ModelSpec
+
+Samples = NDArray[np.float32]
 
 # Largest difference allowed, as a share of the largest value of the embedding.
 TOLERANCE = 1e-4
@@ -73,20 +76,17 @@ def to_onnx(model: PathLike | None = None, *, with_front_end: bool = True) -> on
     -------
     ModelProto
         Output ``embedding``, float32 (1, emb_dim); the metadata tells model, digest, rate and frame
-        length. An integer network is QDQ, its weights integers.
+        length. An integer network is QDQ, its weights integers. Of a model that streams a run is
+        one step: its state comes in, zeros at first, and goes out, by the names that the metadata
+        has as ``state``; steps lie ``step_samples`` apart.
 
     Raises
     ------
     ConversionError
-        An operator that ONNX is not known for here, or a model that streams.
+        An operator that ONNX is not known for here.
     """
     embedder = Embedder(model)
     spec = embedder.spec
-    if spec.streams:
-        raise ConversionError(
-            f"{spec.name} carries a state from step to step, which our ONNX does not; export a "
-            "model of frames, such as sea/64/general"
-        )
     graph = Graph()
     front_end = spec.front_end
     if with_front_end:
@@ -95,7 +95,7 @@ def to_onnx(model: PathLike | None = None, *, with_front_end: bool = True) -> on
     else:
         value = graph.input("features", (1, *front_end.input_shape))
     if spec.has_network:
-        value = _add_network(graph, read(store.load(spec)), value)
+        value = _add_network(graph, read(store.load(spec), spec.state), value)
     else:
         value = add_statistics(graph, value)
     flat = graph.node("Reshape", value, graph.ints(1, spec.emb_dim))
@@ -132,20 +132,53 @@ def compare(model: onnx.ModelProto, embedder: Embedder) -> Agreement:
         )
     except Exception as error:
         raise ConversionError(f"onnxruntime refuses the graph: {error}") from error
-    (given,) = session.get_inputs()
     front_end = embedder.spec.front_end
-    frames = _frames(front_end.frame_samples, front_end.sample_rate)
-    stream = embedder.stream(front_end.sample_rate, hop_size=60.0, center=False)
-    ours, theirs = [], []
+    if embedder.spec.streams:
+        sound = np.concatenate(_frames(embedder.spec.step_samples, front_end.sample_rate))
+        ours, frames = _steps(embedder, sound)
+    else:
+        frames = _frames(front_end.frame_samples, front_end.sample_rate)
+        ours = _embedded(embedder, frames)
+    theirs = _run(session, embedder, frames)
+    return _agreement(ours, theirs, _is_integer(embedder.spec))
+
+
+def _embedded(embedder: Embedder, frames: list[Samples]) -> Samples:
+    """Return the embeddings of frames that know nothing of each other."""
+    sr = embedder.spec.front_end.sample_rate
+    stream = embedder.stream(sr, hop_size=60.0, center=False)
+    embeddings = []
     for frame in frames:
         stream.reset()
-        ours.append(stream.push(frame, last=True)[0][0])
+        embeddings.append(stream.push(frame, last=True)[0][0])
+    return np.array(embeddings)
+
+
+def _steps(embedder: Embedder, sound: Samples) -> tuple[Samples, list[Samples]]:
+    """Return the embeddings of the steps of a sound, and what each step hears."""
+    spec = embedder.spec
+    stream = embedder.stream(spec.front_end.sample_rate, hop_size=spec.step_seconds, center=False)
+    embeddings, _ = stream.push(sound)
+    begins = range(0, len(embeddings) * spec.step_samples, spec.step_samples)
+    return embeddings, [sound[i : i + spec.front_end.frame_samples] for i in begins]
+
+
+def _run(session: Any, embedder: Embedder, frames: list[Samples]) -> Samples:
+    """Return what a graph makes of frames, in order where it has a state."""
+    given, *before = session.get_inputs()
+    _, *after = (output.name for output in session.get_outputs())
+    state = {one.name: np.zeros(one.shape, np.float32) for one in before}
+    embeddings = []
+    for frame in frames:
         fed = frame if given.name == "samples" else _features(embedder, frame)
-        theirs.append(session.run(None, {given.name: fed[None]})[0][0])
-    return _agreement(np.array(ours), np.array(theirs), _is_integer(embedder.spec))
+        embedding, *following = session.run(None, {given.name: fed[None], **state})
+        following_of = dict(zip(after, following, strict=True))
+        state = {name: following_of[then] for name, then in embedder.spec.state}
+        embeddings.append(embedding[0])
+    return np.array(embeddings)
 
 
-def _features(embedder: Embedder, frame: NDArray[np.float32]) -> NDArray[np.float32]:
+def _features(embedder: Embedder, frame: Samples) -> NDArray[np.float32]:
     from listen_embed.framing import Frames
     from listen_embed.frontend import FeatureExtractor
 
@@ -181,7 +214,7 @@ def _agreement(
 def _is_integer(spec: ModelSpec) -> bool:
     if not spec.has_network:
         return False
-    network = read(store.load(spec))
+    network = read(store.load(spec), spec.state)
     return network.tensors[network.output].dtype in (np.int8, np.int16)
 
 
@@ -205,7 +238,12 @@ def _split(graph: Graph, row: str, sizes: list[int]) -> list[str]:
 
 
 def _facts(spec: ModelSpec, digest: str) -> dict[str, str]:
+    step = {
+        "step_samples": str(spec.step_samples),
+        "state": " ".join(f"{before}={after}" for before, after in spec.state),
+    }
     return {
+        **(step if spec.streams else {}),
         "model": spec.name,
         "digest": digest,
         "licence": spec.licence,

@@ -23,11 +23,17 @@ class Graph:
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._initializers: list[onnx.TensorProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
+        self._outputs: list[onnx.ValueInfoProto] = []
 
     def input(self, name: str, shape: Sequence[int]) -> str:
         """Add a float32 input."""
         self._inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape)))
         return name
+
+    def output(self, value: str, name: str, shape: Sequence[int]) -> None:
+        """Give a value as a float32 output."""
+        self._nodes.append(helper.make_node("Identity", [value], [name]))
+        self._outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape)))
 
     def constant(self, values: Any) -> str:
         """Add a constant; its dtype is kept."""
@@ -57,13 +63,13 @@ class Graph:
     def finish(
         self, output: str, name: str, shape: Sequence[int], facts: dict[str, str]
     ) -> onnx.ModelProto:
-        """Return the model whose output is this value, checked by onnx."""
-        self._nodes.append(helper.make_node("Identity", [output], [name]))
-        result = helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))
+        """Return the model whose first output is this value, checked by onnx."""
+        self.output(output, name, shape)
+        *others, result = self._outputs
         is_wide = any(constant.data_type == TensorProto.INT16 for constant in self._initializers)
         opset = OPSET_16_BITS if is_wide else OPSET
         graph = helper.make_graph(
-            self._nodes, "listen-embed", self._inputs, [result], self._initializers
+            self._nodes, "listen-embed", self._inputs, [result, *others], self._initializers
         )
         model = helper.make_model(
             graph,

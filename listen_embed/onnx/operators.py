@@ -36,13 +36,16 @@ class Converter:
         self._values: dict[int, str] = {}
 
     def convert(self, *values: str) -> str:
-        """Return the network's output for its inputs.
+        """Return the network's output for its inputs; a state becomes ends of the graph.
 
         Raises
         ------
         ConversionError
             An operator that is not known here.
         """
+        for before, _ in self.network.state:
+            tensor = self.tensor(before)
+            self._values[before] = self.graph.input(tensor.name, tensor.shape)
         for index, value in zip(self.network.inputs, values, strict=True):
             self._values[index] = self.rounded(value, self.tensor(index))
         for operator in self.network.operators:
@@ -55,6 +58,9 @@ class Converter:
             result = self._activated(result, operator)
             (output,) = operator.outputs
             self._values[output] = self.rounded(result, self.tensor(output))
+        for _, after in self.network.state:
+            tensor = self.tensor(after)
+            self.graph.output(self._values[after], tensor.name, tensor.shape)
         return self._values[self.network.output]
 
     def tensor(self, index: int | None) -> Tensor:
@@ -218,7 +224,11 @@ def _fully_connected(c: Converter, operator: Operator) -> str:
     tensor = c.tensor(operator.inputs[1])
     kernel = _constant(c, operator, 1)
     flat = c.reshaped(c.value(operator, 0), (-1, kernel.shape[1]))
-    y = c.graph.node("MatMul", flat, c.weights(tensor, kernel.T, axis=1))
+    if tensor.quantisation and c.tensor(operator.inputs[0]).quantisation is None:
+        # Of a MatMul onnxruntime would round the values to 8 bits, as the weights are.
+        y = c.graph.node("Gemm", flat, c.weights(tensor, kernel, axis=0), transB=1)
+    else:
+        y = c.graph.node("MatMul", flat, c.weights(tensor, kernel.T, axis=1))
     for bias in c.bias(operator):
         y = c.graph.node("Add", y, bias)
     return c.reshaped(y, c.shape(operator))
@@ -299,6 +309,7 @@ _OPERATORS: dict[str, Callable[[Converter, Operator], str]] = {
     "CONCATENATION": _concatenation,
     "CONV_2D": _conv_2d,
     "DEPTHWISE_CONV_2D": _depthwise_conv_2d,
+    "DIV": _binary("Div"),
     "FULLY_CONNECTED": _fully_connected,
     "HARD_SWISH": _unary("HardSwish"),
     "LOGISTIC": _unary("Sigmoid"),

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from listen_embed.dequantising import without_dequantised
 from listen_embed.errors import ConversionError
 from listen_embed.graph import OperatorInfo, TensorInfo, read_graph
+from listen_embed.runtime import StateNames
+from listen_embed.simplified import Pairs, without_dequantised, without_state
 
 _NO_TENSOR = -1  # an optional input that is left out
 _TYPES: dict[str, Any] = {
@@ -73,25 +74,29 @@ class Operator:
 class Network:
     """The only graph of a .tflite, its operators in the order of execution.
 
-    Its inputs, one or two, come in the order of its signature.
+    Its inputs, one or two, come in the order of its signature. Each pair of `state` is an input and
+    the output that is its value in the next step.
     """
 
     tensors: tuple[Tensor, ...]
     operators: tuple[Operator, ...]
     inputs: tuple[int, ...]
     output: int
+    state: Pairs = ()
 
 
-def read(model: bytes) -> Network:
-    """Return the network in a .tflite.
+def read(model: bytes, state: StateNames = ()) -> Network:
+    """Return the network in a .tflite; `state` is as `ModelSpec` has it.
 
     Raises
     ------
     ConversionError
-        It is no .tflite of ours: one graph, one input or two, one output, fixed shapes.
+        It is no .tflite of ours: one graph, one input or two and one output beside its state, fixed
+        shapes.
     """
     # In float: onnxruntime would round activations for layers whose weights are integers.
-    graph = without_dequantised(read_graph(model), keeps_weights=False)
+    simple = without_dequantised(read_graph(model), keeps_weights=False)
+    graph, pairs = without_state(simple, state)
     if not 1 <= len(graph.inputs) <= 2 or len(graph.outputs) != 1:
         raise ConversionError("a network of ours has one graph, one input or two, and one output")
     if _NO_TENSOR in (*graph.inputs, *graph.outputs):
@@ -102,7 +107,7 @@ def read(model: bytes) -> Network:
         raise ConversionError(f"a damaged .tflite: {error}") from error
     operators = tuple(map(_operator, graph.operators))
     inputs = sorted(graph.inputs, key=lambda i: tensors[i].name)
-    return Network(tensors, operators, tuple(inputs), graph.outputs[0])
+    return Network(tensors, operators, tuple(inputs), graph.outputs[0], pairs)
 
 
 def _tensor(tensor: TensorInfo) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 from collections.abc import Iterator
@@ -46,24 +47,35 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     place = tmp_path_factory.mktemp("web")
     heads.save(place / "heads.npz", classifier=taught()[0], anomaly=taught()[1])
     web_export.export_wasm(SPEC, place / "out", Options(hop_size=0.5), place / "heads.npz")
-    handler = functools.partial(Quiet, directory=str(place / "out"))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    with api.sync_playwright() as play:
+    with api.sync_playwright() as play, served(place / "out") as address:
         browser = play.chromium.launch(
             executable_path=chromium,
             args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
         )
-        view = browser.new_page()
-        view.problems = []
-        view.on("pageerror", lambda error: view.problems.append(str(error)))
-        view.on("console", lambda m: m.type == "error" and view.problems.append(m.text))
-        view.goto(f"http://127.0.0.1:{server.server_port}/")
-        view.wait_for_function("() => window.model")
-        yield view
+        yield opened(browser, address)
         browser.close()
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve an export; give its address."""
+    handler = functools.partial(Quiet, directory=str(folder))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
     server.server_close()
+
+
+def opened(browser: Any, address: str) -> Any:
+    """Return an export's page, its model loaded; `problems` is what it complains of."""
+    view = browser.new_page()
+    view.problems = []
+    view.on("pageerror", lambda error: view.problems.append(str(error)))
+    view.on("console", lambda m: m.type == "error" and view.problems.append(m.text))
+    view.goto(address)
+    view.wait_for_function("() => window.model")
+    return view
 
 
 @functools.cache
@@ -85,6 +97,26 @@ def test_a_browser_embeds_as_python_does(page: Any) -> None:
     assert np.abs(found - wanted).max() <= 1.001 * step
     assert page.evaluate(PUSH, [sound.tolist(), 7]) == frames
     assert page.problems == []
+
+
+def test_a_browser_streams_as_python_does(page: Any, tmp_path: Path) -> None:
+    spec = registry.find("sea/64/stream")
+    web_export.export_wasm(spec, tmp_path / "out")
+    sound = check.check_sound(spec, spec.step_samples, Options(samples="float32"), 8)
+    with served(tmp_path / "out") as address:
+        streaming = opened(page.context.browser, address)
+        found = streaming.evaluate(
+            """(samples) => {
+                window.model.reset();
+                return window.model.push(Float32Array.from(samples)).map(
+                    (frame) => Array.from(frame.embedding));
+            }""",
+            sound.tolist(),
+        )
+        assert streaming.problems == []
+    rate = spec.front_end.sample_rate
+    wanted, _ = Embedder(spec.name, center=False).stream(rate).push(sound)
+    assert np.abs(np.array(found) - wanted).max() <= 1e-5 * np.abs(wanted).max()
 
 
 def test_a_browser_classifies_as_python_does(page: Any) -> None:

@@ -18,6 +18,7 @@ from ..web import Web
 
 IN_WHEEL = [spec for spec in registry.models() if spec.file is not None]
 SHIPPED = [spec.name for spec in IN_WHEEL if not spec.streams]
+STREAM = "sea/64/stream"
 BUILT_IN = ["logmel/128/16k", "logmel/256/48k"]
 PUBLISHED = ["teacher/384/mn04", "sea/64/sonyc-ust", "listen/64/cnc"]
 
@@ -103,6 +104,33 @@ def test_the_command_writes_only_what_agrees(
     assert not Path("no.onnx").exists()
 
 
-def test_a_model_that_streams_is_refused_by_name() -> None:
-    with pytest.raises(ConversionError, match="carries a state from step to step"):
-        to_onnx("sea/64/stream")
+@pytest.mark.parametrize("with_front_end", [True, False])
+def test_a_model_that_streams_goes_step_by_step(with_front_end: bool) -> None:
+    graph, embedder = to_onnx(STREAM, with_front_end=with_front_end), Embedder(STREAM)
+    agreement = compare(graph, embedder)
+    assert not agreement.is_integer
+    assert agreement.difference <= 1e-5 and agreement.equal == 1.0
+    weights = {constant.data_type for constant in graph.graph.initializer}
+    assert onnx.TensorProto.INT8 in weights
+
+
+def test_what_the_file_of_a_stream_tells() -> None:
+    """All that a program needs to run a stream stands in the file itself."""
+    session = onnxruntime.InferenceSession(
+        to_onnx(STREAM).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    facts = session.get_modelmeta().custom_metadata_map
+    step, frame = int(facts["step_samples"]), int(facts["frame_samples"])
+    pairs = [pair.split("=") for pair in facts["state"].split()]
+    samples, *before = session.get_inputs()
+    assert samples.shape == [1, frame] and [one.name for one in before] == [a for a, _ in pairs]
+    sound = np.random.default_rng(0).normal(0, 0.1, 9 * step + frame).astype(np.float32)
+    wanted, _ = Embedder(STREAM, center=False).stream(int(facts["sample_rate"])).push(sound)
+    state = {one.name: np.zeros(one.shape, np.float32) for one in before}
+    names = ["embedding", *(after for _, after in pairs)]
+    for number, embedding in enumerate(wanted):
+        heard = sound[None, number * step : number * step + frame]
+        given, *following = session.run(names, {"samples": heard, **state})
+        state = {name: value for (name, _), value in zip(pairs, following, strict=True)}
+        assert np.abs(given[0] - embedding).max() <= TOLERANCE * np.abs(embedding).max()
+    assert len(wanted) == 10

@@ -1,10 +1,14 @@
-"""Constants that a float graph keeps in fewer bits, and dequantises in each run."""
+"""A graph with less in it: no constants that each run dequantises, no state among its ends."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from listen_embed.errors import ConversionError
 from listen_embed.graph import Graph, OperatorInfo, TensorInfo
+from listen_embed.runtime import StateNames
+
+Pairs = tuple[tuple[int, int], ...]
 
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _WEIGHTS = 1  # their place among the inputs of such an operator
@@ -56,3 +60,34 @@ def _in_float(constant: TensorInfo) -> TensorInfo:
         constant, type="FLOAT32", size_bytes=values.nbytes, scales=(), zero_points=(),
         content=values.astype("<f4").tobytes(),
     )  # fmt: skip
+
+
+def without_state(graph: Graph, names: StateNames) -> tuple[Graph, Pairs]:
+    """Return a graph whose ends are those beside its state, and the state's tensors.
+
+    Each pair is an input and the output that is its value in the next step.
+
+    Raises
+    ------
+    ConversionError
+        The graph has no such tensors, or they are not of one kind.
+    """
+    pairs = tuple(_pair(graph, before, after) for before, after in names)
+    carried = {tensor for pair in pairs for tensor in pair}
+    rest = replace(
+        graph,
+        inputs=tuple(i for i in graph.inputs if i not in carried),
+        outputs=tuple(i for i in graph.outputs if i not in carried),
+    )
+    return rest, pairs
+
+
+def _pair(graph: Graph, before: str, after: str) -> tuple[int, int]:
+    taken = {graph.tensors[i].name: i for i in graph.inputs}
+    given = {graph.tensors[i].name: i for i in graph.outputs}
+    if before not in taken or after not in given:
+        raise ConversionError(f"this .tflite has no input {before!r} with an output {after!r}")
+    a, b = graph.tensors[taken[before]], graph.tensors[given[after]]
+    if (a.type, a.shape, a.scales, a.zero_points) != (b.type, b.shape, b.scales, b.zero_points):
+        raise ConversionError(f"the state {before!r} is not of the kind of {after!r}")
+    return taken[before], given[after]
