@@ -51,8 +51,8 @@ LENGTHS = (512, 1024, 2048, 4096, 8192, 22_000)
 FORMS = ("attention as published", "fused attention", "state space")
 SHARES = (0.1, 0.5, 1.0)
 TUNING_STEPS = 300
-MACHINE_STEPS = 1000
-TAUGHT = SpecializeOptions(n_shards=24, shard_size=1024, passes=4, int8_shards=3, workers=0)
+MACHINE_STEPS = 600
+TAUGHT = SpecializeOptions(n_shards=16, shard_size=1024, passes=3, int8_shards=2, workers=0)
 PARTS = ("probe", "tune", "teach", "scale")
 
 
