@@ -59,10 +59,11 @@ def test_a_way_that_there_is_not_says_why() -> None:
     assert "has no network" in statistics.lacking["c-float"]
 
 
-def test_flash_and_ram_suffice_for_what_the_compiler_links(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["sea/64/general", "sea/64/stream"])
+def test_flash_and_ram_suffice_for_what_the_compiler_links(name: str, tmp_path: Path) -> None:
     if not boards.are_installed():
         pytest.skip(f"{boards.COMPILER} and {boards.EMULATOR} are not installed")
-    spec, content = registry.find("sea/64/general"), store.load(registry.find("sea/64/general"))
+    spec, content = registry.find(name), store.load(registry.find(name))
     export_c(spec, tmp_path / "out")
     took = boards.sizes(boards.build(tmp_path / "out", boards.BOARDS[0], tmp_path))
     form = c_form(spec, content, Options())
