@@ -98,8 +98,7 @@ interpreters, operator by operator and network by network.
 The network is equal bit by bit: equal log-mels give equal embeddings. The front end computes in
 single precision in another order than numpy, and now and then a value of the log-mel falls to the
 other side of a half. Such a step passes through the network, and in a deep one it grows. The last
-column is the largest difference of a whole embedding from that, in steps of the output; a step of
-workshop, whose values have 16 bits, is 256 times as small as one of the others.
+column is the largest difference of a whole embedding from that, in steps of the output.
 
 ## How near to Python
 
