@@ -102,6 +102,16 @@ def item(tensor: TensorInfo) -> int:
     return _BYTES[tensor.type]
 
 
+def product_sizes(context: Context) -> dict[str, Field]:
+    """Return the sizes of a product of matrices, those of leading axes one after the other."""
+    a, b = context.input(0).shape, context.input(1).shape
+    if context.op.options.get("adjX") or context.op.options.get("adjY"):
+        raise InputError(f"{context.output.name}: C multiplies matrices as they are")
+    if math.prod(a[:-2]) != math.prod(b[:-2]):
+        raise InputError(f"{context.output.name}: C repeats no matrix, of {a} and {b}")
+    return {"batches": math.prod(a[:-2]), "rows": a[-2], "n": a[-1], "columns": b[-1]}
+
+
 def transpose(context: Context) -> list[Step]:
     """Lower TRANSPOSE."""
     taken = context.input(0)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from listen_embed.device.context import Context, cut, join, period, transpose
+from listen_embed.device.context import Context, cut, join, period, product_sizes, transpose
 from listen_embed.device.folding import constant
 from listen_embed.device.lowering8 import Window, window_of, with_scratch
 from listen_embed.device.rescale import real_limits
@@ -81,18 +81,7 @@ def _dense(context: Context, weights: Weights, rows: int) -> list[Step]:
 
 
 def _matmul(context: Context) -> list[Step]:
-    a, b = context.input(0), context.input(1)
-    if context.op.options.get("adjX") or context.op.options.get("adjY"):
-        raise InputError(f"{context.output.name}: C multiplies matrices as they are")
-    if math.prod(a.shape[:-2]) != math.prod(b.shape[:-2]):
-        raise InputError(f"{context.output.name}: C repeats no matrix, of {a.shape} and {b.shape}")
-    fields: dict[str, Field] = {
-        "batches": math.prod(a.shape[:-2]),
-        "rows": a.shape[-2],
-        "n": a.shape[-1],
-        "columns": b.shape[-1],
-    }
-    struct = Struct("listen_matmul32", fields)
+    struct = Struct("listen_matmul32", product_sizes(context))
     return [context.step("listen_matmul32_run", struct, lags={}, n_inputs=2)]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from listen_embed.device import rescale
-from listen_embed.device.context import Context, cut, join, period, transpose
+from listen_embed.device.context import Context, cut, join, period, product_sizes, transpose
 from listen_embed.device.folding import VALID, constant, same_padding
 from listen_embed.device.softmax import single_exponentials, whole_exponentials
 from listen_embed.device.steps import (
@@ -339,17 +339,10 @@ def _pool(context: Context) -> list[Step]:
 
 def _matmul(context: Context) -> list[Step]:
     a, b, given = context.input(0), context.input(1), context.output
-    if context.op.options.get("adjX") or context.op.options.get("adjY"):
-        raise InputError(f"{given.name}: C multiplies matrices as they are")
-    if math.prod(a.shape[:-2]) != math.prod(b.shape[:-2]):
-        raise InputError(f"{given.name}: C repeats no matrix, of {a.shape} and {b.shape}")
+    sizes = product_sizes(context)
     if a.shape[-1] * (2 * _LARGEST_VALUE) ** 2 >= 1 << 31:
         raise InputError(f"{given.name}: sums of {a.shape[-1]} products may not fit 32 bits")
-    fields: dict[str, Field] = {
-        "batches": math.prod(a.shape[:-2]),
-        "rows": a.shape[-2],
-        "n": a.shape[-1],
-        "columns": b.shape[-1],
+    fields: dict[str, Field] = sizes | {
         "zero_a": a.zero_points[0],
         "zero_b": b.zero_points[0],
         "factor": Exact(rescale.mul_factor(a, b, given)),

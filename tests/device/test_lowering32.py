@@ -146,6 +146,16 @@ def halves() -> bytes:
     return graph_of(tensors, calls)
 
 
+def product() -> bytes:
+    """Return the product of three pairs of matrices, the second ones constants."""
+    tensors = [real((3, 5, 8)), real((3, 8, 7), floats(3, 8, 7)), real((3, 5, 7))]
+    return model("BATCH_MATMUL", tensors, "BatchMatMulOptions")
+
+
+def softmax(beta: float) -> bytes:
+    return model("SOFTMAX", [real((4, 9)), real((4, 9))], "SoftmaxOptions", beta=beta)
+
+
 IMAGE = (1, 3, 4, 10)
 CASES = {
     "pointwise": conv(n_scales=7),
@@ -170,6 +180,10 @@ CASES = {
     "div, of one value": binary("DIV", np.full((1, 1), 0.5, np.float32), IMAGE),
     "hard swish": unary("HARD_SWISH", "HardSwishOptions"),
     "logistic": unary("LOGISTIC"),
+    "relu": unary("RELU"),
+    "matrices": product(),
+    "softmax": softmax(1.0),
+    "softmax, sharper": softmax(3.0),
     "mean": mean((1, 2), (1, 5)),
     "mean, last axis": mean((3,), (1, 4, 6)),
     "padded": padded(),
