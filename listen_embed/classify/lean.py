@@ -7,6 +7,7 @@ seconds. Everything becomes one int8 .tflite that takes a log-mel and a waveform
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,11 +32,15 @@ from listen_embed.classify.options import Options
 from listen_embed.classify.parts import parts_of
 from listen_embed.classify.report import Measured
 from listen_embed.classify.windows import Windows
+from listen_embed.pretrain import export
 from listen_embed.training import convert, quantize
 from listen_embed.training.export import Trained
 from listen_embed.training.network import Student
 
+_LOG = logging.getLogger(__name__)
+
 EMB_DIM = 128
+_N_JUDGING = 16  # windows by which int8 is judged
 _WAVE_RATE = 0.5  # of the others' learning rate
 VERSIONS = 4  # of every window that is learned from; see `frames`
 
@@ -174,7 +179,17 @@ def converted_of(
     example = tuple(torch.from_numpy(values) for values in typical[0])
     lean = Lean(plain, wave_net, fusion.folded(*_lengths(plain, wave_net, example))).eval()
     float_model = convert.to_float_of(lean, example)
-    return Trained(float_model, convert.to_int8_of(float_model, typical))
+    some = rows[-_N_JUDGING:]
+
+    def said(model: bytes) -> Array:
+        return finishing.embeddings_of(model, heard, some, encoder is not None)
+
+    rounded = convert.to_int8_of(float_model, typical)
+    cosine = export.cosine_of(said(float_model), said(rounded))
+    if cosine >= export.LEAST_COSINE:
+        return Trained(float_model, rounded)
+    _LOG.warning("computes in float32: int8 has a cosine of %.3f only to float", cosine)
+    return Trained(float_model, convert.to_int8_weights(float_model))
 
 
 @torch.no_grad()

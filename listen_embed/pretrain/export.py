@@ -19,7 +19,7 @@ from listen_embed.training.export import Identity, Trained
 _LOG = logging.getLogger(__name__)
 
 # Below this mean cosine to the float model an int8 one is not worth its bytes.
-_LEAST_COSINE = 0.98
+LEAST_COSINE = 0.98
 
 Array = NDArray[np.float32]
 
@@ -41,8 +41,8 @@ def converted(encoder: nn.Module, log_mels: Array) -> Trained:
     except Exception as error:  # the quantiser names no common kind for what it cannot do
         _LOG.warning("kept in float32: the quantiser cannot round this network (%s)", error)
         return Trained(in_float, in_float)
-    cosine = _cosine(Network(in_float)(others), Network(in_int8)(others))
-    if cosine < _LEAST_COSINE:
+    cosine = cosine_of(Network(in_float)(others), Network(in_int8)(others))
+    if cosine < LEAST_COSINE:
         _LOG.warning("kept in float32: int8 has a cosine of %.3f only to float", cosine)
         return Trained(in_float, in_float)
     return Trained(in_float, in_int8)
@@ -93,6 +93,7 @@ def write(
     export.write_folder(folder, identity, heard, trained, finish, as_c=False)
 
 
-def _cosine(a: Array, b: Array) -> float:
+def cosine_of(a: Array, b: Array) -> float:
+    """Return the mean cosine of rows."""
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1) + 1e-12
     return float(((a * b).sum(1) / lengths).mean())
