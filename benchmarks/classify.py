@@ -437,18 +437,27 @@ def tables(cache: Path) -> str:
     return "\n".join(pieces)
 
 
+def parameters(row: Row, cost: dict[str, float]) -> float:
+    """Return how many numbers a way has learned, the frozen parts' among them."""
+    frozen = [wave.pretrained()] if row.needs_wave else []
+    frozen += [] if row.join == "wave" else [bases.of_model(BASES[row.base]).network]
+    return cost["weights"] + sum(p.numel() for part in frozen for p in part.parameters())
+
+
 def cost_table(cache: Path) -> str:
     """Return what the ways cost, as far as it was measured."""
     lines = [
-        "| way | int8 .tflite, kB | MMAC a second | ms a second | accuracy, mAP: float | int8 |",
-        "|---|--:|--:|--:|---|---|",
+        "| way | .tflite, kB | parameters | MMAC a second | ms a second "
+        "| accuracy, mAP: float | int8 |",
+        "|---|--:|--:|--:|--:|---|---|",
     ]
     for row in all_rows():
         path = cache / f"cost-{row.base}-{row.join}.json"
         if path.exists():
             c = json.loads(path.read_text(encoding="utf-8"))
             told = [f"{c[f'{n} accuracy']:.3f}, {c[f'{n} mAP']:.3f}" for n in ("float", "int8")]
-            figures = f"{c['kB']:.0f} | {c['MMAC']:.1f} | {c['ms']:.2f} | {' | '.join(told)}"
+            size = f"{c['kB']:.0f} | {parameters(row, c):,.0f}"
+            figures = f"{size} | {c['MMAC']:.1f} | {c['ms']:.2f} | {' | '.join(told)}"
             lines.append(f"| {row.title} | {figures} |")
     return "\n".join(lines) if len(lines) > 2 else "Not measured yet: `--cost`."
 

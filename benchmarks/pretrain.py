@@ -314,6 +314,7 @@ def page(runs: Path, steps: int) -> str:
             "probe has not heard. The untrained rows are the same networks before the first step.",
             "",
             probe.table("Frozen", found["probe"]),
+            "",
         ]
     if found["tune"]:
         text += [
@@ -321,6 +322,7 @@ def page(runs: Path, steps: int) -> str:
             f"{TUNING_STEPS} steps; ESC-50, fold 1 asked, 2.6 s of each clip.",
             "",
             probe.table("Fine-tuned", found["tune"]),
+            "",
         ]
     if found["teach"]:
         text += [
@@ -330,6 +332,7 @@ def page(runs: Path, steps: int) -> str:
             "table of BENCHMARKS.md.",
             "",
             probe.table("Machines", found["teach"]),
+            "",
         ]
     if found["scale"]:
         text += [
