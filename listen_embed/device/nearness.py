@@ -13,8 +13,8 @@ from listen_embed.errors import ListenEmbedError
 Floats = NDArray[Any]  # float32
 
 # Of the largest value: what C and Python may be apart by their order of summing, and for a log-mel
-# what a quiet band beside a loud one may, whose energy is all rounding, in Python as in C: 1.3e-4 at
-# 48 kHz, where windows have 4096 samples.
+# what a quiet band beside a loud one may, whose energy is all rounding, in Python as in C: 1.3e-4
+# at 48 kHz, where windows have 4096 samples.
 NEAR, _PICTURE_LIMIT = 1e-5, 5e-4
 _LEAST_NEAR = 0.99
 
