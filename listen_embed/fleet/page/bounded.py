@@ -73,8 +73,9 @@ def bounded(
 
 def _fork() -> int:
     with warnings.catch_warnings():
-        # Other threads' locks may be held forever in the child: then time ends it.
-        warnings.simplefilter("ignore", DeprecationWarning)
+        # Python and libraries with threads (JAX) warn of locks that are held forever in the child:
+        # then time ends it.
+        warnings.simplefilter("ignore")
         return os.fork()
 
 
