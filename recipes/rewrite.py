@@ -33,6 +33,7 @@ from listen_embed.training.shards import shards
 
 REWRITTEN = "| written anew | the weights as they were, by `python "
 CALIBRATION = slice(512, 1024)
+_INTEGERS = ("int8", "int16", "int32", "int64")
 
 
 def rewrite(slug: str, identity: export.Identity, features: Any, weights: Path, run: Path) -> None:
@@ -69,21 +70,40 @@ def put(
 def in_float(model: bytes) -> bytes:
     """Return the float32 .tflite whose constants are what an integer one's stand for."""
     kinds = convert.schema().TensorType
-    types = {kinds.INT8: np.int8, kinds.INT16: np.int16, kinds.INT64: np.int64}
+    types = {
+        kinds.INT8: np.int8,
+        kinds.INT16: np.int16,
+        kinds.INT32: np.int32,
+        kinds.INT64: np.int64,
+    }
     tree = convert.schema().ModelT.InitFromPackedBuf(model, 0)
     (graph,) = tree.subgraphs
     for tensor in graph.tensors:
-        if tensor.type not in types:
-            continue
+        scales = None if tensor.quantization is None else tensor.quantization.scale
+        if tensor.type not in types or scales is None or not len(scales):
+            continue  # shapes and axes stay whole numbers
         buffer = tree.buffers[tensor.buffer]
         if buffer.data is not None and len(buffer.data):
             steps = np.frombuffer(bytes(buffer.data), types[tensor.type]).reshape(tensor.shape)
-            scales = np.array(tensor.quantization.scale)  # one, or one for each of the first axis
-            factors = scales.reshape(-1, *[1] * (steps.ndim - 1))
-            values = (steps * factors).astype(np.float32)
-            buffer.data = np.frombuffer(values.tobytes(), np.uint8)
+            values = (steps - _zero(tensor)) * _spread(scales, tensor, steps.ndim)
+            buffer.data = np.frombuffer(values.astype(np.float32).tobytes(), np.uint8)
         tensor.type, tensor.quantization = kinds.FLOAT32, None
     return convert.slimmed(convert.pack(tree))
+
+
+def _zero(tensor: Any) -> int:
+    """Return the zero point, of which a tensor of channels has only zeros."""
+    points = tensor.quantization.zeroPoint
+    return 0 if points is None or len(points) != 1 else int(points[0])
+
+
+def _spread(scales: np.ndarray, tensor: Any, n_axes: int) -> np.ndarray:
+    """Return scales beside the values: one, or one for each channel along its axis."""
+    if len(scales) == 1:
+        return np.asarray(scales, np.float64).reshape(())
+    shape = [1] * n_axes
+    shape[tensor.quantization.quantizedDimension] = len(scales)
+    return np.asarray(scales, np.float64).reshape(shape)
 
 
 def rewrite_in_float(slug: str, identity: export.Identity, weights: Path, run: Path) -> None:

@@ -17,7 +17,8 @@ pytest.importorskip("torch", reason="the training room needs its extra")
 import torch
 from torch import nn
 
-from listen_embed import registry
+from listen_embed import registry, store
+from listen_embed.runtime import Network
 from listen_embed.training import corpus, export, starts
 from listen_embed.training.network import Student, count_weights, estimate_bytes
 from listen_embed.training.report import Figures
@@ -26,10 +27,10 @@ from listen_embed.training.train import Material
 from .sounds import noise, write
 
 
-def loaded() -> ModuleType:
-    """Return ``recipes/students.py``, which no package holds."""
-    path = Path(__file__).parents[2] / "recipes" / "students.py"
-    spec = importlib.util.spec_from_file_location("recipes_students", path)
+def loaded(name: str) -> ModuleType:
+    """Return a module of ``recipes/``, which no package holds."""
+    path = Path(__file__).parents[2] / "recipes" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"recipes_{name}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
@@ -37,7 +38,7 @@ def loaded() -> ModuleType:
     return module
 
 
-students = loaded()
+students = loaded("students")
 PLANS = {shipped.slug: shipped for shipped in students.plans(Path("nowhere"))}
 MN04 = "weights-upstream/efficientat-mn04/mn04_as_mAP_432.pt"
 
@@ -204,3 +205,15 @@ def test_a_plan_becomes_a_model_folder_and_its_shipped_part(
     card = (shipped / "README.md").read_text(encoding="utf-8")
     assert "| material | 7 shards of 1024 crops (general), seed 3 |" in card
     assert "python recipes/students.py RECORDINGS --only sea-16-tiny" in card
+
+
+def test_an_integer_network_is_written_in_float(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "students", students)
+    spec = registry.find("sea/32/nano")
+    integers = store.load(spec)
+    real = loaded("rewrite").in_float(integers)
+    log_mels = np.random.default_rng(0).standard_normal((4, *spec.front_end.input_shape))
+    rounded, exact = (Network(model)(log_mels.astype(np.float32)) for model in (integers, real))
+    lengths = np.linalg.norm(rounded, axis=1) * np.linalg.norm(exact, axis=1)
+    assert ((rounded * exact).sum(1) / lengths).min() > 0.98
+    assert len(np.unique(exact)) == exact.size  # no steps
