@@ -293,8 +293,8 @@ def linear_answers(one: Set, learn, measure) -> Array:
     """Return a linear layer's probabilities, the better of the two kinds on held-out clips."""
     x, targets = one.frames[0].astype(np.float32).mean(1), one.targets[0]
     folds = parts.folds_of(one.labelled, 5)[learn]
-    if len(np.unique(folds)) < 2:  # all of them are of one fold: whole groups, then
-        folds = one.labelled.groups[learn] % 5
+    if len(np.unique(folds)) < 2:  # as `head` does
+        folds = parts.drawn_folds(one.labelled, 5)[learn]
     layer = linear.several_of(x[learn], targets[learn], folds)
     return layer.probabilities(x[measure])
 

@@ -25,6 +25,7 @@ from students import build_corpora, plans, recipes
 
 from listen_embed import registry
 from listen_embed.graph import macs, peak_bytes, read_graph
+from listen_embed.pretrain.export import cosine_of
 from listen_embed.runtime import Network
 from listen_embed.spec import ModelSpec
 from listen_embed.training import convert, export, quantize
@@ -33,7 +34,6 @@ from listen_embed.training.shards import shards
 
 REWRITTEN = "| written anew | the weights as they were, by `python "
 CALIBRATION = slice(512, 1024)
-_INTEGERS = ("int8", "int16", "int32", "int64")
 
 
 def rewrite(slug: str, identity: export.Identity, features: Any, weights: Path, run: Path) -> None:
@@ -47,8 +47,8 @@ def rewrite(slug: str, identity: export.Identity, features: Any, weights: Path, 
     held_out = np.asarray(features[: CALIBRATION.start], np.float32)
     models = (before, after, float_model)
     old, new, exact = (Network(model)(held_out) for model in models)
-    print(f"{slug}: {len(before)} -> {len(after)} bytes, cosine to float: {cosine(old, exact):.4f} "
-          f"before, {cosine(new, exact):.4f} now")  # fmt: skip
+    print(f"{slug}: {len(before)} -> {len(after)} bytes, cosine to float: "
+          f"{cosine_of(old, exact):.4f} before, {cosine_of(new, exact):.4f} now")  # fmt: skip
     trained = export.Trained(float_model, after)
     put(slug, identity, spec, trained, weights, run, len(before))
 
@@ -114,12 +114,6 @@ def rewrite_in_float(slug: str, identity: export.Identity, weights: Path, run: P
     after = convert.to_int8_weights(float_model)
     print(f"{slug}: {len(before)} -> {len(after)} bytes")
     put(slug, identity, spec, export.Trained(float_model, after), weights, run, len(before))
-
-
-def cosine(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the mean cosine of rows."""
-    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return float(((a * b).sum(axis=1) / lengths).mean())
 
 
 def update_card(card: Path, size: int, float_model: bytes, int8_model: bytes) -> None:
