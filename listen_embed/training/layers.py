@@ -33,8 +33,8 @@ class Layer:
         As torch has them.
     n_rows : int
         Of the picture that it gives.
-    stride : int
-        1 for a linear layer.
+    stride : (int, int)
+        Over rows and over columns; ones for a linear layer.
     is_hard_swish : bool
         A hard-swish reads it: the operator, or a sum and a product.
     leaves_sixth : bool
@@ -45,7 +45,7 @@ class Layer:
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
     n_rows: int
-    stride: int
+    stride: tuple[int, int]
     is_hard_swish: bool
     leaves_sixth: bool
 
@@ -71,7 +71,7 @@ def _layer(op: OperatorInfo, graph: Graph, swished: dict[int, bool]) -> Layer:
         weight.dequantised().transpose(_ORDERS[op.name]),
         bias.dequantised(),
         graph.tensors[op.outputs[0]].shape[1],
-        op.options.get("strideH", 1),
+        (op.options.get("strideH", 1), op.options.get("strideW", 1)),
         op.outputs[0] in swished,
         swished.get(op.outputs[0]) is False,
     )

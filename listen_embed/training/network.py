@@ -11,7 +11,7 @@ Source: Howard et al., "Searching for MobileNetV3", ICCV 2019; Schmid et al., IC
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -276,6 +276,22 @@ class Student(nn.Module):
         return self.mean(self.last(self.blocks(self.stem(x))))  # type: ignore[no-any-return]
 
 
+@torch.no_grad()
+def halve_columns(student: Student) -> None:
+    """Let a student take columns twice as far apart; behind its stem nothing changes.
+
+    The stem strides by one over them in the place of two, and takes for the column between two
+    their mean. Log-mels are not quite that, so it has to learn on.
+    """
+    rows, _ = student.architecture.stem_stride
+    student.architecture = replace(student.architecture, stem_stride=(rows, 1))
+    convolution = student.stem.convolution
+    convolution.stride = (rows, 1)
+    before, at, after = convolution.weight.unbind(3)
+    blended = torch.stack([before / 2, at + (before + after) / 2, after / 2], dim=3)
+    convolution.weight.copy_(blended)
+
+
 def count_weights(architecture: Architecture) -> int:
     """Return the weights and biases of a student with its batch-norms folded: its bytes in int8."""
     total, width = 9 * architecture.stem + architecture.stem, architecture.stem
@@ -367,22 +383,18 @@ def grown(multiplier: float, emb_dim: int) -> Architecture:
     return Architecture(stem, blocks, last, emb_dim, "relu")
 
 
-def from_efficientat(
-    tensors: Mapping[str, NDArray[Any]], stem_stride: tuple[int, int] = (2, 2)
-) -> Student:
+def from_efficientat(tensors: Mapping[str, NDArray[Any]]) -> Student:
     """Return EfficientAT's network, up to its 384-d average, from a published state dict.
 
     Parameters
     ----------
     tensors : mapping of str to ndarray
         As `listen_embed.upstream.torch_zip.read_state_dict` gives them.
-    stem_stride : (int, int)
-        Of the first convolution; (2, 1) for log-mels with half as many columns a second.
     """
     blocks = tuple(_published_block(tensors, i) for i in range(1, len(_KERNELS) + 1))
     stem = len(tensors["features.0.0.weight"])
     last = len(tensors[f"features.{len(_KERNELS) + 1}.0.weight"])
-    student = Student(Architecture(stem, blocks, last, 0, stem_stride=stem_stride))
+    student = Student(Architecture(stem, blocks, last, 0))
     _load_conv(student.stem, tensors, "features.0")
     for i, block in enumerate(student.residuals, start=1):
         _load_block(block, tensors, f"features.{i}.block")

@@ -54,7 +54,9 @@ def _restored(found: list[Layer]) -> Student:
         raise ConversionError("the graph does not end as a student's does")
     emb_dim = len(tail[1].weight) if len(tail) == 2 else 0
     activation: Activation = "hardswish" if stem.is_hard_swish else "relu"
-    architecture = Architecture(len(stem.weight), blocks, len(tail[0].weight), emb_dim, activation)
+    architecture = Architecture(
+        len(stem.weight), blocks, len(tail[0].weight), emb_dim, activation, stem.stride
+    )
     student = cast(Student, _without_norms(Student(architecture)))
     _load(student.stem, stem)
     for block, stage in zip(student.residuals, stages, strict=True):

@@ -367,9 +367,7 @@ def _work_folder(out: Path, options: Options, files: list[Path]) -> Path:
 
 
 def _front_end(options: Options) -> FrontEnd:
-    if options.kind == "streaming":
-        return registry.find(TEACHER).front_end
-    if options.kind == "pruned":
+    if options.kind in ("pruned", "streaming"):
         return MN04_FRONT_END
     if options.kind == "widened":
         if options.front_end:

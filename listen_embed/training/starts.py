@@ -11,7 +11,7 @@ import torch
 from listen_embed import registry, store
 from listen_embed.spec import FrontEnd
 from listen_embed.training import pruning, quantize, timetable
-from listen_embed.training.network import Student, Transformer, from_efficientat
+from listen_embed.training.network import Student, Transformer, from_efficientat, halve_columns
 from listen_embed.training.restore import restore
 from listen_embed.training.shards import Trailing
 from listen_embed.training.streaming import Stepping, Streamer
@@ -19,8 +19,9 @@ from listen_embed.upstream import torch_zip
 
 TEACHER = "teacher/384/mn04"
 
-# mn04's own with half as many columns: half the work of both the front end and the network.
-MN04_FRONT_END = replace(registry.find(TEACHER).front_end, hop_samples=640)
+# mn04's own with half as many columns: half the work. The window fills the transform, so that
+# nothing falls between two columns.
+MN04_FRONT_END = replace(registry.find(TEACHER).front_end, hop_samples=640, window_samples=1024)
 
 # For the smallest students: cheap on a microcontroller, and a fifth of mn04's input.
 NANO_FRONT_END = FrontEnd(
@@ -39,7 +40,7 @@ NANO_FRONT_END = FrontEnd(
 
 # A step of a student that streams is a tenth of a second, and sees 0.06 s more; two seconds are
 # what it shall remember.
-STEPPING = Stepping(columns=10, window=16, seconds=0.1, every=5)
+STEPPING = Stepping(columns=5, window=8, seconds=0.1, every=5)
 TRAILING = Trailing(seconds=2.0, every=0.5)
 CROP_SECONDS = 5
 STREAM_CELLS = 80
@@ -49,15 +50,20 @@ _EARS = "sea/64/general"
 Start = Callable[[torch.Tensor], Student | Transformer | Streamer]
 
 
-def mn04(folder: Path, stem_stride: tuple[int, int] = (2, 2)) -> Student:
-    """Return mn04 as a network to prune, from its published file, which is kept in a folder."""
+def mn04(folder: Path) -> Student:
+    """Return mn04 as a network to prune, for the columns of `MN04_FRONT_END`.
+
+    It comes from its published file, which is kept in the folder.
+    """
     path = folder / "mn04.pt"
     download = registry.find(TEACHER).download
     assert download is not None
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         store.obtain(download, path, progress=True)
-    return from_efficientat(torch_zip.read_state_dict(path), stem_stride)
+    network = from_efficientat(torch_zip.read_state_dict(path))
+    halve_columns(network)
+    return network
 
 
 def streaming(emb_dim: int, seed: int = 0) -> Streamer:
@@ -74,7 +80,6 @@ def slim_mn04(
     *,
     last: float,
     emb_dim: int,
-    stem_stride: tuple[int, int] = (2, 2),
     progress: timetable.Shown = True,
 ) -> Start:
     """Return a start that is mn04 with as many channels as a budget lets it keep.
@@ -85,13 +90,11 @@ def slim_mn04(
         Keeps mn04's published file.
     budget_bytes, last, emb_dim
         As `pruning.slim_to_budget` has them.
-    stem_stride : (int, int)
-        As `from_efficientat` has it.
     progress : bool or Timetable
         Whether to show a progress bar.
     """
     return lambda features: pruning.slim_to_budget(
-        mn04(folder, stem_stride),
+        mn04(folder),
         features,
         budget_bytes,
         last=last,

@@ -103,7 +103,7 @@ def _architecture(convolutions: list[Layer]) -> Architecture:
     stem, *inner, last = convolutions
     blocks = tuple(
         Block(
-            depthwise.weight.shape[-1], depthwise.stride, len(depthwise.weight),
+            depthwise.weight.shape[-1], depthwise.stride[0], len(depthwise.weight),
             len(project.weight), 0, "relu", expands=False,
         )
         for depthwise, project in zip(inner[::2], inner[1::2], strict=True)
