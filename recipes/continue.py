@@ -5,7 +5,7 @@
 This is how this version's students of everyday sound were made: those of 0.1.0, which `students.py`
 made from nothing, learnt on from more recordings and from crops of one, two and five seconds, with
 int8's steps felt all the while. Those that took a column of the log-mel every 10 ms learnt to do
-with one every 20 ms, which halves their front end. A graph is written as the converter makes it
+with one every 20 ms, which halves their front end, and with a coarser stem (`stem.py`). A graph is written as the converter makes it
 today, so a model of 0.1.0 loses its HARD_SWISH operators on the way. `--weights` is a folder of
 models to go on from, and where the new ones are put.
 """
@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from stem import with_coarse_stem
 from students import Shipped, build_corpora, plans, recipes, ship
 
 from listen_embed import registry
 from listen_embed.training.distill import Settings
-from listen_embed.training.network import Student, halve_columns
+from listen_embed.training.network import Student
 from listen_embed.training.restore import restore
 from listen_embed.training.shards import Recipe
 from listen_embed.training.train import Material, Plan, train, write
@@ -38,13 +39,12 @@ SETTINGS = {
 }
 
 
-def continued(shipped: Shipped, weights: Path) -> Plan:
-    """Return the plan that goes on with a shipped student."""
-    start = partial(restored, weights / shipped.slug / "model.tflite")
+def continued(shipped: Shipped, recipe: Recipe, args: argparse.Namespace) -> Plan:
+    """Return the plan that goes on with a student."""
     has_readout = shipped.plan.identity.emb_dim < 384
     return replace(
         shipped.plan,
-        start=start,
+        start=partial(restored, args.weights / shipped.slug, recipe, args.run / "stems"),
         distillation=None,
         int8=SETTINGS[shipped.slug],
         # The reduction is fitted on the new crops, and turned otherwise than before.
@@ -53,13 +53,14 @@ def continued(shipped: Shipped, weights: Path) -> Plan:
     )
 
 
-def restored(model: Path, features: torch.Tensor) -> Student:
-    """Return the student that a .tflite holds, for columns as far apart as the features' are."""
-    student = restore(model.read_bytes())
-    before = registry.load_folder(model.parent).front_end.input_shape
-    if before[1] == 2 * features.shape[3]:
-        halve_columns(student)
-    return student
+def restored(model: Path, recipe: Recipe, folder: Path, features: torch.Tensor) -> Student:
+    """Return the student that a model folder holds, for columns as far apart as the features'."""
+    student = restore((model / "model.tflite").read_bytes())
+    before = registry.load_folder(model).front_end
+    if before.n_steps == features.shape[3]:
+        return student
+    heard = replace(recipe, front_ends=(before, recipe.front_ends[0]), teachers=(), lengths=(1,))
+    return with_coarse_stem(student, heard, folder)
 
 
 def facts(shipped: Shipped, plan: Plan, recipe: Recipe) -> dict[str, Any]:
@@ -95,7 +96,7 @@ def main() -> None:
     material = Material(recipe, args.run / "continued", N_SHARDS, args.workers)
     for shipped in everyday:
         if not args.only or shipped.slug in args.only:
-            plan = continued(shipped, args.weights)
+            plan = continued(shipped, recipe, args)
             outcome = train(plan, material, args.run / f"{shipped.slug}-continued")
             folder = args.run / "models" / shipped.slug
             write(folder, plan, outcome, facts(shipped, plan, recipe))

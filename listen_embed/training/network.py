@@ -55,9 +55,10 @@ class Architecture:
     emb_dim : int
         Width of the embedding; 0 leaves the linear layer out, as mn04 does.
     activation : str
-        Of the stem and of the last convolution.
-    stem_stride : (int, int)
+        Of the last convolution, and of the first one unless it has one of its own.
+    stem_stride, stem_kernel : (int, int)
         Of the first convolution, over frequency and over time.
+    stem_activation : str, optional
     n_bands : int
         Bands whose levels go straight into the embedding, beside what the convolutions find; 0 for
         no such short cut. The mean over frequency forgets where a steady sound lies; this does not.
@@ -70,6 +71,13 @@ class Architecture:
     activation: Activation = "hardswish"
     stem_stride: tuple[int, int] = (2, 2)
     n_bands: int = 0
+    stem_kernel: tuple[int, int] = (3, 3)
+    stem_activation: Activation | None = None
+
+    @property
+    def first_activation(self) -> Activation:
+        """What follows the first convolution."""
+        return self.stem_activation or self.activation
 
 
 class HardSwish(nn.Module):
@@ -131,13 +139,15 @@ class ConvNorm(nn.Sequential):
         self,
         n_in: int,
         n_out: int,
-        kernel: int,
+        kernel: int | tuple[int, int],
         stride: int | tuple[int, int],
         groups: int,
         act: Activation | None,
     ) -> None:
+        rows, columns = (kernel, kernel) if isinstance(kernel, int) else kernel
+        edges = ((rows - 1) // 2, (columns - 1) // 2)
         convolution = nn.Conv2d(
-            n_in, n_out, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False
+            n_in, n_out, (rows, columns), stride, edges, groups=groups, bias=False
         )
         layers: list[nn.Module] = [convolution, nn.BatchNorm2d(n_out, eps=_BN_EPS, momentum=0.1)]
         if act:
@@ -220,8 +230,8 @@ class Student(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.input = nn.Identity()
-        stride = architecture.stem_stride
-        self.stem = ConvNorm(1, architecture.stem, 3, stride, 1, architecture.activation)
+        kernel, stride = architecture.stem_kernel, architecture.stem_stride
+        self.stem = ConvNorm(1, architecture.stem, kernel, stride, 1, architecture.first_activation)
         widths = [architecture.stem, *(block.out for block in architecture.blocks)]
         self.blocks = nn.Sequential(
             *(InvertedResidual(n, b) for n, b in zip(widths, architecture.blocks, strict=False))
@@ -294,7 +304,8 @@ def halve_columns(student: Student) -> None:
 
 def count_weights(architecture: Architecture) -> int:
     """Return the weights and biases of a student with its batch-norms folded: its bytes in int8."""
-    total, width = 9 * architecture.stem + architecture.stem, architecture.stem
+    rows, columns = architecture.stem_kernel
+    total, width = (rows * columns + 1) * architecture.stem, architecture.stem
     for block in architecture.blocks:
         if block.expands:
             total += (width + 1) * block.hidden
@@ -337,8 +348,11 @@ def _count_swishes(architecture: Architecture) -> int:
         for block in architecture.blocks
         if block.activation == "hardswish"
     )
-    unfolded = 1 if architecture.emb_dim else 2  # the stem's, and the last one without a readout
-    return inside + (2 + unfolded if architecture.activation == "hardswish" else 0)
+    # Two operators each, and the sixth that nothing takes: the stem's, and the last one's without
+    # a readout.
+    stem = 2 if architecture.first_activation == "hardswish" else 0
+    last = 1 if architecture.emb_dim else 2
+    return inside + stem + (last if architecture.activation == "hardswish" else 0)
 
 
 # A depthwise-separable table for students that grow from nothing: stride and width of each block.

@@ -53,9 +53,15 @@ def _restored(found: list[Layer]) -> Student:
     if len(tail) not in (1, 2) or tail[0].kind != "CONV_2D":
         raise ConversionError("the graph does not end as a student's does")
     emb_dim = len(tail[1].weight) if len(tail) == 2 else 0
-    activation: Activation = "hardswish" if stem.is_hard_swish else "relu"
     architecture = Architecture(
-        len(stem.weight), blocks, len(tail[0].weight), emb_dim, activation, stem.stride
+        len(stem.weight),
+        blocks,
+        len(tail[0].weight),
+        emb_dim,
+        _activation(tail[0]),
+        stem.stride,
+        stem_kernel=stem.weight.shape[2:],
+        stem_activation=_activation(stem),
     )
     student = cast(Student, _without_norms(Student(architecture)))
     _load(student.stem, stem)
@@ -71,6 +77,10 @@ def _restored(found: list[Layer]) -> Student:
     if emb_dim:
         _load(student.to_embedding, tail[1])
     return student.eval()
+
+
+def _activation(layer: Layer) -> Activation:
+    return "hardswish" if layer.is_hard_swish else "relu"
 
 
 def _without_norms(student: Student) -> nn.Module:
@@ -106,7 +116,7 @@ def _blocks(given: list[Layer], n_rows: int) -> tuple[tuple[Block, ...], list[li
                 hidden=len(depthwise.weight),
                 out=len(stage[-1].weight),
                 squeeze=len(stage[-3].weight) if squeezes else 0,
-                activation="hardswish" if depthwise.is_hard_swish else "relu",
+                activation=_activation(depthwise),
                 expands=expands,
             )
         )
