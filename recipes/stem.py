@@ -44,15 +44,14 @@ def with_coarse_stem(old: Student, recipe: Recipe, folder: Path, workers: int = 
     workers : int
         Processes that prepare shards.
     """
-    new = begun_anew(old)
-    beginning = nn.ModuleList([new.stem, new.blocks[0]])
-    kept = folder / f"stem-{old.architecture.last}.pt"
+    new, kept = begun_anew(old), folder / "stem.pt"
+    beginning = nn.Sequential(new.stem, new.blocks[0])
     if kept.exists():
         beginning.load_state_dict(torch.load(kept, weights_only=True))
-        return new.eval()
-    _teach(nn.Sequential(new.stem, new.blocks[0]), _first_stage(old), recipe, folder, workers)
-    with replacing(kept) as file:
-        torch.save(beginning.state_dict(), file)
+    else:
+        _teach(beginning, _first_stage(old), recipe, folder, workers)
+        with replacing(kept) as file:
+            torch.save(beginning.state_dict(), file)
     return new.eval()
 
 

@@ -46,7 +46,6 @@ from listen_embed.training.shards import (
 from listen_embed.training.spectrum import reduce_spectrum
 from listen_embed.training.starts import (
     CROP_SECONDS,
-    MN04_FRONT_END,
     NANO_FRONT_END,
     STEPPING,
     TEACHER,
@@ -62,6 +61,7 @@ SHIPPED = ("model.toml", "model.tflite", "README.md", "golden.npz", "report.png"
 CORPUS_RATES = (16_000, 32_000)
 # What shards' crops last, in frames, over and over: students also hear clips whole.
 _LENGTHS = (1, 1, 2, 1, 1, 5)
+_MN04_FRONT_END = registry.find(TEACHER).front_end
 
 # For machines: fine lines (12 Hz) up to 24 kHz, blind to gain, and columns that a stream can share.
 WORKSHOP_FRONT_END = FrontEnd(
@@ -121,12 +121,12 @@ def recipes(folders: Sequence[Path]) -> dict[str, Recipe]:
     machines = WorkshopSounds(_joined(folders, 48_000, how, relabel=0.6))
     return {
         "general": Recipe(
-            everyday, (MN04_FRONT_END, NANO_FRONT_END), (TEACHER,), 2048, 1, lengths=_LENGTHS
+            everyday, (_MN04_FRONT_END, NANO_FRONT_END), (TEACHER,), 2048, 1, lengths=_LENGTHS
         ),
         "workshop": Recipe(machines, (WORKSHOP_FRONT_END,), (), 2048, 2),
         "streaming": Recipe(
             everyday,
-            (MN04_FRONT_END,),
+            (_MN04_FRONT_END,),
             (TEACHER,),
             2048,
             5,
@@ -152,7 +152,7 @@ def plans(work: Path) -> list[Shipped]:
 def _general(work: Path) -> Shipped:
     plan = Plan(
         identity=_ours("sea", 64, "general", default=10, clip="whole"),
-        front_end=MN04_FRONT_END,
+        front_end=_MN04_FRONT_END,
         start=slim_mn04(work, 200_500, last=0.4, emb_dim=64),
         reduce=_components(64, balance=0.5),
         distillation=Settings(n_shards=172, learning_rate=5e-4),
@@ -166,7 +166,7 @@ def _general(work: Path) -> Shipped:
 def _general_128(work: Path) -> Shipped:
     plan = Plan(
         identity=_ours("sea", 128, "general", default=9, clip="whole"),
-        front_end=MN04_FRONT_END,
+        front_end=_MN04_FRONT_END,
         start=slim_mn04(work, 398_000, last=0.75, emb_dim=128),
         reduce=_components(128),
         distillation=Settings(n_shards=86, learning_rate=5e-4),
@@ -180,7 +180,7 @@ def _general_128(work: Path) -> Shipped:
 def _pruned(work: Path) -> Shipped:
     plan = Plan(
         identity=_ours("pruned", 384, "mn04", default=20, clip="whole"),
-        front_end=MN04_FRONT_END,
+        front_end=_MN04_FRONT_END,
         start=slim_mn04(work, 598_000, last=1.0, emb_dim=0),
         reduce=keep_all,
         distillation=Settings(n_shards=43, learning_rate=5e-4),
@@ -220,7 +220,7 @@ def _workshop() -> Shipped:
 def _stream() -> Shipped:
     plan = Plan(
         identity=_ours("sea", 64, "stream", default=7),
-        front_end=MN04_FRONT_END,
+        front_end=_MN04_FRONT_END,
         start=lambda features: streaming(64),
         reduce=_components(64, balance=0.5),
         distillation=Settings(n_shards=60, batch=8, learning_rate=1e-3),

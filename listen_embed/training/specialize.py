@@ -367,7 +367,9 @@ def _work_folder(out: Path, options: Options, files: list[Path]) -> Path:
 
 
 def _front_end(options: Options) -> FrontEnd:
-    if options.kind in ("pruned", "streaming"):
+    if options.kind == "streaming":
+        return registry.find(TEACHER).front_end
+    if options.kind == "pruned":
         return MN04_FRONT_END
     if options.kind == "widened":
         if options.front_end:

@@ -40,7 +40,7 @@ NANO_FRONT_END = FrontEnd(
 
 # A step of a student that streams is a tenth of a second, and sees 0.06 s more; two seconds are
 # what it shall remember.
-STEPPING = Stepping(columns=5, window=8, seconds=0.1, every=5)
+STEPPING = Stepping(columns=10, window=16, seconds=0.1, every=5)
 TRAILING = Trailing(seconds=2.0, every=0.5)
 CROP_SECONDS = 5
 STREAM_CELLS = 80

@@ -27,6 +27,7 @@ from listen_embed.training.network import (
     fit_budget,
     from_efficientat,
     grown,
+    halve_columns,
 )
 from listen_embed.upstream.torch_zip import read_state_dict
 
@@ -72,7 +73,11 @@ EXCITED = Architecture(
 )
 
 
-@pytest.mark.parametrize("architecture", [EXCITED, grown(0.5, 7), grown(1.25, 0)])
+COARSE = replace(EXCITED, stem_kernel=(5, 3), stem_stride=(4, 2), stem_activation="hardswish")
+ARCHITECTURES = [EXCITED, COARSE, grown(0.5, 7), grown(1.25, 0)]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("shape", [(64, 50), (33, 17)])
 def test_students_take_any_picture(architecture: Architecture, shape: tuple[int, int]) -> None:
     student = Student(architecture).eval()
@@ -87,6 +92,21 @@ def test_the_stem_may_stride_by_one_in_time() -> None:
     picture = torch.zeros(1, 1, 32, 20)
     assert wide(picture).shape == (1, 8, 16, 10)
     assert long(picture).shape == (1, 8, 16, 20)
+
+
+def test_half_the_columns_tell_a_stem_what_smooth_ones_did() -> None:
+    """Where a column is the mean of its neighbours, nothing behind the stem can tell."""
+    student = Student(EXCITED).eval()
+    coarse = torch.randn(2, 1, 32, 9)
+    between = (coarse[..., 1:] + coarse[..., :-1]) / 2
+    fine = torch.stack([coarse[..., :-1], between], dim=4).flatten(3)
+    with torch.no_grad():
+        wanted = student.stem(fine)
+        halve_columns(student)
+        given = student.stem(coarse[..., :-1])
+    assert student.architecture.stem_stride == (2, 1)
+    assert given.shape == wanted.shape
+    torch.testing.assert_close(given[..., 1:-1], wanted[..., 1:-1], atol=1e-5, rtol=1e-5)
 
 
 # -- hard-swish ----------------------------------------------------------------------------------
@@ -111,7 +131,15 @@ def test_a_hard_swish_may_leave_its_sixth_to_others() -> None:
     torch.testing.assert_close(activation(x), 6 * whole, atol=1e-5, rtol=1e-6)
 
 
-@pytest.mark.parametrize("architecture", [EXCITED, grown(0.5, 7), grown(1.25, 0)])
+def test_a_stem_may_have_an_activation_and_a_kernel_of_its_own() -> None:
+    student = Student(COARSE)
+    assert isinstance(student.stem[-1], HardSwish)
+    assert isinstance(student.last[-1], nn.ReLU)
+    assert student.stem.convolution.kernel_size == (5, 3)
+    assert student.stem(torch.zeros(1, 1, 128, 50)).shape == (1, 8, 32, 25)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_weights_are_counted_with_norms_folded(architecture: Architecture) -> None:
     student = Student(architecture)
     total = 0

@@ -22,6 +22,8 @@ from listen_embed.runtime import Network
 from listen_embed.training import corpus, export, starts
 from listen_embed.training.network import Student, count_weights, estimate_bytes
 from listen_embed.training.report import Figures
+from listen_embed.training.restore import restore
+from listen_embed.training.shards import open_shard
 from listen_embed.training.train import Material
 
 from .sounds import noise, write
@@ -205,6 +207,34 @@ def test_a_plan_becomes_a_model_folder_and_its_shipped_part(
     card = (shipped / "README.md").read_text(encoding="utf-8")
     assert "| material | 7 shards of 1024 crops (general), seed 3 |" in card
     assert "python recipes/students.py RECORDINGS --only sea-16-tiny" in card
+
+
+def test_a_coarse_stem_learns_what_the_fine_one_gives(
+    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stem = loaded("stem")
+    for name, value in {"N_SHARDS": 1, "BATCH": 8, "RATE": 3e-2}.items():
+        monkeypatch.setattr(stem, name, value)
+    everyday = students.recipes(students.build_corpora([recordings / "16000"], tmp_path))["general"]
+    origin = registry.find("sea/64/general")
+    fronts = (origin.front_end, starts.MN04_FRONT_END)
+    recipe = replace(everyday, front_ends=fronts, teachers=(), lengths=(1,), size=128)
+    old = restore(store.load(origin))
+    new = stem.with_coarse_stem(old, recipe, tmp_path / "stems", workers=0)
+    assert new.architecture.stem_stride == (4, 2)
+    assert new.architecture.blocks[1:] == old.architecture.blocks[2:]
+    assert new.last is old.last
+    fine, coarse = stem._pictures(open_shard(tmp_path / "stems", 0), np.arange(128))
+    with torch.no_grad():
+        wanted = stem._first_stage(old)(fine)
+        scale = wanted.std((0, 2, 3), keepdim=True)
+        untaught, taught = (
+            float(((student.blocks[0](student.stem(coarse)) - wanted) / scale).pow(2).mean())
+            for student in (stem.begun_anew(old).eval(), new)
+        )
+        assert taught < 0.85 * untaught
+        again = stem.with_coarse_stem(old, recipe, tmp_path / "stems", workers=0)  # kept
+        assert torch.equal(again(coarse), new(coarse))
 
 
 def test_an_integer_network_is_written_in_float(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,7 @@ SOUND = Path(__file__).parents[2] / "examples" / "audio" / "speech.flac"
     [
         ("sea/32/nano", 0.99),
         ("sea/64/general", 0.96),
+        ("sea/64/lite", 0.97),
         ("sea/128/general", 0.96),
         ("pruned/384/mn04", 0.96),
     ],
