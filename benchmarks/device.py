@@ -29,6 +29,7 @@ from listen_embed.spec import ModelSpec
 PAGE = Path(__file__).parents[1] / "docs" / "DEVICES.md"
 MODELS = [
     "sea/32/nano",
+    "sea/64/lite",
     "sea/64/general",
     "sea/64/stream",
     "sea/128/general",

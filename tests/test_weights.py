@@ -29,6 +29,7 @@ def test_all_students_are_there() -> None:
         "sea-128-general",
         "sea-32-nano",
         "sea-64-general",
+        "sea-64-lite",
         "sea-64-stream",
     }
 
@@ -78,6 +79,7 @@ def test_budgets() -> None:
         "pruned-384-mn04": 600_000,
         "sea-128-general": 400_000,
         "sea-64-general": 205_000,
+        "sea-64-lite": 205_000,
         "sea-64-stream": 250_000,
         "sea-32-nano": 32_000,
         "listen-64-workshop": 64_000,
