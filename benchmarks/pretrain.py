@@ -40,9 +40,10 @@ from listen_embed.training.starts import TEACHER
 
 Array = NDArray[np.float32]
 
+# ASiT hears two views of a clip: half as many clips are as many crops a step.
 METHODS: dict[str, dict[str, Any]] = {
     "SSAST": {"method": "ssast"},
-    "ASiT": {"method": "asit"},
+    "ASiT": {"method": "asit", "batch": 16},
     "SSAMBA": {"method": "ssast", "encoder": "state-space"},
 }
 POOLS = ("mean", "bands")
