@@ -10,11 +10,15 @@ Source: Gu & Dao, "Mamba" (arXiv 2312.00752), section 3.2; Dao & Gu, "Transforme
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 _CHUNK = 32
+_FINITE = 80.0  # the exponential of it still is
+_TINY = 1e-30
 
 
 def by_head(x: Tensor, dt: Tensor, decay: Tensor, b: Tensor, c: Tensor) -> Tensor:
@@ -40,16 +44,100 @@ def by_head(x: Tensor, dt: Tensor, decay: Tensor, b: Tensor, c: Tensor) -> Tenso
     size = min(_CHUNK, n_steps)
     # Silent steps behind the end: they neither forget nor add.
     x, dt, b, c = (_chunks(part, size) for part in (x, dt.float(), b, c))
-    x, dt = x.transpose(2, 3), dt.transpose(2, 3)  # (B, K, H, Q, ...)
-    b, c = b[:, :, None], c[:, :, None]
-    # The logarithm of what is left at each step of the state that its chunk began with.
-    fading = (dt * decay.float()[:, None]).cumsum(3)
-    y = _weights(fading, dt, b, c) @ x
-    entering = b * (dt * (fading[..., -1:] - fading).exp()).to(b.dtype)[..., None]
-    added = (entering.transpose(3, 4) @ x).float()
-    before = _handed_on(added, fading[..., -1].exp()[..., None, None])
-    y = y + (c * fading.exp().to(c.dtype)[..., None]) @ before.to(c.dtype)
-    return y.transpose(2, 3).flatten(1, 2)[:, :n_steps]
+    x, dt = x.transpose(2, 3).contiguous(), dt.transpose(2, 3)  # (B, K, H, Q, ...)
+    shrinking = dt * decay.float()[:, None]
+    if x.requires_grad and torch.is_grad_enabled():
+        y = _ByHead.apply(x, dt, shrinking, b, c)
+    else:
+        y = _read(x, dt, shrinking, b, c)[0]
+    return y.transpose(2, 3).flatten(1, 2)[:, :n_steps]  # type: ignore[no-any-return]
+
+
+class _ByHead(torch.autograd.Function):
+    """The scan with its gradient written out, which passes over memory a third as often.
+
+    Source: Dao & Gu, "Transformers are SSMs", listing 1, and mamba, ssd_combined.py, for the
+    products of values and gradients that stand for the decays' own gradient.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dt: Tensor, shrinking: Tensor, b: Tensor, c: Tensor) -> Tensor:
+        y, fading, left, before = _read(x, dt, shrinking, b, c)
+        ctx.save_for_backward(x, dt, fading, b, c, left, before, y)
+        return y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, ...]:
+        x, dt, fading, b, c, left, before, y = ctx.saved_tensors
+        g = g.contiguous()
+        remains = _remains(fading, c)
+        enters = _enters(fading, dt, b)
+        d_before = ((c[:, :, None] * remains).transpose(3, 4) @ g).float()
+        d_added = _handed_back(d_before, _kept(fading)).to(g.dtype)
+        alike = (c @ b.transpose(2, 3)).tril_()
+        dx = (left * alike[:, :, None]).transpose(3, 4) @ g + (b[:, :, None] * enters) @ d_added
+        d_alike = (left * (g @ x.transpose(3, 4))).sum(2).tril_()
+        db = (enters * (x @ d_added.transpose(3, 4))).sum(2) + d_alike.transpose(2, 3) @ c
+        dc = (remains * (g @ before.transpose(3, 4))).sum(2) + d_alike @ b
+        pulled = _summed(x, dx)
+        d_fading = _summed(g, y) - pulled
+        # What a chunk hands on has faded for as long as the chunk is.
+        d_fading[:, :-1, :, -1] += _summed(d_added[:, :-1], before[:, 1:]).sum(-1)
+        d_shrinking = d_fading.flip(-1).cumsum(-1).flip(-1)
+        return dx, pulled / dt.clamp(min=_TINY), d_shrinking, db, dc
+
+
+def _read(
+    x: Tensor, dt: Tensor, shrinking: Tensor, b: Tensor, c: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return y (B, K, H, Q, P), and for the way back what it was made of.
+
+    The logarithm of what is left at each step of the state that its chunk began with; of what is
+    left at each step of every input of its chunk; the state that each chunk began with.
+    """
+    fading = shrinking.cumsum(-1)
+    left = _left(fading, dt).to(c.dtype)
+    inside = left * (c @ b.transpose(2, 3)).tril()[:, :, None]
+    added = (b[:, :, None] * _enters(fading, dt, b)).transpose(3, 4) @ x
+    before = _handed_on(added.float(), _kept(fading)).to(c.dtype)
+    y = inside @ x + (c[:, :, None] * _remains(fading, c)) @ before
+    return y, fading, left, before
+
+
+def _left(fading: Tensor, dt: Tensor) -> Tensor:
+    """Return what is left at each step (row) of each input (column) of its chunk.
+
+    Inputs that are yet to come have some finite value.
+    """
+    came = fading - dt.log()
+    return (fading[..., :, None] - came[..., None, :]).clamp(max=_FINITE).exp()
+
+
+def _enters(fading: Tensor, dt: Tensor, b: Tensor) -> Tensor:
+    """Return how much of each input is left at its chunk's end (B, K, H, Q, 1)."""
+    return (dt * (fading[..., -1:] - fading).exp()).to(b.dtype)[..., None]
+
+
+def _remains(fading: Tensor, c: Tensor) -> Tensor:
+    """Return how much each step has of the state that its chunk began with (B, K, H, Q, 1)."""
+    return fading.exp().to(c.dtype)[..., None]
+
+
+def _kept(fading: Tensor) -> Tensor:
+    """Return how much of a state is left behind a chunk (B, K, H, 1, 1)."""
+    return fading[..., -1].exp()[..., None, None]
+
+
+def _handed_back(d_before: Tensor, kept: Tensor) -> Tensor:
+    """Return the gradient of what each chunk adds: all those behind it begin with it."""
+    backwards = _handed_on(d_before.flip(1), kept.flip(1))
+    return backwards.flip(1)
+
+
+def _summed(x: Tensor, y: Tensor) -> Tensor:
+    """Return the sums of products over the last axis, float32."""
+    return (x * y).sum(-1, dtype=torch.float32)
 
 
 def _chunks(x: Tensor, size: int) -> Tensor:
@@ -57,15 +145,6 @@ def _chunks(x: Tensor, size: int) -> Tensor:
     missing = -x.shape[1] % size
     padded = functional.pad(x, (0, 0) * (x.ndim - 2) + (0, missing))
     return padded.reshape(len(x), -1, size, *x.shape[2:])
-
-
-def _weights(fading: Tensor, dt: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """Return what each step reads of the inputs of its own chunk (B, K, H, Q, Q)."""
-    size = fading.shape[-1]
-    later = torch.ones(size, size, dtype=torch.bool, device=fading.device).tril()
-    since = (fading[..., :, None] - fading[..., None, :]).masked_fill(~later, -torch.inf)
-    left = since.exp() * dt[..., None, :]
-    return left.to(c.dtype) * (c @ b.transpose(3, 4))
 
 
 def by_channel(x: Tensor, dt: Tensor, decay: Tensor, b: Tensor, c: Tensor) -> Tensor:
