@@ -10,7 +10,7 @@ Source: Gu & Dao, "Mamba" (arXiv 2312.00752), section 3.2; Dao & Gu, "Transforme
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -41,68 +41,129 @@ def by_head(x: Tensor, dt: Tensor, decay: Tensor, b: Tensor, c: Tensor) -> Tenso
         In x's dtype; decays are float32 throughout.
     """
     n_steps = x.shape[1]
-    size = min(_CHUNK, n_steps)
-    # Silent steps behind the end: they neither forget nor add.
-    x, dt, b, c = (_chunks(part, size) for part in (x, dt.float(), b, c))
-    x, dt = x.transpose(2, 3).contiguous(), dt.transpose(2, 3)  # (B, K, H, Q, ...)
+    given = x
+    x, dt, b, c = chunked(x, dt.float(), b, c)
     shrinking = dt * decay.float()[:, None]
     if x.requires_grad and torch.is_grad_enabled():
         y = _ByHead.apply(x, dt, shrinking, b, c)
     else:
-        y = _read(x, dt, shrinking, b, c)[0]
-    return y.transpose(2, 3).flatten(1, 2)[:, :n_steps]  # type: ignore[no-any-return]
+        y = read(x, dt, shrinking, b, c)[0]
+    return joined(y, n_steps).unflatten(2, given.shape[2:])
 
 
-class _ByHead(torch.autograd.Function):
-    """The scan with its gradient written out, which passes over memory a third as often.
+def chunked(x: Tensor, dt: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return what `by_head` takes in K chunks of Q steps.
 
-    Source: Dao & Gu, "Transformers are SSMs", listing 1, and mamba, ssd_combined.py, for the
-    products of values and gradients that stand for the decays' own gradient.
+    Behind the end are silent steps, which neither forget nor add: x (B, K, H, Q, P), dt
+    (B, K, H, Q), b and c (B, K, Q, N).
+    """
+    dt, b, c = (_chunks(part) for part in (dt, b, c))
+    return chunked_heads(x), dt.transpose(2, 3), b, c
+
+
+def chunked_heads(x: Tensor) -> Tensor:
+    """Return (B, K, H, Q, P) of (B, L, H, P)."""
+    return _chunks(x).transpose(2, 3).contiguous()
+
+
+def joined(y: Tensor, n_steps: int) -> Tensor:
+    """Return (B, L, H * P) of (B, K, H, Q, P): the way back."""
+    return y.transpose(2, 3).flatten(3).flatten(1, 2)[:, :n_steps]
+
+
+class Made(NamedTuple):
+    """What the way back of a scan needs of the way there.
+
+    Attributes
+    ----------
+    fading : Tensor (B, K, H, Q)
+        The logarithm of what is left at each step of the state that its chunk began with.
+    left : Tensor (B, K, H, Q, Q)
+        What is left at each step (row) of each input (column) of its chunk.
+    before : Tensor (B, K, H, N, P)
+        The state that each chunk began with.
     """
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, dt: Tensor, shrinking: Tensor, b: Tensor, c: Tensor) -> Tensor:
-        y, fading, left, before = _read(x, dt, shrinking, b, c)
-        ctx.save_for_backward(x, dt, fading, b, c, left, before, y)
-        return y
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, ...]:
-        x, dt, fading, b, c, left, before, y = ctx.saved_tensors
-        g = g.contiguous()
-        remains = _remains(fading, c)
-        enters = _enters(fading, dt, b)
-        d_before = ((c[:, :, None] * remains).transpose(3, 4) @ g).float()
-        d_added = _handed_back(d_before, _kept(fading)).to(g.dtype)
-        alike = (c @ b.transpose(2, 3)).tril_()
-        dx = (left * alike[:, :, None]).transpose(3, 4) @ g + (b[:, :, None] * enters) @ d_added
-        d_alike = (left * (g @ x.transpose(3, 4))).sum(2).tril_()
-        db = (enters * (x @ d_added.transpose(3, 4))).sum(2) + d_alike.transpose(2, 3) @ c
-        dc = (remains * (g @ before.transpose(3, 4))).sum(2) + d_alike @ b
-        pulled = _summed(x, dx)
-        d_fading = _summed(g, y) - pulled
-        # What a chunk hands on has faded for as long as the chunk is.
-        d_fading[:, :-1, :, -1] += _summed(d_added[:, :-1], before[:, 1:]).sum(-1)
-        d_shrinking = d_fading.flip(-1).cumsum(-1).flip(-1)
-        return dx, pulled / dt.clamp(min=_TINY), d_shrinking, db, dc
+    fading: Tensor
+    left: Tensor
+    before: Tensor
 
 
-def _read(
-    x: Tensor, dt: Tensor, shrinking: Tensor, b: Tensor, c: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return y (B, K, H, Q, P), and for the way back what it was made of.
-
-    The logarithm of what is left at each step of the state that its chunk began with; of what is
-    left at each step of every input of its chunk; the state that each chunk began with.
-    """
+def read(x: Tensor, dt: Tensor, shrinking: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Made]:
+    """Scan what `chunked` gave; `shrinking` is dt times the decay, y (B, K, H, Q, P)."""
     fading = shrinking.cumsum(-1)
     left = _left(fading, dt).to(c.dtype)
     inside = left * (c @ b.transpose(2, 3)).tril()[:, :, None]
     added = (b[:, :, None] * _enters(fading, dt, b)).transpose(3, 4) @ x
     before = _handed_on(added.float(), _kept(fading)).to(c.dtype)
-    y = inside @ x + (c[:, :, None] * _remains(fading, c)) @ before
-    return y, fading, left, before
+    reads = c[:, :, None] * _remains(fading, c)
+    return _plus(inside, x, reads @ before), Made(fading, left, before)
+
+
+def read_back(
+    g: Tensor, x: Tensor, dt: Tensor, b: Tensor, c: Tensor, made: Made
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients of `read`'s arguments, given that of y."""
+    fading, left, before = made
+    alike = (c @ b.transpose(2, 3)).tril_()
+    remains, enters = _remains(fading, c), _enters(fading, dt, b)
+    entering, reads = b[:, :, None] * enters, c[:, :, None] * remains
+    d_added = _handed_back((reads.transpose(3, 4) @ g).float(), _kept(fading))
+    handed = (d_added * before).sum((-1, -2)) * fading[..., -1].exp()
+    d_added = d_added.to(g.dtype)
+    d_inside, d_entering = g @ x.transpose(3, 4), x @ d_added.transpose(3, 4)
+    d_reads = g @ before.transpose(3, 4)
+    dx = _plus((left * alike[:, :, None]).transpose(3, 4), g, entering @ d_added)
+    heard = d_inside * left
+    d_alike = heard.sum(2).tril_()
+    db = (enters * d_entering).sum(2) + d_alike.transpose(2, 3) @ c
+    dc = (remains * d_reads).sum(2) + d_alike @ b
+    d_fading, d_log_dt = _faded((heard * alike[:, :, None]).float(), _summed(d_entering, entering))
+    d_fading[..., -1] += handed
+    d_fading += _summed(d_reads, reads)
+    d_shrinking = d_fading.flip(-1).cumsum(-1).flip(-1)
+    return dx, d_log_dt / dt.clamp(min=_TINY), d_shrinking, db, dc
+
+
+def _faded(inside: Tensor, entering: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradients of `fading` and of the steps' logarithms (B, K, H, Q).
+
+    Parameters
+    ----------
+    inside : Tensor (B, K, H, Q, Q)
+        The gradient of the logarithm of what each step (row) reads of each input (column).
+    entering : Tensor (B, K, H, Q)
+        That of how much of each input is left at its chunk's end.
+    """
+    d_log_dt = inside.sum(-2) + entering
+    # An input has not faded yet at its own step, and the last one not at its chunk's end.
+    inside.tril_(-1)
+    entering[..., -1] = 0
+    d_fading = inside.sum(-1) - inside.sum(-2) - entering
+    d_fading[..., -1] += entering.sum(-1)
+    return d_fading, d_log_dt
+
+
+class _ByHead(torch.autograd.Function):
+    """The scan with its gradient written out, which passes over memory a third as often."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dt: Tensor, shrinking: Tensor, b: Tensor, c: Tensor) -> Tensor:
+        y, made = read(x, dt, shrinking, b, c)
+        ctx.save_for_backward(x, dt, b, c, *made)
+        return y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, ...]:
+        x, dt, b, c, *made = ctx.saved_tensors
+        return read_back(g.contiguous(), x, dt, b, c, Made(*made))
+
+
+def _plus(a: Tensor, b: Tensor, so_far: Tensor) -> Tensor:
+    """Add the products a @ b of all heads to what is there, in place."""
+    flat = so_far.flatten(0, 2).baddbmm_(a.flatten(0, 2), b.flatten(0, 2))
+    return flat.view_as(so_far)
 
 
 def _left(fading: Tensor, dt: Tensor) -> Tensor:
@@ -131,8 +192,13 @@ def _kept(fading: Tensor) -> Tensor:
 
 def _handed_back(d_before: Tensor, kept: Tensor) -> Tensor:
     """Return the gradient of what each chunk adds: all those behind it begin with it."""
-    backwards = _handed_on(d_before.flip(1), kept.flip(1))
-    return backwards.flip(1)
+    d_added = torch.zeros_like(d_before)
+    for chunk in reversed(range(d_before.shape[1] - 1)):
+        behind = chunk + 1
+        torch.addcmul(
+            d_before[:, behind], d_added[:, behind], kept[:, behind], out=d_added[:, chunk]
+        )
+    return d_added
 
 
 def _summed(x: Tensor, y: Tensor) -> Tensor:
@@ -140,8 +206,9 @@ def _summed(x: Tensor, y: Tensor) -> Tensor:
     return (x * y).sum(-1, dtype=torch.float32)
 
 
-def _chunks(x: Tensor, size: int) -> Tensor:
+def _chunks(x: Tensor, size: int = 0) -> Tensor:
     """Return (B, K, size, ...) of (B, L, ...), zeros behind the end."""
+    size = size or min(_CHUNK, x.shape[1])
     missing = -x.shape[1] % size
     padded = functional.pad(x, (0, 0) * (x.ndim - 2) + (0, missing))
     return padded.reshape(len(x), -1, size, *x.shape[2:])

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from listen_embed.pretrain import scan
+from listen_embed.pretrain import causal, scan
+from listen_embed.pretrain.selective import selected
 
 _EXPANSION = 2
 _N_STATES = 16
@@ -60,24 +61,16 @@ class Direction(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, L, inner); step t has heard x up to t."""
-        x = functional.silu(self._convolved(x))
+        kernel, decay = self.convolution, -self.log_decay.float().exp()
+        if self.decay == "head":
+            return selected(
+                x, kernel.weight, kernel.bias, self.select.weight, self.step_bias, decay, self.skip
+            )
+        x = functional.silu(causal.convolved(x, kernel.weight, kernel.bias))
         steps, b, c = self.select(x).split(self.widths, dim=-1)
         dt = functional.softplus(self.step(steps).float() + self.step_bias)
-        decay = -self.log_decay.float().exp()
-        if self.decay == "channel":
-            y = scan.by_channel(x, dt, decay, b, c).to(x.dtype)
-        else:
-            heads = x.reshape(*x.shape[:2], -1, _HEAD_WIDTH)
-            y = scan.by_head(heads, dt, decay, b, c).flatten(2)
+        y = scan.by_channel(x, dt, decay, b, c).to(x.dtype)
         return y + x * self.skip.to(x.dtype)
-
-    def _convolved(self, x: Tensor) -> Tensor:
-        """Return the causal convolution of every channel."""
-        # In float32 and two dimensions torch's way back is twice as fast on a CPU.
-        with torch.autocast(x.device.type, enabled=False):
-            picture = x.float().transpose(1, 2)[:, :, None]
-            heard = self.convolution(picture)[:, :, 0, : x.shape[1]].transpose(1, 2)
-        return heard.to(x.dtype)  # type: ignore[no-any-return]
 
 
 class StateSpaceBlock(nn.Module):
@@ -104,7 +97,7 @@ class StateSpaceBlock(nn.Module):
         inner, gate = self.enter(self.norm(x)).chunk(2, dim=-1)
         both = self.forwards(inner) + self.backwards(inner.flip(1)).flip(1)
         # Halved, as the published "v2" does.
-        return x + self.leave(both / 2 * functional.silu(gate))  # type: ignore[no-any-return]
+        return torch.add(x, self.leave(both * functional.silu(gate)), alpha=0.5)
 
 
 def _step_bias(n: int) -> Tensor:
