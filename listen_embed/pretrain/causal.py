@@ -44,8 +44,13 @@ def heard_back(g: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Te
     x, g = (functional.pad(part, (0, 0, 0, n_taps - 1)) for part in (x, g))
     dx = _correlated(g, weight.flip(-1), None, 0)
     x, g = x.flatten(0, 1), g.flatten(0, 1)
-    taps = [(g[late:] * x[: len(x) - late]).sum(0) for late in reversed(range(n_taps))]
-    return dx, torch.stack(taps, dim=1)[:, None, None], g.sum(0)
+    taps = [_summed(g[late:] * x[: len(x) - late]) for late in reversed(range(n_taps))]
+    return dx, torch.stack(taps, dim=1)[:, None, None], _summed(g)
+
+
+def _summed(rows: Tensor) -> Tensor:
+    """Return the sum of rows (C,): as a product, for which processors have units of their own."""
+    return rows.new_ones(1, len(rows)).mm(rows)[0]
 
 
 def _correlated(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
