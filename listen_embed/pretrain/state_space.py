@@ -97,7 +97,7 @@ class StateSpaceBlock(nn.Module):
         inner, gate = self.enter(self.norm(x)).chunk(2, dim=-1)
         both = self.forwards(inner) + self.backwards(inner.flip(1)).flip(1)
         # Halved, as the published "v2" does.
-        return torch.add(x, self.leave(both * functional.silu(gate)), alpha=0.5)
+        return x + 0.5 * self.leave(both * functional.silu(gate))  # type: ignore[no-any-return]
 
 
 def _step_bias(n: int) -> Tensor:
