@@ -82,29 +82,44 @@ class Made(NamedTuple):
         What is left at each step (row) of each input (column) of its chunk.
     before : Tensor (B, K, H, N, P)
         The state that each chunk began with.
+    after : Tensor, float32 (B, H, N, P)
+        The state at the end.
     """
 
     fading: Tensor
     left: Tensor
     before: Tensor
+    after: Tensor
 
 
-def read(x: Tensor, dt: Tensor, shrinking: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Made]:
-    """Scan what `chunked` gave; `shrinking` is dt times the decay, y (B, K, H, Q, P)."""
+def read(
+    x: Tensor, dt: Tensor, shrinking: Tensor, b: Tensor, c: Tensor, start: Tensor | None = None
+) -> tuple[Tensor, Made]:
+    """Scan what `chunked` gave, and return y (B, K, H, Q, P).
+
+    Parameters
+    ----------
+    x, dt, b, c : Tensor
+    shrinking : Tensor (B, K, H, Q)
+        dt times the decay.
+    start : Tensor (B, H, N, P), optional
+        The state that a scan of what came before has left.
+    """
     fading = shrinking.cumsum(-1)
     left = _left(fading, dt).to(c.dtype)
     inside = left * (c @ b.transpose(2, 3)).tril()[:, :, None]
     added = (b[:, :, None] * _enters(fading, dt, b)).transpose(3, 4) @ x
-    before = _handed_on(added.float(), _kept(fading)).to(c.dtype)
+    states = _handed_on(added.float(), _kept(fading), start)
+    before = states[:, :-1].to(c.dtype)
     reads = c[:, :, None] * _remains(fading, c)
-    return _plus(inside, x, reads @ before), Made(fading, left, before)
+    return _plus(inside, x, reads @ before), Made(fading, left, before, states[:, -1])
 
 
 def read_back(
     g: Tensor, x: Tensor, dt: Tensor, b: Tensor, c: Tensor, made: Made
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of `read`'s arguments, given that of y."""
-    fading, left, before = made
+    fading, left, before, _ = made
     alike = (c @ b.transpose(2, 3)).tril_()
     remains, enters = _remains(fading, c), _enters(fading, dt, b)
     entering, reads = b[:, :, None] * enters, c[:, :, None] * remains
@@ -240,18 +255,16 @@ def by_channel(x: Tensor, dt: Tensor, decay: Tensor, b: Tensor, c: Tensor) -> Te
         enters = (dt[:, :, step] * x[:, :, step])[..., None] * b[:, :, step, None]
         state = state * forgets + enters
         inside.append((state * c[:, :, step, None]).sum(-1))
-    before = _handed_on(state, (fading[:, :, -1, :, None] * decay).exp())
+    before = _handed_on(state, (fading[:, :, -1, :, None] * decay).exp())[:, :-1]
     y = torch.stack(inside, dim=2) + _read_later(before, fading, decay, c)
     return y.flatten(1, 2)[:, :n_steps]
 
 
-def _handed_on(added: Tensor, kept: Tensor) -> Tensor:
-    """Return the states that each chunk begins with: what those before it added, and kept."""
-    state = torch.zeros_like(added[:, 0])
-    states = []
+def _handed_on(added: Tensor, kept: Tensor, start: Tensor | None = None) -> Tensor:
+    """Return the states that chunks begin with, and the last ends with (B, K + 1, ...)."""
+    states = [torch.zeros_like(added[:, 0]) if start is None else start]
     for chunk in range(added.shape[1]):
-        states.append(state)
-        state = state * kept[:, chunk] + added[:, chunk]
+        states.append(states[-1] * kept[:, chunk] + added[:, chunk])
     return torch.stack(states, dim=1)
 
 

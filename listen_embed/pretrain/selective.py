@@ -42,11 +42,35 @@ def selected(
     Tensor (B, L, C)
         In x's dtype.
     """
-    weights = (kernel, kernel_bias, select, skip)
-    given = (x, *(w.to(x.dtype) for w in weights), step_bias.float(), decay.float())
+    given = _cast(x, (kernel, kernel_bias, select, step_bias, decay, skip))
     if x.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling():
         return _Selected.apply(*given)  # type: ignore[no-any-return]
     return _forward(*given)[0]
+
+
+def resumed(
+    x: Tensor, weights: tuple[Tensor, ...], n_known: int, start: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return the same for a stretch of a sound, and the state at its end; without gradients.
+
+    Parameters
+    ----------
+    x : Tensor (B, L, C)
+    weights : tuple of Tensor
+        The other arguments of `selected`.
+    n_known : int
+        How many of the tokens are from before the stretch, for the convolution alone.
+    start : Tensor (B, H, N, P), optional
+        The state at the end of the stretch before.
+    """
+    y, *made = _forward(*_cast(x, weights), n_known, start)
+    return y, made[-1]
+
+
+def _cast(x: Tensor, weights: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    kernel, kernel_bias, select, step_bias, decay, skip = weights
+    alike = (w.to(x.dtype) for w in (kernel, kernel_bias, select, skip))
+    return x, *alike, step_bias.float(), decay.float()
 
 
 def _forward(
@@ -57,9 +81,11 @@ def _forward(
     skip: Tensor,
     step_bias: Tensor,
     decay: Tensor,
+    n_known: int = 0,
+    start: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
     """Return what tokens become, and for the way back what it was made of."""
-    heard = causal.heard(x, kernel, kernel_bias)
+    heard = causal.heard(x, kernel, kernel_bias)[:, n_known:]
     tokens = functional.silu(heard)
     n_heads = len(decay)
     n_states = (len(select) - n_heads) // 2
@@ -67,8 +93,8 @@ def _forward(
     dt = functional.softplus(steps.float() + step_bias)
     heads = tokens.unflatten(2, (n_heads, -1))
     parts = scan.chunked(heads, dt, b, c)
-    y, made = scan.read(*parts[:2], parts[1] * decay[:, None], *parts[2:])
-    y = torch.addcmul(scan.joined(y, x.shape[1]), tokens, skip)
+    y, made = scan.read(*parts[:2], parts[1] * decay[:, None], *parts[2:], start)
+    y = torch.addcmul(scan.joined(y, tokens.shape[1]), tokens, skip)
     return y, heard, tokens, *parts, *made
 
 
