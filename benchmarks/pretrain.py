@@ -1,7 +1,7 @@
 """What does training without labels give? Encoders side by side, log-mel statistics beside.
 
-    python benchmarks/pretrain.py DATA RUNS [--steps 1000] [--only train probe tune teach scale]
-                                   [--methods SSAST ASiT SSAMBA]
+    python benchmarks/pretrain.py DATA RUNS [--steps 1000] [--methods SSAST ASiT SSAMBA]
+                                   [--only train probe tune teach scale steps]
 
 DATA is as in benchmarks/probe.py, with ``fsdd-mini`` and unlabelled recordings (``unlabelled`` and
 ``unlabelled-2``), which alone the encoders hear. RUNS keeps checkpoints, models and scores: what is
@@ -30,6 +30,7 @@ from listen_embed.output import replacing
 from listen_embed.pretrain import export, pretrain
 from listen_embed.pretrain.encoder import Encoder, count_weights, front_end, sized
 from listen_embed.pretrain.material import log_mels_of
+from listen_embed.pretrain.method import Batch
 from listen_embed.pretrain.pretrain import Options
 from listen_embed.training import convert, corpus
 from listen_embed.training.export import Trained
@@ -40,9 +41,10 @@ from listen_embed.training.starts import TEACHER
 
 Array = NDArray[np.float32]
 
+# ASiT hears two views of a clip: half as many clips are as many crops a step.
 METHODS: dict[str, dict[str, Any]] = {
     "SSAST": {"method": "ssast"},
-    "ASiT": {"method": "asit"},
+    "ASiT": {"method": "asit", "batch": 16},
     "SSAMBA": {"method": "ssast", "encoder": "state-space"},
 }
 POOLS = ("mean", "bands")
@@ -53,7 +55,7 @@ SHARES = (0.1, 0.5, 1.0)
 TUNING_STEPS = 300
 MACHINE_STEPS = 600
 TAUGHT = SpecializeOptions(n_shards=16, shard_size=1024, passes=3, int8_shards=2, workers=0)
-PARTS = ("probe", "tune", "teach", "scale")
+PARTS = ("probe", "tune", "teach", "scale", "steps")
 
 
 def trained(data: Path, runs: Path, name: str, steps: int) -> Path:
@@ -258,6 +260,48 @@ def scale_all() -> dict[str, dict[str, float]]:
     return table
 
 
+def seconds_of_step(name: str) -> dict[str, float]:
+    """Return what a step of 32 crops takes on noise, the batch being there: the median of five."""
+    options = Options(**METHODS[name])
+    kind = pretrain.METHODS[options.method]
+    rng = np.random.default_rng(0)
+    torch.manual_seed(0)
+    method = kind(options.architecture)
+    optimizer = torch.optim.AdamW(method.parameters(), lr=1e-4)
+    n_steps, n_views = options.architecture.n_steps, kind.n_views + kind.borrows
+    log_mels = 0.5 * torch.randn(options.batch, n_views, 128, n_steps)
+    masks = np.stack([kind.masks(options.architecture, rng) for _ in range(options.batch)])
+    batch = Batch(log_mels, torch.from_numpy(masks))
+    taken = []
+    for _ in range(6):
+        begin = time.perf_counter()
+        with autocast():
+            loss = method(batch).total.mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        taken.append(time.perf_counter() - begin)
+    return {"seconds a step": float(np.median(taken[1:]))}
+
+
+def step_all() -> dict[str, dict[str, float]]:
+    """Return what a training step takes, method by method."""
+    return {name: seconds_of_step(name) for name in METHODS}
+
+
+def gains(scores: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Return by how many percent each trained encoder is ahead of the same one untrained."""
+    found = {}
+    for name in METHODS:
+        kind = METHODS[name].get("encoder", "transformer")
+        for pool in POOLS:
+            row, start = (scores.get(f"{n}, {pool}") for n in (name, f"untrained {kind}"))
+            if row and start:
+                percents = {task: 100 * (row[task] / start[task] - 1) for task in row}
+                found[f"{name}, {pool}"] = percents | {"average": np.mean([*percents.values()])}
+    return found
+
+
 def draw_scale(path: Path, table: dict[str, dict[str, float]]) -> None:
     """Draw time and memory over the length."""
     import matplotlib.pyplot as plt
@@ -315,6 +359,10 @@ def page(runs: Path, steps: int) -> str:
             "",
             probe.table("Frozen", found["probe"]),
             "",
+            "By how many percent training has improved on the untrained network:",
+            "",
+            probe.table("Percent", gains(found["probe"]), 1),
+            "",
         ]
     if found["tune"]:
         text += [
@@ -339,8 +387,15 @@ def page(runs: Path, steps: int) -> str:
             "A whole tiny encoder on one sound, float32, one thread: seconds, and what its memory "
             "grew by.",
             "",
-            probe.table("Length", found["scale"]),
+            probe.table("Length", found["scale"], 0),
             "![time and memory over the length](pretraining-scale.png)",
+            "",
+        ]
+    if found["steps"]:
+        text += [
+            "A training step of 32 crops on one thread, without making the batch:",
+            "",
+            probe.table("Step", found["steps"], 0),
             "",
         ]
     text += ["", "![error of imagined patches over training](pretraining-curves.png)", ""]
@@ -374,6 +429,7 @@ def main() -> None:
         "tune": lambda: tune_all(args.data, args.runs, args.steps, args.methods),
         "teach": lambda: teach_all(args.data, args.runs),
         "scale": scale_all,
+        "steps": step_all,
     }
     for part, task in tasks.items():
         if part in args.only:

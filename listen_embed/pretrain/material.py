@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from listen_embed import pool
 from listen_embed.framing import Frames
 from listen_embed.frontend import FeatureExtractor
+from listen_embed.pretrain import masking
 from listen_embed.pretrain.encoder import Architecture, front_end
 from listen_embed.pretrain.masking import Mask
 from listen_embed.pretrain.method import Method
@@ -26,8 +27,10 @@ from listen_embed.training.corpus import Corpus
 Array = NDArray[np.float32]
 
 _GAIN_DB = 6.0
-_TILT_DB = 6.0  # from the lowest to the highest band
-_NOISE = 0.35  # of what is put in the place of hidden patches; the rest is of another sound
+# Of what is put in the place of hidden patches; the rest is noise. More of another sound than is
+# shown of the clip's own would leave nobody to tell which of the two is meant.
+_BORROWED = 0.25
+_NOISE_DEVIATION = 0.5  # that of log-mels
 # Views of a clip begin at most so far apart, in frames.
 _APART = 0.5
 
@@ -106,10 +109,10 @@ def clips_of(material: Material, step: int) -> Clips:
     sounds = np.stack([sound for sounds, _, _, _ in made for sound in sounds])
     log_mels = log_mels_of(sounds, material.architecture.n_steps)
     pictures = log_mels.reshape(len(made), -1, *log_mels.shape[1:])
-    for picture, (_, changes, filler, _) in zip(pictures, made, strict=True):
-        picture += changes
-        if filler is not None:
-            picture[-1] = filler
+    for picture, (_, gain, noise, _) in zip(pictures, made, strict=True):
+        picture += gain
+        if noise is not None:
+            picture[-1] = np.where(np.isnan(noise), picture[-1], noise)
     masks = np.stack([mask for *_, (mask, _) in made])
     return Clips(pictures, masks, np.array([crop for *_, (_, crop) in made]))
 
@@ -123,8 +126,8 @@ def log_mels_of(sounds: Array, n_steps: int) -> Array:
 
 def _clip(
     material: Material, heard: Corpus, step: int, row: int
-) -> tuple[list[Array], Array, Array | None, tuple[Mask, int]]:
-    """Return a clip's sounds, what its log-mels change by, its filler, and its mask and place."""
+) -> tuple[list[Array], np.float32, Array | None, tuple[Mask, int]]:
+    """Return a clip's sounds, what is added to log-mels, its noise, and its mask and place."""
     rng = np.random.default_rng([material.seed, step, row])
     method, architecture = material.method, material.architecture
     n_samples = front_end(architecture.n_steps).frame_samples
@@ -132,27 +135,31 @@ def _clip(
     furthest = round(_APART * n_samples) if method.n_views > 1 else heard.sr // 2
     shifts = rng.integers(-furthest, furthest + 1, method.n_views)
     sounds = [heard.crop(crop, n_samples, int(shift)) for shift in shifts]
-    filler = None
+    noise = None
     if method.borrows:
-        other = heard.crop(int(rng.integers(len(heard))), n_samples)
-        shape = (architecture.grid[0] * architecture.patch[0], architecture.n_steps)
-        if rng.random() < _NOISE:
-            # Half is the deviation of log-mels.
-            filler = rng.standard_normal(shape, np.float32) * np.float32(0.5)
-        sounds.append(other)
-    changes = np.stack([_change(material, rng) for _ in sounds])
-    return sounds, changes, filler, (method.masks(architecture, rng), crop)
+        sounds.append(heard.crop(int(rng.integers(len(heard))), n_samples))
+        noise = _noise(architecture, rng)
+    return sounds, _gain(architecture, rng), noise, (method.masks(architecture, rng), crop)
 
 
-def _change(material: Material, rng: np.random.Generator) -> Array:
-    """Return what a random gain, and for several views a tilt, add to log-mels (F, 1)."""
-    tilt_db = _TILT_DB * rng.uniform(-1, 1) if material.method.n_views > 1 else 0.0
-    architecture = material.architecture
-    n_bands = architecture.grid[0] * architecture.patch[0]
-    decibels = rng.uniform(-_GAIN_DB, _GAIN_DB) + tilt_db * np.linspace(-0.5, 0.5, n_bands)
-    scale = front_end(architecture.n_steps).scale * np.log(10) / 10
-    change: Array = (decibels * scale).astype(np.float32)[:, None]
-    return change
+def _noise(architecture: Architecture, rng: np.random.Generator) -> Array:
+    """Return noise (F, T) for the place of hidden patches, nan where another sound shall be."""
+    high, long = architecture.grid
+    bands, columns = architecture.patch
+    borrowed = masking.groups(architecture.grid, _BORROWED, rng).reshape(high, 1, long, 1)
+    noise = rng.standard_normal((high, bands, long, columns), np.float32)
+    noise *= np.float32(_NOISE_DEVIATION)
+    return np.where(borrowed, np.float32(np.nan), noise).reshape(high * bands, long * columns)
+
+
+def _gain(architecture: Architecture, rng: np.random.Generator) -> np.float32:
+    """Return what a random gain adds to log-mels.
+
+    All views of a clip have one: what agrees in spite of gains has forgotten the level, and
+    machines are told apart by level and spectrum.
+    """
+    decibels = rng.uniform(-_GAIN_DB, _GAIN_DB)
+    return np.float32(decibels * front_end(architecture.n_steps).scale * np.log(10) / 10)
 
 
 @lru_cache(maxsize=2)

@@ -22,7 +22,7 @@ class Batch:
     ----------
     log_mels : Tensor, float32 (B, V, F, T)
         V views of each clip, the method's `n_views`; where it `borrows` there is one more, of
-        another sound or of noise.
+        noise with groups of patches of another sound.
     masks : Tensor, bool (B, V, N)
         Hidden patches of each view.
     """
@@ -58,7 +58,7 @@ class Method(nn.Module, ABC):
     rate : float
         The learning rate that suits it at "micro".
     borrows : bool
-        Whether it puts patches of other sounds in the place of hidden ones.
+        Whether it puts noise and patches of other sounds in the place of hidden ones.
     encoder : Encoder
         What is wanted of it in the end.
     """

@@ -7,18 +7,21 @@ those of Mamba (a decay for every channel and state) or Mamba-2 (one for a head)
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Iterable, Iterator
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from listen_embed.pretrain import scan
+from listen_embed.pretrain import causal, scan, selective
 
 _EXPANSION = 2
 _N_STATES = 16
 _KERNEL = 4
 _HEAD_WIDTH = 64
+# Longer sounds go through a block by stretches of so many tokens.
+_STRETCH = 2048
 # Step sizes at the start. Source: mamba, mamba_simple.py, dt_min and dt_max.
 _FASTEST, _SLOWEST = 0.1, 0.001
 
@@ -60,24 +63,28 @@ class Direction(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, L, inner); step t has heard x up to t."""
-        x = functional.silu(self._convolved(x))
+        if self.decay == "head":
+            return selective.selected(x, *self.weights())
+        kernel, decay = self.convolution, -self.log_decay.float().exp()
+        x = functional.silu(causal.convolved(x, kernel.weight, kernel.bias))
         steps, b, c = self.select(x).split(self.widths, dim=-1)
         dt = functional.softplus(self.step(steps).float() + self.step_bias)
-        decay = -self.log_decay.float().exp()
-        if self.decay == "channel":
-            y = scan.by_channel(x, dt, decay, b, c).to(x.dtype)
-        else:
-            heads = x.reshape(*x.shape[:2], -1, _HEAD_WIDTH)
-            y = scan.by_head(heads, dt, decay, b, c).flatten(2)
+        y = scan.by_channel(x, dt, decay, b, c).to(x.dtype)
         return y + x * self.skip.to(x.dtype)
 
-    def _convolved(self, x: Tensor) -> Tensor:
-        """Return the causal convolution of every channel."""
-        # In float32 and two dimensions torch's way back is twice as fast on a CPU.
-        with torch.autocast(x.device.type, enabled=False):
-            picture = x.float().transpose(1, 2)[:, :, None]
-            heard = self.convolution(picture)[:, :, 0, : x.shape[1]].transpose(1, 2)
-        return heard.to(x.dtype)  # type: ignore[no-any-return]
+    def weights(self) -> tuple[Tensor, ...]:
+        """Return what `selective.selected` takes."""
+        kernel, decay = self.convolution, -self.log_decay.float().exp()
+        bias = cast(Tensor, kernel.bias)
+        return kernel.weight, bias, self.select.weight, self.step_bias, decay, self.skip
+
+    def stretches(self, parts: Iterable[tuple[Tensor, int]]) -> Iterator[Tensor]:
+        """Yield a long sound's stretches, each given with its number of tokens from before it."""
+        state: Tensor | None = None
+        weights = self.weights()
+        for part, n_known in parts:
+            y, state = selective.resumed(part, weights, n_known, state)
+            yield y
 
 
 class StateSpaceBlock(nn.Module):
@@ -101,10 +108,34 @@ class StateSpaceBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return tokens (B, L, width)."""
+        is_long = x.shape[1] > _STRETCH and self.forwards.decay == "head"
+        if is_long and not torch.is_grad_enabled():
+            return self._in_stretches(x)
         inner, gate = self.enter(self.norm(x)).chunk(2, dim=-1)
-        both = self.forwards(inner) + self.backwards(inner.flip(1)).flip(1)
+        return self._left(x, self.forwards(inner), self.backwards(inner.flip(1)).flip(1), gate)
+
+    def _left(self, x: Tensor, before: Tensor, behind: Tensor, gate: Tensor) -> Tensor:
         # Halved, as the published "v2" does.
-        return x + self.leave(both / 2 * functional.silu(gate))  # type: ignore[no-any-return]
+        return x + 0.5 * self.leave((before + behind) * functional.silu(gate))  # type: ignore[no-any-return]
+
+    def _in_stretches(self, x: Tensor) -> Tensor:
+        """Return the same, a stretch after the other: what lies between stays small."""
+        n = x.shape[1]
+        begins = range(0, n, _STRETCH)
+        flipped = x.flip(1)
+        behind = torch.cat(list(self.backwards.stretches(self._inner(flipped))), dim=1).flip(1)
+        left = []
+        for begin, before in zip(begins, self.forwards.stretches(self._inner(x)), strict=True):
+            here = slice(begin, begin + _STRETCH)
+            gate = functional.linear(self.norm(x[:, here]), self.enter.weight.chunk(2)[1])
+            left.append(self._left(x[:, here], before, behind[:, here], gate))
+        return torch.cat(left, dim=1)
+
+    def _inner(self, x: Tensor) -> Iterator[tuple[Tensor, int]]:
+        for begin in range(0, x.shape[1], _STRETCH):
+            n_known = min(begin, _KERNEL - 1)
+            tokens = self.norm(x[:, begin - n_known : begin + _STRETCH])
+            yield functional.linear(tokens, self.enter.weight.chunk(2)[0]), n_known
 
 
 def _step_bias(n: int) -> Tensor:

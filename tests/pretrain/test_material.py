@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from listen_embed.pretrain import material
 from listen_embed.pretrain.asit import Asit
-from listen_embed.pretrain.encoder import Architecture
+from listen_embed.pretrain.encoder import Architecture, Encoder
 from listen_embed.pretrain.material import Material, batches, clips_of
 from listen_embed.pretrain.ssast import Ssast
 
@@ -47,6 +48,29 @@ def test_two_views_are_of_one_sound_and_the_filler_is_not(corpus_folder: Path) -
     alike = (spectra[:, 0] * spectra[:, 1]).sum(1)
     filled = (spectra[:, 0] * spectra[:, 2]).sum(1)
     assert np.median(alike) > np.median(filled) + 0.05
+
+
+def test_more_of_a_clip_is_shown_than_of_the_sound_it_borrows(
+    corpus_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the seed is the same, only the borrowed patches depend on the noise's deviation."""
+    both = Material(corpus_folder, Asit, SMALL, 16)
+    loud, clips = clips_of(both, 0), clips_of(both, 0)
+    monkeypatch.setattr(material, "_NOISE_DEVIATION", 0.0)
+    quiet = clips_of(both, 0).log_mels[:, 2]
+    borrowed = Encoder(SMALL).patches(torch.from_numpy(loud.log_mels[:, 2] - quiet)).numpy()
+    is_other = (borrowed == 0).all(2)[:, None]
+    shown = ~clips.masks
+    foreign = (clips.masks & is_other).mean(2)
+    assert (foreign > 0).mean() > 0.9
+    assert (foreign < shown.mean(2)).all()
+    assert np.isclose(is_other.mean(), 0.25, atol=0.02)
+
+
+def test_views_of_a_clip_are_equally_loud(corpus_folder: Path) -> None:
+    views = clips_of(Material(corpus_folder, Asit, SMALL, 16), 0).log_mels
+    levels = views[:, :2].mean((2, 3))
+    assert np.abs(levels[:, 0] - levels[:, 1]).max() < 0.1 * np.ptp(levels)
 
 
 def test_gain_moves_log_mels_only_up_or_down(

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
-from listen_embed.pretrain.asit import Asit
+from listen_embed.pretrain.asit import Agreement, Asit
 from listen_embed.pretrain.encoder import Architecture
 from listen_embed.pretrain.material import Material, clips_of
 from listen_embed.pretrain.method import Batch, Method
@@ -135,6 +136,28 @@ def test_asits_centre_keeps_its_outputs_from_collapsing(corpus_folder: Path) -> 
     before = method.get_buffer("centre").clone()
     method(batch)
     assert torch.equal(method.get_buffer("centre"), before)
+
+
+def test_asits_losses_pull_alike(corpus_folder: Path) -> None:
+    """None of the three drowns the others in the gradient of the first step."""
+    torch.manual_seed(0)
+    method = Asit(Architecture(depth=2, n_steps=64, n_extra=1))
+    parts = method(batch_of(Asit, corpus_folder, 8)).parts
+    weights = {"reconstruction": 10.0, "local": 1.0, "global": 1.0}
+    blocks = [weight for weight in method.encoder.blocks.parameters() if weight.ndim == 2]
+    pulls = []
+    for name, weight in weights.items():
+        found = torch.autograd.grad(weight * parts[name].mean(), blocks, retain_graph=True)
+        pulls.append(float(torch.cat([part.flatten() for part in found]).norm()))
+    assert max(pulls) < 5 * min(pulls)
+
+
+def test_asits_tokens_begin_in_many_directions(corpus_folder: Path) -> None:
+    torch.manual_seed(0)
+    agree = Agreement(128)
+    places = functional.normalize(agree.layers(torch.randn(256, 128)), dim=-1)
+    alike = (places @ places.T).fill_diagonal_(0)
+    assert alike.abs().mean() < 0.3
 
 
 def test_masks_differ_from_clip_to_clip() -> None:
