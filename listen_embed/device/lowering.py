@@ -110,4 +110,5 @@ def _renamed(step: Step, same: dict[int, int]) -> Step:
         inputs=tuple(same.get(i, i) for i in step.inputs),
         output=same.get(step.output, step.output),
         lags={same.get(i, i): lag for i, lag in step.lags.items()},
+        replaces=frozenset(same.get(i, i) for i in step.replaces),
     )

@@ -260,7 +260,7 @@ def _network_constants(
         "REFERENCE": int(options.mode == "reference"),
         "SAMPLES_ARE_FLOAT": int(options.samples == "float32"),
         "FIXED_POINT": int(options.arithmetic == "fixed"),
-        "MAX_TAPS": _most_taps(plan),
+        "MAX_ROWS": _most_rows(plan),
         "MACS": macs(model),
         "ARENA_BYTES": max(layout.n_bytes, least),
         "INPUT_AT": layout.tensors[plan.taken[0]],
@@ -297,15 +297,15 @@ def _check_fits(spec: ModelSpec, graph: Graph) -> None:
         )
 
 
-def _most_taps(plan: Plan) -> int:
-    """Return the taps of the largest depthwise kernel, and one that stands for a missing one."""
-    return 1 + max((_taps(step) for step in plan.steps), default=1)
+def _most_rows(plan: Plan) -> int:
+    """Return the rows of the highest filter."""
+    return max((_rows(step) for step in plan.steps), default=1)
 
 
-def _taps(step: Step) -> int:
+def _rows(step: Step) -> int:
     first = step.arguments[0]
     if not isinstance(first, Struct) or first.kind != "listen_depthwise":
         return 1
-    height, width = first.fields["kernel_height"], first.fields["kernel_width"]
-    assert isinstance(height, int) and isinstance(width, int)
-    return height * width
+    window = first.fields["window"]
+    assert isinstance(window, dict)
+    return int(window["kernel_height"])

@@ -107,6 +107,8 @@ class Step:
         the output it must begin at least. An input without a lag must lie apart.
     repeats : int
         How often it runs: once for each image of a batch.
+    replaces : set of int
+        Inputs in whose very place the output may lie, from the same byte on.
     """
 
     title: str
@@ -116,6 +118,7 @@ class Step:
     output: int
     lags: Mapping[int, int]
     repeats: int = 1
+    replaces: frozenset[int] = frozenset()
 
     @property
     def scratch_bytes(self) -> int:

@@ -139,12 +139,12 @@ def compile_c(headers: Path, *arguments: str | Path) -> None:
 def _kernels(place: Path, mode: Mode, flags: tuple[str, ...]) -> list[Path]:
     """Return the compiled kernels, the same for every network of a test session."""
     folder = place.parent / "-".join(("kernels", mode, *flags)).replace("=", "")
-    names = ("listen_kernels", "listen_kernels32")
+    names = ("listen_kernels", "listen_convolution", "listen_depthwise", "listen_kernels32")
     compiled = [folder / f"{name}.o" for name in names]
     if not folder.exists():
         folder.mkdir()
         header = (
-            f"#define LISTEN_REFERENCE {int(mode == 'reference')}\n#define LISTEN_MAX_TAPS 50\n"
+            f"#define LISTEN_REFERENCE {int(mode == 'reference')}\n#define LISTEN_MAX_ROWS 50\n"
         )
         (folder / "listen_model.h").write_text(header)
         for target in compiled:

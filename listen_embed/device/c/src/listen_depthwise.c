@@ -1,0 +1,391 @@
+/* One filter for each channel, or several filters of one channel.
+ *
+ * A channel's rows are copied apart, widened to 16 bits, into a ring that holds as many of them as
+ * the kernel is high. There the taps of a row lie side by side, so that one instruction multiplies
+ * two of them; each row is read once, so that the output may lie in its place.
+ */
+#include "listen_rescaling.h"
+
+#define PLANES 4   /* channels that are copied at once */
+#define TOGETHER 4 /* outputs of a row that are summed up at once */
+
+/* The ring and where it is on the image. */
+typedef struct {
+    int16_t *values; /* rows of the ring, of each plane; at last a row of zeros */
+    int16_t *filters;
+    int32_t planes, length;     /* `length` is a row's */
+    int32_t left;               /* the image's column of its first value */
+    int32_t filled;             /* rows of the image that have been copied */
+} listen_ring;
+
+/* A stretch of an output's row, and what it is made of. */
+typedef struct {
+    const int16_t *rows[LISTEN_MAX_ROWS]; /* under the kernel */
+    int32_t from;                         /* the first value there */
+    const int16_t *filter;                /* as `prepare` made it */
+    const int8_t *taps;                   /* the same, as it is stored */
+    int32_t bias;
+    listen_rate rate;
+    int8_t *out; /* its values lie `apart` */
+    int32_t apart, n;
+} listen_stretch;
+
+static inline int32_t least(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* ---- rows of the input ---- */
+
+/* Rows of the image from the first under the kernel to the last. */
+static inline int32_t reach_of(const listen_geometry *window)
+{
+    return (window->kernel_height - 1) * window->dilation_y + 1;
+}
+
+static inline int16_t *row_at(const listen_geometry *window, const listen_ring *ring, int32_t y)
+{
+    int32_t reach = reach_of(window), place = y < 0 || y >= window->in_height ? reach : y % reach;
+    return ring->values + place * ring->planes * ring->length;
+}
+
+static void copy_one(const int8_t *in, int32_t apart, int32_t n, int16_t *out)
+{
+    const int16_t *end = out + n;
+    for (; out < end; in += apart) {
+        *out++ = *in;
+    }
+}
+
+#if LISTEN_SIMD
+
+static inline void put_word(int16_t *out, uint32_t halves)
+{
+    memcpy(out, &halves, sizeof halves);
+}
+
+/* Four channels of `n` pixels, two pixels at once. */
+static LISTEN_APART void copy_four(const int8_t *in, int32_t apart, int32_t n, int16_t *out,
+                                   int32_t length)
+{
+    const int16_t *end = out + (n & ~1);
+    for (; out < end; out += 2, in += 2 * apart) {
+        uint32_t a = word(in), b = word(in + apart);
+        uint32_t a_even = even_bytes(a), b_even = even_bytes(b);
+        uint32_t a_odd = odd_bytes(a), b_odd = odd_bytes(b);
+        put_word(out, low_halves(a_even, b_even));
+        put_word(out + length, low_halves(a_odd, b_odd));
+        put_word(out + 2 * length, high_halves(a_even, b_even));
+        put_word(out + 3 * length, high_halves(a_odd, b_odd));
+    }
+    for (end = out + PLANES * length; n % 2 && out < end; out += length) {
+        *out = *in++;
+    }
+}
+
+#endif
+
+static void copy_row(const int8_t *in, int32_t apart, int32_t planes, int32_t n, int16_t *out,
+                     int32_t length)
+{
+    int32_t plane;
+#if LISTEN_SIMD
+    if (planes == PLANES) {
+        copy_four(in, apart, n, out, length);
+        return;
+    }
+#endif
+    for (plane = 0; plane < planes; plane++) {
+        copy_one(in + plane, apart, n, out + plane * length);
+    }
+}
+
+/* Copy `planes` channels of the rows before `end`. */
+static void fill(const listen_geometry *window, listen_ring *ring, const int8_t *in, int32_t planes,
+                 int32_t end)
+{
+    int32_t from = ring->left < 0 ? 0 : ring->left, apart = window->in_channels;
+    int32_t n = least(ring->left + ring->length, window->in_width) - from;
+    for (; ring->filled < least(end, window->in_height); ring->filled++) {
+        copy_row(in + (ring->filled * window->in_width + from) * apart, apart, planes, n,
+                 row_at(window, ring, ring->filled) + (from - ring->left), ring->length);
+    }
+}
+
+/* ---- sums ---- */
+
+static inline void put(const listen_depthwise *op, const listen_stretch *to, int32_t at,
+                       int32_t sums[TOGETHER])
+{
+    int32_t i, apart = to->apart;
+    int8_t *out = to->out + at * apart;
+    finish_two(&op->steps, to->rate, &sums[0], &sums[1]);
+    finish_two(&op->steps, to->rate, &sums[2], &sums[3]);
+    if (at + TOGETHER <= to->n) {
+        out[0] = (int8_t)sums[0];
+        out[apart] = (int8_t)sums[1];
+        out[2 * apart] = (int8_t)sums[2];
+        out[3 * apart] = (int8_t)sums[3];
+        return;
+    }
+    for (i = 0; at + i < to->n; i++) {
+        out[i * apart] = (int8_t)sums[i];
+    }
+}
+
+/* Taps of any number and distance. */
+static void stretch_of_any(const listen_depthwise *op, const listen_stretch *to)
+{
+    const listen_geometry *window = &op->window;
+    int32_t at, row, column, step = window->stride_x;
+    for (at = 0; at < to->n; at += TOGETHER) {
+        int32_t s0 = to->bias, s1 = s0, s2 = s0, s3 = s0, sums[TOGETHER];
+        const int8_t *w = to->taps;
+        for (row = 0; row < window->kernel_height; row++) {
+            const int16_t *in = to->rows[row] + to->from + at * step;
+            for (column = 0; column < window->kernel_width; column++, in += window->dilation_x) {
+                int32_t weight = *w++;
+                s0 += in[0] * weight;
+                s1 += in[step] * weight;
+                s2 += in[2 * step] * weight;
+                s3 += in[3 * step] * weight;
+            }
+        }
+        sums[0] = s0;
+        sums[1] = s1;
+        sums[2] = s2;
+        sums[3] = s3;
+        put(op, to, at, sums);
+    }
+}
+
+#if LISTEN_SIMD
+
+/* All taps of a row but its last one, then all but its first: so that two that lie side by side
+ * begin at any of them. */
+static void prepare(const listen_geometry *window, const int8_t *taps, int16_t *filter)
+{
+    int32_t row, i, n = window->kernel_width - 1;
+    for (row = 0; row < window->kernel_height; row++, taps++) {
+        for (i = 0; i < n; i++, taps++, filter++) {
+            filter[0] = taps[0];
+            filter[n] = taps[1];
+        }
+        filter += n;
+    }
+}
+
+/* Rows of three taps at every column. */
+static void stretch_3(const listen_depthwise *op, const listen_stretch *to)
+{
+    int32_t at, row, from = to->from, rows = op->window.kernel_height;
+    for (at = 0; at < to->n; at += TOGETHER, from += TOGETHER) {
+        int32_t s0 = to->bias, s1 = s0, s2 = s0, s3 = s0, sums[TOGETHER];
+        const int16_t *w = to->filter;
+        for (row = 0; row < rows; row++, w += 4) {
+            const int16_t *in = to->rows[row] + from;
+            uint32_t w01 = word(w), w12 = word(w + 2);
+            uint32_t x01 = word(in), x23 = word(in + 2), x45 = word(in + 4);
+            s0 = add_low_high(add_products(s0, x01, w01), x23, w12);
+            s1 = add_high_low(add_products(s1, x23, w12), x01, w01);
+            s2 = add_low_high(add_products(s2, x23, w01), x45, w12);
+            s3 = add_high_low(add_products(s3, x45, w12), x23, w01);
+        }
+        sums[0] = s0;
+        sums[1] = s1;
+        sums[2] = s2;
+        sums[3] = s3;
+        put(op, to, at, sums);
+    }
+}
+
+/* Rows of three taps at every other column. */
+static void stretch_3_by_2(const listen_depthwise *op, const listen_stretch *to)
+{
+    int32_t at, row, from = to->from, rows = op->window.kernel_height;
+    for (at = 0; at < to->n; at += TOGETHER, from += 2 * TOGETHER) {
+        int32_t s0 = to->bias, s1 = s0, s2 = s0, s3 = s0, sums[TOGETHER];
+        const int16_t *w = to->filter;
+        for (row = 0; row < rows; row++, w += 4) {
+            const int16_t *in = to->rows[row] + from;
+            uint32_t w01 = word(w), w12 = word(w + 2);
+            uint32_t x01 = word(in), x23 = word(in + 2), x45 = word(in + 4);
+            uint32_t x67 = word(in + 6), x89 = word(in + 8);
+            s0 = add_low_high(add_products(s0, x01, w01), x23, w12);
+            s1 = add_low_high(add_products(s1, x23, w01), x45, w12);
+            s2 = add_low_high(add_products(s2, x45, w01), x67, w12);
+            s3 = add_low_high(add_products(s3, x67, w01), x89, w12);
+        }
+        sums[0] = s0;
+        sums[1] = s1;
+        sums[2] = s2;
+        sums[3] = s3;
+        put(op, to, at, sums);
+    }
+}
+
+/* Rows of five taps at every column. */
+static void stretch_5(const listen_depthwise *op, const listen_stretch *to)
+{
+    int32_t at, row, from = to->from, rows = op->window.kernel_height;
+    for (at = 0; at < to->n; at += TOGETHER, from += TOGETHER) {
+        int32_t s0 = to->bias, s1 = s0, s2 = s0, s3 = s0, sums[TOGETHER];
+        const int16_t *w = to->filter;
+        for (row = 0; row < rows; row++, w += 8) {
+            const int16_t *in = to->rows[row] + from;
+            uint32_t w01 = word(w), w23 = word(w + 2), w12 = word(w + 4), w34 = word(w + 6);
+            uint32_t x01 = word(in), x23 = word(in + 2), x45 = word(in + 4), x67 = word(in + 6);
+            s0 = add_products(add_products(s0, x01, w01), x23, w23);
+            s0 = add_low_high(s0, x45, w34);
+            s1 = add_products(add_products(s1, x23, w12), x45, w34);
+            s1 = add_high_low(s1, x01, w01);
+            s2 = add_products(add_products(s2, x23, w01), x45, w23);
+            s2 = add_low_high(s2, x67, w34);
+            s3 = add_products(add_products(s3, x45, w12), x67, w34);
+            s3 = add_high_low(s3, x23, w01);
+        }
+        sums[0] = s0;
+        sums[1] = s1;
+        sums[2] = s2;
+        sums[3] = s3;
+        put(op, to, at, sums);
+    }
+}
+
+/* Rows of five taps at every other column. */
+static void stretch_5_by_2(const listen_depthwise *op, const listen_stretch *to)
+{
+    int32_t at, row, from = to->from, rows = op->window.kernel_height;
+    for (at = 0; at < to->n; at += TOGETHER, from += 2 * TOGETHER) {
+        int32_t i, sums[TOGETHER + 1];
+        const int16_t *w = to->filter;
+        sums[0] = sums[1] = sums[2] = sums[3] = to->bias;
+        for (row = 0; row < rows; row++, w += 8) {
+            const int16_t *in = to->rows[row] + from;
+            uint32_t w01 = word(w), w23 = word(w + 2), w34 = word(w + 6);
+            uint32_t x01 = word(in), x23 = word(in + 2);
+            for (i = 0; i < TOGETHER; i++) {
+                uint32_t x45 = word(in + 2 * i + 4);
+                int32_t sum = add_products(add_products(sums[i], x01, w01), x23, w23);
+                sums[i] = add_low_high(sum, x45, w34);
+                x01 = x23;
+                x23 = x45;
+            }
+        }
+        put(op, to, at, sums);
+    }
+}
+
+static void stretch(const listen_depthwise *op, const listen_stretch *to)
+{
+    const listen_geometry *window = &op->window;
+    int is_3 = window->kernel_width == 3, is_5 = window->kernel_width == 5;
+    if (window->dilation_x == 1 && is_3 && window->stride_x == 1) {
+        stretch_3(op, to);
+    } else if (window->dilation_x == 1 && is_3 && window->stride_x == 2) {
+        stretch_3_by_2(op, to);
+    } else if (window->dilation_x == 1 && is_5 && window->stride_x == 1) {
+        stretch_5(op, to);
+    } else if (window->dilation_x == 1 && is_5 && window->stride_x == 2) {
+        stretch_5_by_2(op, to);
+    } else {
+        stretch_of_any(op, to);
+    }
+}
+
+#else
+
+static void prepare(const listen_geometry *window, const int8_t *taps, int16_t *filter)
+{
+    (void)window;
+    (void)taps;
+    (void)filter;
+}
+
+static void stretch(const listen_depthwise *op, const listen_stretch *to)
+{
+    stretch_of_any(op, to);
+}
+
+#endif
+
+/* ---- the image ---- */
+
+static inline int32_t filter_size(const listen_geometry *window)
+{
+    return 2 * window->kernel_height * (window->kernel_width - 1);
+}
+
+/* The ring for output columns from `left` on; around the image lie the input's zeros. */
+static listen_ring ring_at(const listen_depthwise *op, int32_t left, void *scratch)
+{
+    const listen_geometry *window = &op->window;
+    int32_t i, n, width = (op->tile - 1) * window->stride_x;
+    listen_ring ring;
+    ring.values = scratch;
+    ring.planes = window->in_channels == 1 ? 1 : PLANES;
+    ring.length = (width + (window->kernel_width - 1) * window->dilation_x + 2) & ~1;
+    ring.left = left * window->stride_x - window->pad_left;
+    ring.filled = 0;
+    n = (reach_of(window) + 1) * ring.planes * ring.length;
+    for (i = 0; i < n; i++) {
+        ring.values[i] = (int16_t)op->in_zero;
+    }
+    ring.filters = ring.values + n;
+    return ring;
+}
+
+/* One row of `n` outputs of each of the filters from `channel` on. */
+static void run_row(const listen_depthwise *op, const listen_ring *ring, int32_t y, int32_t channel,
+                    int32_t filters, int8_t *out, int32_t n)
+{
+    const listen_geometry *window = &op->window;
+    int32_t i, top = y * window->stride_y - window->pad_top;
+    listen_stretch to;
+    for (i = 0; i < window->kernel_height; i++) {
+        to.rows[i] = row_at(window, ring, top + i * window->dilation_y);
+    }
+    to.apart = window->out_channels;
+    to.n = n;
+    for (i = 0; i < filters; i++, channel++) {
+        to.from = ring->planes == 1 ? 0 : i * ring->length;
+        to.filter = ring->filters + i * filter_size(window);
+        to.taps = op->weights + channel * window->kernel_height * window->kernel_width;
+        to.bias = op->bias[channel];
+        to.rate = op->rates[channel];
+        to.out = out + channel;
+        stretch(op, &to);
+    }
+}
+
+/* All rows of the filters from `channel` on. */
+static void run_filters(const listen_depthwise *op, listen_ring *ring, const int8_t *in,
+                        int32_t channel, int32_t filters, int8_t *out, int32_t n)
+{
+    const listen_geometry *window = &op->window;
+    int32_t i, y, taps = window->kernel_height * window->kernel_width;
+    for (i = 0; i < filters; i++) {
+        prepare(window, op->weights + (channel + i) * taps,
+                ring->filters + i * filter_size(window));
+    }
+    ring->filled = 0;
+    for (y = 0; y < window->out_height; y++, out += window->out_width * window->out_channels) {
+        int32_t end = y * window->stride_y - window->pad_top + reach_of(window);
+        fill(window, ring, in + channel, ring->planes == 1 ? 1 : filters, end);
+        run_row(op, ring, y, channel, filters, out, n);
+    }
+}
+
+void listen_depthwise_run(const listen_depthwise *op, const int8_t *in, int8_t *out, void *scratch)
+{
+    const listen_geometry *window = &op->window;
+    int32_t left, channel, filters, channels = window->out_channels;
+    for (left = 0; left < window->out_width; left += op->tile) {
+        listen_ring ring = ring_at(op, left, scratch);
+        int32_t n = least(op->tile, window->out_width - left);
+        for (channel = 0; channel < channels; channel += filters) {
+            filters = ring.planes == 1 ? channels : least(PLANES, channels - channel);
+            run_filters(op, &ring, in, channel, filters, out + left * channels, n);
+        }
+    }
+}
