@@ -17,15 +17,17 @@ from listen_embed.device.softmax import single_exponentials, whole_exponentials
 from listen_embed.device.steps import (
     Argument,
     Array,
+    Channels,
     Exact,
+    Factor,
     Factors,
     Field,
     Memory,
     Scratch,
     Step,
     Struct,
+    Table,
     int8,
-    int32,
 )
 from listen_embed.device.tables import table_of
 from listen_embed.errors import InputError
@@ -98,7 +100,7 @@ class Window:
         planes, filters = (1, self.given[2]) if self.taken[2] == 1 else (4, 4)
         length = -2 * (-((tile - 1) * self.stride[1] + self._reach(1)) // 2)
         taps = 2 * self.kernel[0] * (self.kernel[1] - 1)
-        return 2 * ((self._reach(0) + 1) * planes * length + filters * taps)
+        return 2 * ((self._reach(0) + 1) * planes * length + filters * taps) + 4 * tile
 
     def _reach(self, axis: int) -> int:
         return (self.kernel[axis] - 1) * self.dilation[axis] + 1
@@ -132,7 +134,7 @@ def _filters(context: Context, weights: NDArray[np.int8], window: Window) -> lis
     """Lower one filter for each channel, or several of the only one."""
     per_channel = weights.reshape(len(weights), -1)
     tile = min(-4 * (-window.given[1] // 4), _LARGEST_TILE)
-    fields: dict[str, Field] = {"window": window.fields(), "tile": tile}
+    fields: dict[str, Field] = {"place": window.fields(), "tile": tile}
     fields |= _sums(context, per_channel) | {"weights": int8(per_channel)}
     taken, is_whole = context.op.inputs[0], tile >= window.given[1]
     by_channel = window.taken[2] > 1
@@ -180,7 +182,7 @@ def _fully_connected(context: Context) -> list[Step]:
 def _dense(context: Context, weights: NDArray[np.int8], window: Window) -> list[Step]:
     per_channel = weights.reshape(len(weights), -1)
     depth = -4 * (-per_channel.shape[1] // 4)
-    fields: dict[str, Field] = {"window": window.fields(), "depth": depth, "is_wide": 0}
+    fields: dict[str, Field] = {"place": window.fields(), "depth": depth, "is_wide": 0}
     fields |= _sums(context, per_channel, len(weights) % 2)
     fields |= {"weights": int8(_interleaved(per_channel))}
     step = context.step(
@@ -238,39 +240,30 @@ def _sums(context: Context, weights: NDArray[np.int8], missing: int = 0) -> dict
     bias = bias - zero * whole.sum(1)
     rates, shifts = _rates(context, factors, bias, whole)
     steps: dict[str, Field] = {"zero": given.zero_points[0], **shifts, "table": _limits(context)}
-    return {
-        "in_zero": zero,
-        "bias": int32(np.pad(bias, (0, missing))),
-        "rates": _padded(rates, missing),
-        "steps": steps,
-    }
+    channels = Channels((*bias.tolist(), *(0,) * missing), (*rates, *rates[-1:] * missing))
+    return {"in_zero": zero, "channels": channels, "steps": steps}
 
 
 def _rates(
     context: Context, factors: Factors, bias: NDArray[np.int64], weights: NDArray[np.int64]
-) -> tuple[Array | Factors, dict[str, Field]]:
+) -> tuple[tuple[Factor, ...] | tuple[int, ...], dict[str, Field]]:
     """Return what listen_rate is of each channel, and the fields that go with it."""
     if context.mode == "reference":
-        return factors, {}
+        return factors.each, {}
     spread = np.abs(weights).sum(1) * _LARGEST_VALUE
     single = np.array([factor.single for factor in factors.each], np.float32)
     zero = context.output.zero_points[0]
     found = thresholds.multipliers(single, bias - spread, bias + spread, zero)
-    return int32(found.each), {"offset": found.offset(zero), "shift": found.shift}
+    shifts: dict[str, Field] = {"offset": found.offset(zero), "shift": found.shift}
+    return tuple(found.each.tolist()), shifts
 
 
-def _padded(rates: Array | Factors, missing: int) -> Array | Factors:
-    if isinstance(rates, Array):
-        return replace(rates, values=np.pad(rates.values, (0, missing)))
-    return Factors(rates.each + rates.each[-1:] * missing)
-
-
-def _limits(context: Context) -> Array | int:
+def _limits(context: Context) -> Table | int:
     """Return what an activation makes of every value, or 0 where it leaves them as they are."""
     activation = context.op.options.get("fusedActivationFunction", 0)
     low, high = rescale.limits(context.output, activation)
     values = np.arange(-_LARGEST_VALUE, _LARGEST_VALUE)
-    return int8(values.clip(low, high)) if (low, high) != (values[0], values[-1]) else 0
+    return Table(int8(values.clip(low, high))) if (low, high) != (values[0], values[-1]) else 0
 
 
 def _range(context: Context) -> dict[str, Field]:

@@ -306,6 +306,6 @@ def _rows(step: Step) -> int:
     first = step.arguments[0]
     if not isinstance(first, Struct) or first.kind != "listen_depthwise":
         return 1
-    window = first.fields["window"]
-    assert isinstance(window, dict)
-    return int(window["kernel_height"])
+    place = first.fields["place"]
+    assert isinstance(place, dict)
+    return int(place["kernel_height"])

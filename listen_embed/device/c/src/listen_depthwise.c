@@ -13,6 +13,7 @@
 typedef struct {
     int16_t *values; /* rows of the ring, of each plane; at last a row of zeros */
     int16_t *filters;
+    int32_t *sums;
     int32_t planes, length;     /* `length` is a row's */
     int32_t left;               /* the image's column of its first value */
     int32_t filled;             /* rows of the image that have been copied */
@@ -21,13 +22,11 @@ typedef struct {
 /* A stretch of an output's row, and what it is made of. */
 typedef struct {
     const int16_t *rows[LISTEN_MAX_ROWS]; /* under the kernel */
-    int32_t from;                         /* the first value there */
     const int16_t *filter;                /* as `prepare` made it */
     const int8_t *taps;                   /* the same, as it is stored */
-    int32_t bias;
-    listen_rate rate;
-    int8_t *out; /* its values lie `apart` */
-    int32_t apart, n;
+    int32_t from;                         /* the first value of the rows */
+    int32_t n, bias;
+    int32_t *sums;
 } listen_stretch;
 
 static inline int32_t least(int32_t a, int32_t b)
@@ -38,15 +37,15 @@ static inline int32_t least(int32_t a, int32_t b)
 /* ---- rows of the input ---- */
 
 /* Rows of the image from the first under the kernel to the last. */
-static inline int32_t reach_of(const listen_geometry *window)
+static inline int32_t reach_of(const listen_geometry *place)
 {
-    return (window->kernel_height - 1) * window->dilation_y + 1;
+    return (place->kernel_height - 1) * place->dilation_y + 1;
 }
 
-static inline int16_t *row_at(const listen_geometry *window, const listen_ring *ring, int32_t y)
+static inline int16_t *row_at(const listen_geometry *place, const listen_ring *ring, int32_t y)
 {
-    int32_t reach = reach_of(window), place = y < 0 || y >= window->in_height ? reach : y % reach;
-    return ring->values + place * ring->planes * ring->length;
+    int32_t reach = reach_of(place), slot = y < 0 || y >= place->in_height ? reach : y % reach;
+    return ring->values + slot * ring->planes * ring->length;
 }
 
 static void copy_one(const int8_t *in, int32_t apart, int32_t n, int16_t *out)
@@ -101,49 +100,30 @@ static void copy_row(const int8_t *in, int32_t apart, int32_t planes, int32_t n,
 }
 
 /* Copy `planes` channels of the rows before `end`. */
-static void fill(const listen_geometry *window, listen_ring *ring, const int8_t *in, int32_t planes,
+static void fill(const listen_geometry *place, listen_ring *ring, const int8_t *in, int32_t planes,
                  int32_t end)
 {
-    int32_t from = ring->left < 0 ? 0 : ring->left, apart = window->in_channels;
-    int32_t n = least(ring->left + ring->length, window->in_width) - from;
-    for (; ring->filled < least(end, window->in_height); ring->filled++) {
-        copy_row(in + (ring->filled * window->in_width + from) * apart, apart, planes, n,
-                 row_at(window, ring, ring->filled) + (from - ring->left), ring->length);
+    int32_t from = ring->left < 0 ? 0 : ring->left, apart = place->in_channels;
+    int32_t n = least(ring->left + ring->length, place->in_width) - from;
+    for (; ring->filled < least(end, place->in_height); ring->filled++) {
+        copy_row(in + (ring->filled * place->in_width + from) * apart, apart, planes, n,
+                 row_at(place, ring, ring->filled) + (from - ring->left), ring->length);
     }
 }
 
 /* ---- sums ---- */
 
-static inline void put(const listen_depthwise *op, const listen_stretch *to, int32_t at,
-                       int32_t sums[TOGETHER])
-{
-    int32_t i, apart = to->apart;
-    int8_t *out = to->out + at * apart;
-    finish_two(&op->steps, to->rate, &sums[0], &sums[1]);
-    finish_two(&op->steps, to->rate, &sums[2], &sums[3]);
-    if (at + TOGETHER <= to->n) {
-        out[0] = (int8_t)sums[0];
-        out[apart] = (int8_t)sums[1];
-        out[2 * apart] = (int8_t)sums[2];
-        out[3 * apart] = (int8_t)sums[3];
-        return;
-    }
-    for (i = 0; at + i < to->n; i++) {
-        out[i * apart] = (int8_t)sums[i];
-    }
-}
-
 /* Taps of any number and distance. */
-static void stretch_of_any(const listen_depthwise *op, const listen_stretch *to)
+static LISTEN_APART void stretch_of_any(const listen_geometry *place, const listen_stretch *to)
 {
-    const listen_geometry *window = &op->window;
-    int32_t at, row, column, step = window->stride_x;
-    for (at = 0; at < to->n; at += TOGETHER) {
-        int32_t s0 = to->bias, s1 = s0, s2 = s0, s3 = s0, sums[TOGETHER];
+    int32_t row, column, step = place->stride_x, from = to->from;
+    int32_t *sums = to->sums, *end = sums + to->n;
+    for (; sums < end; sums += TOGETHER, from += TOGETHER * step) {
+        int32_t s0 = to->bias, s1 = s0, s2 = s0, s3 = s0;
         const int8_t *w = to->taps;
-        for (row = 0; row < window->kernel_height; row++) {
-            const int16_t *in = to->rows[row] + to->from + at * step;
-            for (column = 0; column < window->kernel_width; column++, in += window->dilation_x) {
+        for (row = 0; row < place->kernel_height; row++) {
+            const int16_t *in = to->rows[row] + from;
+            for (column = 0; column < place->kernel_width; column++, in += place->dilation_x) {
                 int32_t weight = *w++;
                 s0 += in[0] * weight;
                 s1 += in[step] * weight;
@@ -155,7 +135,6 @@ static void stretch_of_any(const listen_depthwise *op, const listen_stretch *to)
         sums[1] = s1;
         sums[2] = s2;
         sums[3] = s3;
-        put(op, to, at, sums);
     }
 }
 
@@ -163,10 +142,10 @@ static void stretch_of_any(const listen_depthwise *op, const listen_stretch *to)
 
 /* All taps of a row but its last one, then all but its first: so that two that lie side by side
  * begin at any of them. */
-static void prepare(const listen_geometry *window, const int8_t *taps, int16_t *filter)
+static void prepare(const listen_geometry *place, const int8_t *taps, int16_t *filter)
 {
-    int32_t row, i, n = window->kernel_width - 1;
-    for (row = 0; row < window->kernel_height; row++, taps++) {
+    int32_t row, i, n = place->kernel_width - 1;
+    for (row = 0; row < place->kernel_height; row++, taps++) {
         for (i = 0; i < n; i++, taps++, filter++) {
             filter[0] = taps[0];
             filter[n] = taps[1];
@@ -176,14 +155,15 @@ static void prepare(const listen_geometry *window, const int8_t *taps, int16_t *
 }
 
 /* Rows of three taps at every column. */
-static void stretch_3(const listen_depthwise *op, const listen_stretch *to)
+static LISTEN_APART void stretch_3(const listen_geometry *place, const listen_stretch *to)
 {
-    int32_t at, row, from = to->from, rows = op->window.kernel_height;
-    for (at = 0; at < to->n; at += TOGETHER, from += TOGETHER) {
-        int32_t s0 = to->bias, s1 = s0, s2 = s0, s3 = s0, sums[TOGETHER];
-        const int16_t *w = to->filter;
-        for (row = 0; row < rows; row++, w += 4) {
-            const int16_t *in = to->rows[row] + from;
+    int32_t from = to->from, rows = place->kernel_height;
+    int32_t *sums = to->sums, *end = sums + to->n;
+    for (; sums < end; sums += TOGETHER, from += TOGETHER) {
+        int32_t s0 = to->bias, s1 = s0, s2 = s0, s3 = s0;
+        const int16_t *w = to->filter, *const *row = to->rows, *const *last = row + rows;
+        for (; row < last; row++, w += 4) {
+            const int16_t *in = *row + from;
             uint32_t w01 = word(w), w12 = word(w + 2);
             uint32_t x01 = word(in), x23 = word(in + 2), x45 = word(in + 4);
             s0 = add_low_high(add_products(s0, x01, w01), x23, w12);
@@ -195,19 +175,19 @@ static void stretch_3(const listen_depthwise *op, const listen_stretch *to)
         sums[1] = s1;
         sums[2] = s2;
         sums[3] = s3;
-        put(op, to, at, sums);
     }
 }
 
 /* Rows of three taps at every other column. */
-static void stretch_3_by_2(const listen_depthwise *op, const listen_stretch *to)
+static LISTEN_APART void stretch_3_by_2(const listen_geometry *place, const listen_stretch *to)
 {
-    int32_t at, row, from = to->from, rows = op->window.kernel_height;
-    for (at = 0; at < to->n; at += TOGETHER, from += 2 * TOGETHER) {
-        int32_t s0 = to->bias, s1 = s0, s2 = s0, s3 = s0, sums[TOGETHER];
-        const int16_t *w = to->filter;
-        for (row = 0; row < rows; row++, w += 4) {
-            const int16_t *in = to->rows[row] + from;
+    int32_t from = to->from, rows = place->kernel_height;
+    int32_t *sums = to->sums, *end = sums + to->n;
+    for (; sums < end; sums += TOGETHER, from += 2 * TOGETHER) {
+        int32_t s0 = to->bias, s1 = s0, s2 = s0, s3 = s0;
+        const int16_t *w = to->filter, *const *row = to->rows, *const *last = row + rows;
+        for (; row < last; row++, w += 4) {
+            const int16_t *in = *row + from;
             uint32_t w01 = word(w), w12 = word(w + 2);
             uint32_t x01 = word(in), x23 = word(in + 2), x45 = word(in + 4);
             uint32_t x67 = word(in + 6), x89 = word(in + 8);
@@ -220,19 +200,19 @@ static void stretch_3_by_2(const listen_depthwise *op, const listen_stretch *to)
         sums[1] = s1;
         sums[2] = s2;
         sums[3] = s3;
-        put(op, to, at, sums);
     }
 }
 
 /* Rows of five taps at every column. */
-static void stretch_5(const listen_depthwise *op, const listen_stretch *to)
+static LISTEN_APART void stretch_5(const listen_geometry *place, const listen_stretch *to)
 {
-    int32_t at, row, from = to->from, rows = op->window.kernel_height;
-    for (at = 0; at < to->n; at += TOGETHER, from += TOGETHER) {
-        int32_t s0 = to->bias, s1 = s0, s2 = s0, s3 = s0, sums[TOGETHER];
-        const int16_t *w = to->filter;
-        for (row = 0; row < rows; row++, w += 8) {
-            const int16_t *in = to->rows[row] + from;
+    int32_t from = to->from, rows = place->kernel_height;
+    int32_t *sums = to->sums, *end = sums + to->n;
+    for (; sums < end; sums += TOGETHER, from += TOGETHER) {
+        int32_t s0 = to->bias, s1 = s0, s2 = s0, s3 = s0;
+        const int16_t *w = to->filter, *const *row = to->rows, *const *last = row + rows;
+        for (; row < last; row++, w += 8) {
+            const int16_t *in = *row + from;
             uint32_t w01 = word(w), w23 = word(w + 2), w12 = word(w + 4), w34 = word(w + 6);
             uint32_t x01 = word(in), x23 = word(in + 2), x45 = word(in + 4), x67 = word(in + 6);
             s0 = add_products(add_products(s0, x01, w01), x23, w23);
@@ -248,90 +228,119 @@ static void stretch_5(const listen_depthwise *op, const listen_stretch *to)
         sums[1] = s1;
         sums[2] = s2;
         sums[3] = s3;
-        put(op, to, at, sums);
     }
 }
 
 /* Rows of five taps at every other column. */
-static void stretch_5_by_2(const listen_depthwise *op, const listen_stretch *to)
+static LISTEN_APART void stretch_5_by_2(const listen_geometry *place, const listen_stretch *to)
 {
-    int32_t at, row, from = to->from, rows = op->window.kernel_height;
-    for (at = 0; at < to->n; at += TOGETHER, from += 2 * TOGETHER) {
-        int32_t i, sums[TOGETHER + 1];
-        const int16_t *w = to->filter;
-        sums[0] = sums[1] = sums[2] = sums[3] = to->bias;
-        for (row = 0; row < rows; row++, w += 8) {
-            const int16_t *in = to->rows[row] + from;
+    int32_t from = to->from, rows = place->kernel_height;
+    int32_t *sums = to->sums, *end = sums + to->n;
+    for (; sums < end; sums += TOGETHER, from += 2 * TOGETHER) {
+        int32_t s0 = to->bias, s1 = s0, s2 = s0, s3 = s0;
+        const int16_t *w = to->filter, *const *row = to->rows, *const *last = row + rows;
+        for (; row < last; row++, w += 8) {
+            const int16_t *in = *row + from;
             uint32_t w01 = word(w), w23 = word(w + 2), w34 = word(w + 6);
-            uint32_t x01 = word(in), x23 = word(in + 2);
-            for (i = 0; i < TOGETHER; i++) {
-                uint32_t x45 = word(in + 2 * i + 4);
-                int32_t sum = add_products(add_products(sums[i], x01, w01), x23, w23);
-                sums[i] = add_low_high(sum, x45, w34);
-                x01 = x23;
-                x23 = x45;
-            }
+            uint32_t x01 = word(in), x23 = word(in + 2), x45 = word(in + 4), x67, x89;
+            s0 = add_low_high(add_products(add_products(s0, x01, w01), x23, w23), x45, w34);
+            x67 = word(in + 6);
+            s1 = add_low_high(add_products(add_products(s1, x23, w01), x45, w23), x67, w34);
+            x89 = word(in + 8);
+            s2 = add_low_high(add_products(add_products(s2, x45, w01), x67, w23), x89, w34);
+            s3 = add_products(add_products(s3, x67, w01), x89, w23);
+            s3 = add_low_high(s3, word(in + 10), w34);
         }
-        put(op, to, at, sums);
+        sums[0] = s0;
+        sums[1] = s1;
+        sums[2] = s2;
+        sums[3] = s3;
     }
 }
 
-static void stretch(const listen_depthwise *op, const listen_stretch *to)
+static void stretch(const listen_geometry *place, const listen_stretch *to)
 {
-    const listen_geometry *window = &op->window;
-    int is_3 = window->kernel_width == 3, is_5 = window->kernel_width == 5;
-    if (window->dilation_x == 1 && is_3 && window->stride_x == 1) {
-        stretch_3(op, to);
-    } else if (window->dilation_x == 1 && is_3 && window->stride_x == 2) {
-        stretch_3_by_2(op, to);
-    } else if (window->dilation_x == 1 && is_5 && window->stride_x == 1) {
-        stretch_5(op, to);
-    } else if (window->dilation_x == 1 && is_5 && window->stride_x == 2) {
-        stretch_5_by_2(op, to);
+    int32_t width = place->dilation_x == 1 ? place->kernel_width : 0, step = place->stride_x;
+    if (width == 3 && step == 1) {
+        stretch_3(place, to);
+    } else if (width == 3 && step == 2) {
+        stretch_3_by_2(place, to);
+    } else if (width == 5 && step == 1) {
+        stretch_5(place, to);
+    } else if (width == 5 && step == 2) {
+        stretch_5_by_2(place, to);
     } else {
-        stretch_of_any(op, to);
+        stretch_of_any(place, to);
     }
 }
 
 #else
 
-static void prepare(const listen_geometry *window, const int8_t *taps, int16_t *filter)
+static void prepare(const listen_geometry *place, const int8_t *taps, int16_t *filter)
 {
-    (void)window;
+    (void)place;
     (void)taps;
     (void)filter;
 }
 
-static void stretch(const listen_depthwise *op, const listen_stretch *to)
+static void stretch(const listen_geometry *place, const listen_stretch *to)
 {
-    stretch_of_any(op, to);
+    stretch_of_any(place, to);
 }
 
 #endif
 
+static inline int8_t looked_up(const int8_t *table, int32_t value)
+{
+    return (int8_t)(table ? table[value] : value);
+}
+
+/* Sums of one channel become `n` outputs, which lie `apart`. */
+static LISTEN_APART void put(const listen_steps *kept, listen_rate rate, const int32_t *sums,
+                             int32_t n, int8_t *out, int32_t apart)
+{
+    const listen_steps steps = *kept; /* which outputs could change, for all that a compiler knows */
+    const int32_t *end = sums + (n & ~1);
+    if (is_odd(rate)) {
+        for (end = sums + n; sums < end; out += apart) {
+            *out = looked_up(steps.table, stepped_anyhow(&steps, *sums++, rate));
+        }
+        return;
+    }
+    for (; sums < end; sums += 2, out += 2 * apart) {
+        int32_t first = stepped(&steps, sums[0], rate), second = stepped(&steps, sums[1], rate);
+        out[0] = looked_up(steps.table, first);
+        out[apart] = looked_up(steps.table, second);
+    }
+    if (n & 1) {
+        *out = looked_up(steps.table, stepped(&steps, *sums, rate));
+    }
+}
+
 /* ---- the image ---- */
 
-static inline int32_t filter_size(const listen_geometry *window)
+static inline int32_t filter_size(const listen_geometry *place)
 {
-    return 2 * window->kernel_height * (window->kernel_width - 1);
+    return 2 * place->kernel_height * (place->kernel_width - 1);
 }
 
 /* The ring for output columns from `left` on; around the image lie the input's zeros. */
 static listen_ring ring_at(const listen_depthwise *op, int32_t left, void *scratch)
 {
-    const listen_geometry *window = &op->window;
-    int32_t i, n, width = (op->tile - 1) * window->stride_x;
+    const listen_geometry *place = &op->place;
+    int32_t i, n, width = (op->tile - 1) * place->stride_x;
     listen_ring ring;
     ring.values = scratch;
-    ring.planes = window->in_channels == 1 ? 1 : PLANES;
-    ring.length = (width + (window->kernel_width - 1) * window->dilation_x + 2) & ~1;
-    ring.left = left * window->stride_x - window->pad_left;
+    ring.planes = place->in_channels == 1 ? 1 : PLANES;
+    ring.length = (width + (place->kernel_width - 1) * place->dilation_x + 2) & ~1;
+    ring.left = left * place->stride_x - place->pad_left;
     ring.filled = 0;
-    n = (reach_of(window) + 1) * ring.planes * ring.length;
+    n = (reach_of(place) + 1) * ring.planes * ring.length;
     for (i = 0; i < n; i++) {
         ring.values[i] = (int16_t)op->in_zero;
     }
-    ring.filters = ring.values + n;
+    ring.sums = (int32_t *)(void *)(ring.values + n);
+    ring.filters = (int16_t *)(ring.sums + op->tile);
     return ring;
 }
 
@@ -339,22 +348,21 @@ static listen_ring ring_at(const listen_depthwise *op, int32_t left, void *scrat
 static void run_row(const listen_depthwise *op, const listen_ring *ring, int32_t y, int32_t channel,
                     int32_t filters, int8_t *out, int32_t n)
 {
-    const listen_geometry *window = &op->window;
-    int32_t i, top = y * window->stride_y - window->pad_top;
+    const listen_geometry *place = &op->place;
+    int32_t i, top = y * place->stride_y - place->pad_top;
     listen_stretch to;
-    for (i = 0; i < window->kernel_height; i++) {
-        to.rows[i] = row_at(window, ring, top + i * window->dilation_y);
+    for (i = 0; i < place->kernel_height; i++) {
+        to.rows[i] = row_at(place, ring, top + i * place->dilation_y);
     }
-    to.apart = window->out_channels;
     to.n = n;
+    to.sums = ring->sums;
     for (i = 0; i < filters; i++, channel++) {
         to.from = ring->planes == 1 ? 0 : i * ring->length;
-        to.filter = ring->filters + i * filter_size(window);
-        to.taps = op->weights + channel * window->kernel_height * window->kernel_width;
-        to.bias = op->bias[channel];
-        to.rate = op->rates[channel];
-        to.out = out + channel;
-        stretch(op, &to);
+        to.filter = ring->filters + i * filter_size(place);
+        to.taps = op->weights + channel * place->kernel_height * place->kernel_width;
+        to.bias = op->channels[channel].bias;
+        stretch(place, &to);
+        put(&op->steps, op->channels[channel].rate, to.sums, n, out + channel, place->out_channels);
     }
 }
 
@@ -362,27 +370,27 @@ static void run_row(const listen_depthwise *op, const listen_ring *ring, int32_t
 static void run_filters(const listen_depthwise *op, listen_ring *ring, const int8_t *in,
                         int32_t channel, int32_t filters, int8_t *out, int32_t n)
 {
-    const listen_geometry *window = &op->window;
-    int32_t i, y, taps = window->kernel_height * window->kernel_width;
+    const listen_geometry *place = &op->place;
+    int32_t i, y, taps = place->kernel_height * place->kernel_width;
     for (i = 0; i < filters; i++) {
-        prepare(window, op->weights + (channel + i) * taps,
-                ring->filters + i * filter_size(window));
+        prepare(place, op->weights + (channel + i) * taps,
+                ring->filters + i * filter_size(place));
     }
     ring->filled = 0;
-    for (y = 0; y < window->out_height; y++, out += window->out_width * window->out_channels) {
-        int32_t end = y * window->stride_y - window->pad_top + reach_of(window);
-        fill(window, ring, in + channel, ring->planes == 1 ? 1 : filters, end);
+    for (y = 0; y < place->out_height; y++, out += place->out_width * place->out_channels) {
+        int32_t end = y * place->stride_y - place->pad_top + reach_of(place);
+        fill(place, ring, in + channel, ring->planes == 1 ? 1 : filters, end);
         run_row(op, ring, y, channel, filters, out, n);
     }
 }
 
 void listen_depthwise_run(const listen_depthwise *op, const int8_t *in, int8_t *out, void *scratch)
 {
-    const listen_geometry *window = &op->window;
-    int32_t left, channel, filters, channels = window->out_channels;
-    for (left = 0; left < window->out_width; left += op->tile) {
+    const listen_geometry *place = &op->place;
+    int32_t left, channel, filters, channels = place->out_channels;
+    for (left = 0; left < place->out_width; left += op->tile) {
         listen_ring ring = ring_at(op, left, scratch);
-        int32_t n = least(op->tile, window->out_width - left);
+        int32_t n = least(op->tile, place->out_width - left);
         for (channel = 0; channel < channels; channel += filters) {
             filters = ring.planes == 1 ? channels : least(PLANES, channels - channel);
             run_filters(op, &ring, in, channel, filters, out + left * channels, n);

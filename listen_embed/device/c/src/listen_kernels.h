@@ -39,8 +39,14 @@ typedef listen_exact listen_rate;
 typedef int32_t listen_rate;
 #endif
 
-/* How sums become what a convolution gives: `table`, if any, is a function that follows it, of -128,
- * -127 and so on. */
+/* What a channel's sum begins with, the input's zero point taken out, and its rate. */
+typedef struct {
+    int32_t bias;
+    listen_rate rate;
+} listen_channel;
+
+/* How sums become what a convolution gives. `table`, if any, is a function that follows it: it
+ * points to the function of 0, between that of -1 and that of 1. */
 typedef struct {
     int32_t zero;
 #if !LISTEN_REFERENCE
@@ -62,27 +68,25 @@ typedef struct {
 /* Convolution and, with one pixel, a fully connected layer. An output channel has
  * kernel_height * kernel_width * in_channels weights, then zeros up to `depth`, a multiple of four.
  * `weights` holds channels in pairs: four of the one, four of the other, and so on; a missing last
- * channel is zeros. `bias` has the input's zero point taken out already. */
+ * channel is zeros, in `channels` too. */
 typedef struct {
-    listen_geometry window;
+    listen_geometry place;
     int32_t depth;
     int32_t in_zero;
     int32_t is_wide; /* whether the scratch memory has room for all weights in 16 bits */
     const int8_t *weights;
-    const int32_t *bias;
-    const listen_rate *rates;
+    const listen_channel *channels;
     listen_steps steps;
 } listen_conv;
 
 /* One filter for each channel; or several of an input's only channel. `weights` are those of the
  * first filter, row by row, of the second, and so on. */
 typedef struct {
-    listen_geometry window;
+    listen_geometry place;
     int32_t tile; /* columns of the output that are computed before all others, a multiple of four */
     int32_t in_zero;
     const int8_t *weights;
-    const int32_t *bias;
-    const listen_rate *rates;
+    const listen_channel *channels;
     listen_steps steps;
 } listen_depthwise;
 

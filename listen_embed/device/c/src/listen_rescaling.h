@@ -121,7 +121,7 @@ static inline int is_odd(listen_rate rate)
     return 0;
 }
 
-static inline int32_t stepped_in_single(const listen_steps *steps, int32_t sum, listen_rate rate)
+static inline int32_t stepped_anyhow(const listen_steps *steps, int32_t sum, listen_rate rate)
 {
     return stepped(steps, sum, rate);
 }
@@ -139,31 +139,34 @@ static inline int is_odd(listen_rate rate)
     return rate < 0;
 }
 
-static LISTEN_APART int32_t stepped_in_single(const listen_steps *steps, int32_t sum,
-                                              listen_rate rate)
+static LISTEN_APART int32_t stepped_anyhow(const listen_steps *steps, int32_t sum,
+                                           listen_rate rate)
 {
     uint32_t bits = (uint32_t)rate & 0x7FFFFFFF;
     float factor;
+    if (!is_odd(rate)) {
+        return stepped(steps, sum, rate);
+    }
     memcpy(&factor, &bits, sizeof factor);
     return saturated(scaled(sum, factor) + steps->zero);
 }
 
 #endif
 
-/* Two sums of one channel become what the convolution gives. */
-static inline void finish_two(const listen_steps *steps, listen_rate rate, int32_t *a, int32_t *b)
+/* Sums become steps of the output: two of the one channel, two of the other. */
+static inline void finish_four(const listen_steps *steps, listen_rate first, listen_rate second,
+                               int32_t sums[4])
 {
-    const int8_t *table = steps->table;
-    if (is_odd(rate)) {
-        *a = stepped_in_single(steps, *a, rate);
-        *b = stepped_in_single(steps, *b, rate);
+    if (is_odd(first) | is_odd(second)) {
+        sums[0] = stepped_anyhow(steps, sums[0], first);
+        sums[1] = stepped_anyhow(steps, sums[1], first);
+        sums[2] = stepped_anyhow(steps, sums[2], second);
+        sums[3] = stepped_anyhow(steps, sums[3], second);
     } else {
-        *a = stepped(steps, *a, rate);
-        *b = stepped(steps, *b, rate);
-    }
-    if (table) {
-        *a = table[*a + 128];
-        *b = table[*b + 128];
+        sums[0] = stepped(steps, sums[0], first);
+        sums[1] = stepped(steps, sums[1], first);
+        sums[2] = stepped(steps, sums[2], second);
+        sums[3] = stepped(steps, sums[3], second);
     }
 }
 

@@ -1,0 +1,55 @@
+"""Scratch memory for weights in 16 bits, where a network has it to spare.
+
+A processor that multiplies two pairs of 16 bits at once widens weights of eight bits anew for each
+pair of pixels. Where the tensors that live leave enough of the arena, they are widened once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from listen_embed.device.steps import Array, Plan, Scratch, Step, Struct
+
+_LEAST_PIXELS = 4  # below which weights are used too seldom
+
+
+def widened(plan: Plan) -> Plan:
+    """Return a plan whose convolutions have the scratch memory that needs no larger arena."""
+    alive = _alive(plan)
+    # No arena is smaller than any one tensor.
+    room = max(plan.n_bytes.values())
+    steps = (
+        _with_room(step, room - taken) for step, taken in zip(plan.steps, alive, strict=True)
+    )
+    return replace(plan, steps=tuple(steps))
+
+
+def _alive(plan: Plan) -> list[int]:
+    """Return the bytes of all tensors that live while each step runs."""
+    first, last = dict.fromkeys(plan.taken, 0), {plan.given: len(plan.steps)}
+    for number, step in enumerate(plan.steps):
+        first.setdefault(step.output, number)
+        last |= {tensor: max(number, last.get(tensor, 0)) for tensor in step.inputs}
+    return [
+        sum(plan.n_bytes[i] for i in first if first[i] <= number <= last.get(i, first[i]))
+        for number in range(len(plan.steps))
+    ]
+
+
+def _with_room(step: Step, room: int) -> Step:
+    struct = step.arguments[0]
+    if not isinstance(struct, Struct) or struct.kind != "listen_conv":
+        return step
+    weights = struct.fields["weights"]
+    assert isinstance(weights, Array)
+    scratch = Scratch(step.scratch_bytes + 2 * weights.n_bytes)
+    if scratch.n_bytes > room or _pixels(struct) < _LEAST_PIXELS:
+        return step
+    wide = Struct(struct.kind, {**struct.fields, "is_wide": 1})
+    return replace(step, arguments=(wide, *step.arguments[1:-1], scratch))
+
+
+def _pixels(struct: Struct) -> int:
+    place = struct.fields["place"]
+    assert isinstance(place, dict)
+    return int(place["out_height"]) * int(place["out_width"])
