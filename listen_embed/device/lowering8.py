@@ -238,24 +238,24 @@ def _sums(context: Context, weights: NDArray[np.int8], missing: int = 0) -> dict
     largest = np.abs(bias) + np.abs(whole).sum(1) * 2 * _LARGEST_VALUE
     rescale.check_products(largest.tolist(), factors, given.name)
     bias = bias - zero * whole.sum(1)
-    rates, shifts = _rates(context, factors, bias, whole)
-    steps: dict[str, Field] = {"zero": given.zero_points[0], **shifts, "table": _limits(context)}
+    spread = np.abs(whole).sum(1) * _LARGEST_VALUE
+    rates, steps = _rates(context, factors, bias - spread, bias + spread)
     channels = Channels((*bias.tolist(), *(0,) * missing), (*rates, *rates[-1:] * missing))
     return {"in_zero": zero, "channels": channels, "steps": steps}
 
 
 def _rates(
-    context: Context, factors: Factors, bias: NDArray[np.int64], weights: NDArray[np.int64]
-) -> tuple[tuple[Factor, ...] | tuple[int, ...], dict[str, Field]]:
-    """Return what listen_rate is of each channel, and the fields that go with it."""
-    if context.mode == "reference":
-        return factors.each, {}
-    spread = np.abs(weights).sum(1) * _LARGEST_VALUE
-    single = np.array([factor.single for factor in factors.each], np.float32)
+    context: Context, factors: Factors, low: NDArray[np.int64], high: NDArray[np.int64]
+) -> tuple[tuple[Factor | int, ...], dict[str, Field]]:
+    """Return listen_rate of each channel, whose sums lie from `low` to `high`; and listen_steps."""
     zero = context.output.zero_points[0]
-    found = thresholds.multipliers(single, bias - spread, bias + spread, zero)
-    shifts: dict[str, Field] = {"offset": found.offset(zero), "shift": found.shift}
-    return tuple(found.each.tolist()), shifts
+    steps: dict[str, Field] = {"zero": zero, "table": _limits(context)}
+    if context.mode == "reference":
+        return factors.each, steps
+    single = np.array([factor.single for factor in factors.each], np.float32)
+    found = thresholds.multipliers(single, low, high, zero)
+    steps |= {"offset": found.offset(zero), "shift": found.shift}
+    return tuple(found.each.tolist()), steps
 
 
 def _limits(context: Context) -> Table | int:
@@ -308,7 +308,7 @@ def _places(context: Context) -> dict[str, Field]:
 def _terms(context: Context, sign: int) -> dict[str, Field]:
     """Return the operands and factors of ``a + sign b``."""
     a, b, given = context.input(0), context.input(1), context.output
-    fields = _operands(context)
+    fields = _operands(context) | {"range": _range(context)}
     if context.mode == "reference":
         names = ("factor_a", "factor_b", "factor_out")
         found = rescale.reference_sum_factors(a, b, given)
@@ -320,11 +320,18 @@ def _terms(context: Context, sign: int) -> dict[str, Field]:
 
 
 def _mul(context: Context) -> list[Step]:
-    factor = rescale.mul_factor(context.input(0), context.input(1), context.output)
-    largest = (2.0 * _LARGEST_VALUE) ** 2
-    rescale.check_products([largest], Factors((factor,)), context.output.name)
-    periods = {"period_a": period(context, 0), "period_b": period(context, 1)}
-    return _pairwise(context, "listen_mul", periods | _operands(context) | {"factor": factor})
+    factors = Factors((rescale.mul_factor(context.input(0), context.input(1), context.output),))
+    largest = np.array([(2 * _LARGEST_VALUE) ** 2])
+    rescale.check_products(largest.tolist(), factors, context.output.name)
+    (rate,), steps = _rates(context, factors, -largest, largest)
+    fields: dict[str, Field] = {
+        "period_a": period(context, 0),
+        "period_b": period(context, 1),
+        **_operands(context),
+        "rate": rate,
+        "steps": steps,
+    }
+    return _pairwise(context, "listen_mul", fields)
 
 
 def _operands(context: Context) -> dict[str, Field]:
@@ -333,7 +340,6 @@ def _operands(context: Context) -> dict[str, Field]:
         "n": math.prod(context.output.shape),
         "zero_a": a.zero_points[0],
         "zero_b": b.zero_points[0],
-        "range": _range(context),
     }
 
 

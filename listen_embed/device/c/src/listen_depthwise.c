@@ -290,11 +290,6 @@ static void stretch(const listen_geometry *place, const listen_stretch *to)
 
 #endif
 
-static inline int8_t looked_up(const int8_t *table, int32_t value)
-{
-    return (int8_t)(table ? table[value] : value);
-}
-
 /* Sums of one channel become `n` outputs, which lie `apart`. */
 static LISTEN_APART void put(const listen_steps *kept, listen_rate rate, const int32_t *sums,
                              int32_t n, int8_t *out, int32_t apart)

@@ -20,9 +20,9 @@ static inline int8_t value_of(int32_t sum, listen_factor factor, int32_t zero)
 
 /* ---- value by value ---- */
 
-static inline int32_t following(int32_t i, int32_t period)
+static inline int32_t least(int32_t a, int32_t b)
 {
-    return i + 1 == period ? 0 : i + 1;
+    return a < b ? a : b;
 }
 
 /* `sign` counts in reference rounding, which rounds each term before it takes the other away. */
@@ -39,13 +39,22 @@ static inline int32_t added(const listen_add *op, int32_t a, int32_t b, int32_t 
 #endif
 }
 
+/* `n` values, in which no operand begins anew. */
+static LISTEN_APART void add_values(const listen_add *kept, const int8_t *a, const int8_t *b,
+                                    int8_t *out, int32_t n)
+{
+    const listen_add op = *kept; /* which outputs could change, for all that a compiler knows */
+    const int8_t *end = out + n;
+    while (out < end) {
+        *out++ = (int8_t)saturated(added(&op, *a++, *b++, 1) + op.range.zero);
+    }
+}
+
 void listen_add_run(const listen_add *op, const int8_t *a, const int8_t *b, int8_t *out)
 {
-    int32_t i, i_a = 0, i_b = 0;
-    for (i = 0; i < op->n; i++) {
-        out[i] = (int8_t)saturated(added(op, a[i_a], b[i_b], 1) + op->range.zero);
-        i_a = following(i_a, op->period_a);
-        i_b = following(i_b, op->period_b);
+    int32_t i, n = least(op->period_a, op->period_b);
+    for (i = 0; i < op->n; i += n) {
+        add_values(op, a + i % op->period_a, b + i % op->period_b, out + i, n);
     }
     limit(&op->range, out, op->n);
 }
@@ -65,16 +74,29 @@ void listen_subtract_run(const listen_subtract *op, const int8_t *a, const int8_
     limit(&terms->range, out, terms->n);
 }
 
+static LISTEN_APART void multiply_values(const listen_mul *kept, const int8_t *a, const int8_t *b,
+                                         int8_t *out, int32_t n)
+{
+    const listen_mul op = *kept;
+    const int8_t *end = out + n;
+    if (is_odd(op.rate)) {
+        while (out < end) {
+            int32_t product = (*a++ - op.zero_a) * (*b++ - op.zero_b);
+            *out++ = looked_up(op.steps.table, stepped_anyhow(&op.steps, product, op.rate));
+        }
+    }
+    while (out < end) {
+        int32_t product = (*a++ - op.zero_a) * (*b++ - op.zero_b);
+        *out++ = looked_up(op.steps.table, stepped(&op.steps, product, op.rate));
+    }
+}
+
 void listen_mul_run(const listen_mul *op, const int8_t *a, const int8_t *b, int8_t *out)
 {
-    int32_t i, i_a = 0, i_b = 0;
-    for (i = 0; i < op->n; i++) {
-        int32_t product = (a[i_a] - op->zero_a) * (b[i_b] - op->zero_b);
-        out[i] = value_of(product, op->factor, op->range.zero);
-        i_a = following(i_a, op->period_a);
-        i_b = following(i_b, op->period_b);
+    int32_t i, n = least(op->period_a, op->period_b);
+    for (i = 0; i < op->n; i += n) {
+        multiply_values(op, a + i % op->period_a, b + i % op->period_b, out + i, n);
     }
-    limit(&op->range, out, op->n);
 }
 
 void listen_table_run(const int8_t *table, int32_t n, const int8_t *in, int8_t *out)
@@ -97,26 +119,44 @@ static inline int8_t mean_of(int32_t sum, const listen_mean *op)
 #endif
 }
 
+static void one_mean(const listen_mean *op, const int8_t *in, int8_t *out)
+{
+    int32_t i, sum = op->bias;
+    for (i = 0; i < op->n; i++, in += op->inner) {
+        sum += *in;
+    }
+    *out = mean_of(sum, op);
+}
+
+static LISTEN_APART void four_means(const listen_mean *op, const int8_t *in, int8_t *out)
+{
+    int32_t i, a = op->bias, b = a, c = a, d = a, n = op->n, inner = op->inner;
+    for (i = 0; i < n; i++, in += inner) {
+        a += in[0];
+        b += in[1];
+        c += in[2];
+        d += in[3];
+    }
+    out[0] = mean_of(a, op);
+    out[1] = mean_of(b, op);
+    out[2] = mean_of(c, op);
+    out[3] = mean_of(d, op);
+}
+
 void listen_mean_run(const listen_mean *op, const int8_t *in, int8_t *out)
 {
-    int32_t outer, i, inner;
-    for (outer = 0; outer < op->outer; outer++, in += op->n * op->inner) {
-        for (inner = 0; inner < op->inner; inner++) {
-            int32_t sum = op->bias;
-            for (i = 0; i < op->n; i++) {
-                sum += in[i * op->inner + inner];
-            }
-            *out++ = mean_of(sum, op);
+    int32_t outer, i;
+    for (outer = 0; outer < op->outer; outer++, in += op->n * op->inner, out += op->inner) {
+        for (i = 0; i + 4 <= op->inner; i += 4) {
+            four_means(op, in + i, out + i);
+        }
+        for (; i < op->inner; i++) {
+            one_mean(op, in + i, out + i);
         }
     }
 }
 
 /* ---- windows, matrices and shares ---- */
-
-static inline int32_t least(int32_t a, int32_t b)
-{
-    return a < b ? a : b;
-}
 
 static inline int32_t most(int32_t a, int32_t b)
 {

@@ -113,8 +113,8 @@ typedef struct {
 typedef struct {
     int32_t n, period_a, period_b;
     int32_t zero_a, zero_b;
-    listen_factor factor;
-    listen_range range;
+    listen_rate rate;
+    listen_steps steps;
 } listen_mul;
 
 /* The mean over the middle one of three axes. `bias` and `offset` take the zero points into account:

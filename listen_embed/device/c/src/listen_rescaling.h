@@ -153,6 +153,11 @@ static LISTEN_APART int32_t stepped_anyhow(const listen_steps *steps, int32_t su
 
 #endif
 
+static inline int8_t looked_up(const int8_t *table, int32_t value)
+{
+    return (int8_t)(table ? table[value] : value);
+}
+
 /* Sums become steps of the output: two of the one channel, two of the other. */
 static inline void finish_four(const listen_steps *steps, listen_rate first, listen_rate second,
                                int32_t sums[4])
