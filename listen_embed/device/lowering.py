@@ -10,7 +10,6 @@ from listen_embed.device.context import Context
 from listen_embed.device.folding import Folded, fold
 from listen_embed.device.steps import Argument, Memory, Mode, Plan, Step
 from listen_embed.device.tabling import with_tables
-from listen_embed.device.widening import widened
 from listen_embed.errors import InputError
 from listen_embed.graph import Graph
 from listen_embed.simplified import without_dequantised
@@ -53,7 +52,7 @@ def lower(graph: Graph, mode: Mode = "xnn") -> Plan:
         i: graph.tensors[i].size_bytes for step in steps for i in (*step.inputs, step.output)
     }
     taken, (given,) = inputs_of(graph), graph.outputs
-    return widened(Plan(tuple(steps), n_bytes, taken, same.get(given, given)))
+    return Plan(tuple(steps), n_bytes, taken, same.get(given, given))
 
 
 def inputs_of(graph: Graph) -> tuple[int, ...]:

@@ -190,7 +190,8 @@ def _dense(context: Context, weights: NDArray[np.int8], window: Window) -> list[
         Struct("listen_conv", fields),
         lags={context.op.inputs[0]: window.lag},
     )
-    return with_scratch(step, 6 * depth)
+    # Two pixels in 16 bits, their patches, and the weights of two channels in 16 bits.
+    return with_scratch(step, (4 + 2 + 4) * depth)
 
 
 def _interleaved(weights: NDArray[np.int8]) -> NDArray[np.int8]:

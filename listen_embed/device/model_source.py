@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 from listen_embed.device import fixed, picture, values, waveform
 from listen_embed.device.lowering import inputs_of, lower
-from listen_embed.device.memory import Layout, arrange
+from listen_embed.device.memory import Layout
 from listen_embed.device.remembering import with_state
 from listen_embed.device.steps import Mode, Plan, Step, Struct, constants_bytes
 from listen_embed.device.text import array, define, in_comment, network, prototype
+from listen_embed.device.widening import arranged
 from listen_embed.errors import InputError
 from listen_embed.framing import hop_in_samples
 from listen_embed.graph import Graph, TensorInfo, macs, read_graph
@@ -170,8 +171,7 @@ def model_source(
     picture.check(spec.front_end)
     graph, state = without_state(read_graph(model), spec.state)
     _check_mode(spec, graph, options)
-    plan = with_state(lower(graph, options.mode), graph, state)
-    layout = arrange(plan)
+    plan, layout = arranged(with_state(lower(graph, options.mode), graph, state))
     hop = _frame_hop(spec, options)
     digest = digest or spec.digest(model)
     texts = {

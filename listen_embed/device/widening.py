@@ -8,19 +8,27 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from listen_embed.device.memory import Layout, arrange
 from listen_embed.device.steps import Array, Plan, Scratch, Step, Struct
 
 _LEAST_PIXELS = 4  # below which weights are used too seldom
+_SMALL = 1024  # bytes that are worth a larger arena
 
 
-def widened(plan: Plan) -> Plan:
-    """Return a plan whose convolutions have the scratch memory that needs no larger arena."""
+def arranged(plan: Plan) -> tuple[Plan, Layout]:
+    """Return a plan with scratch memory for weights where there is room, and its arrangement."""
+    narrow = arrange(plan)
+    wide = _widened(plan, narrow.n_bytes)
+    layout = arrange(wide)
+    if layout.n_bytes > narrow.n_bytes + _SMALL:
+        return plan, narrow
+    return wide, layout
+
+
+def _widened(plan: Plan, n_bytes: int) -> Plan:
     alive = _alive(plan)
-    # No arena is smaller than any one tensor.
-    room = max(plan.n_bytes.values())
-    steps = (
-        _with_room(step, room - taken) for step, taken in zip(plan.steps, alive, strict=True)
-    )
+    rooms = (max(_SMALL, n_bytes - taken) for taken in alive)
+    steps = (_with_room(step, room) for step, room in zip(plan.steps, rooms, strict=True))
     return replace(plan, steps=tuple(steps))
 
 

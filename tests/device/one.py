@@ -16,8 +16,8 @@ from ai_edge_litert.interpreter import Interpreter
 from listen_embed.device import text
 from listen_embed.device.export import LIBRARY
 from listen_embed.device.lowering import lower
-from listen_embed.device.memory import arrange
 from listen_embed.device.steps import Mode
+from listen_embed.device.widening import arranged
 from listen_embed.graph import read_graph
 from listen_embed.upstream.graph import pack, schema
 
@@ -157,8 +157,7 @@ def in_c(
     content: bytes, folder: Path, mode: Mode = "xnn", flags: tuple[str, ...] = ()
 ) -> Callable[..., Any]:
     """Return the network as a function of its inputs, compiled."""
-    plan = lower(read_graph(content), mode)
-    layout = arrange(plan)
+    plan, layout = arranged(lower(read_graph(content), mode))
     folder.mkdir(exist_ok=True)
     (folder / "network.c").write_text(DECLARED + text.network(plan, layout, mode))
     library, kernels = folder / "network.so", _kernels(folder.parent, mode, flags)

@@ -17,48 +17,12 @@ static void widen(const int8_t *in, uint32_t *out, int32_t n)
     }
 }
 
-/* Two pixels, widened, with the weights of two channels as they are stored; returns the next ones.
+/* Two pixels with the weights of two channels, all of them widened; returns the next weights.
  * Compilers find too few of the fourteen registers for this loop. */
-static inline const void *narrow_dots(const uint32_t *x, const void *w, int32_t n, int32_t sums[4])
+static inline const uint32_t *wide_dots(const uint32_t *x, const uint32_t *end, const uint32_t *w,
+                                        int32_t sums[4])
 {
     int32_t s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3];
-    const uint32_t *end = x + n;
-    uint32_t x0, x1, even0, even1, odd0, odd1;
-    __asm__ volatile("0: ldr %[odd0], [%[w]], #4\n" /* from any address, as ldrd does not */
-                     "ldr %[odd1], [%[w]], #4\n"
-                     "ldrd %[x0], %[x1], [%[x]], #8\n"
-                     "sxtb16 %[even0], %[odd0]\n"
-                     "sxtb16 %[even1], %[odd1]\n"
-                     "smlad %[s0], %[even0], %[x0], %[s0]\n"
-                     "smlad %[s1], %[even0], %[x1], %[s1]\n"
-                     "smlad %[s2], %[even1], %[x0], %[s2]\n"
-                     "smlad %[s3], %[even1], %[x1], %[s3]\n"
-                     "ldrd %[x0], %[x1], [%[x]], #8\n"
-                     "sxtb16 %[odd0], %[odd0], ror #8\n"
-                     "sxtb16 %[odd1], %[odd1], ror #8\n"
-                     "smlad %[s0], %[odd0], %[x0], %[s0]\n"
-                     "smlad %[s1], %[odd0], %[x1], %[s1]\n"
-                     "smlad %[s2], %[odd1], %[x0], %[s2]\n"
-                     "smlad %[s3], %[odd1], %[x1], %[s3]\n"
-                     "cmp %[x], %[end]\n"
-                     "bne 0b\n"
-                     : [s0] "+r"(s0), [s1] "+r"(s1), [s2] "+r"(s2), [s3] "+r"(s3), [x] "+r"(x),
-                       [w] "+r"(w), [x0] "=&r"(x0), [x1] "=&r"(x1), [even0] "=&r"(even0),
-                       [even1] "=&r"(even1), [odd0] "=&r"(odd0), [odd1] "=&r"(odd1)
-                     : [end] "r"(end)
-                     : "cc", "memory");
-    sums[0] = s0;
-    sums[1] = s1;
-    sums[2] = s2;
-    sums[3] = s3;
-    return w;
-}
-
-/* The same with weights that are widened, as the pixels are. */
-static inline const void *wide_dots(const uint32_t *x, const void *w, int32_t n, int32_t sums[4])
-{
-    int32_t s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3];
-    const uint32_t *end = x + n;
     uint32_t x0, x1, w0, w1;
     __asm__ volatile("0: ldrd %[w0], %[w1], [%[w]], #8\n"
                      "ldrd %[x0], %[x1], [%[x]], #8\n"
@@ -88,8 +52,8 @@ static inline const void *wide_dots(const uint32_t *x, const void *w, int32_t n,
 
 #else
 
-static inline const void *dots(const int8_t *a, const int8_t *b, const int8_t *w, int32_t n,
-                               int32_t sums[4])
+static inline const int8_t *dots(const int8_t *a, const int8_t *b, int32_t n, const int8_t *w,
+                                 int32_t sums[4])
 {
     int32_t i, s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3];
     const int8_t *end = a + n;
@@ -141,57 +105,20 @@ static int is_pointwise(const listen_conv *op)
 
 /* ---- pairs of pixels with pairs of channels ---- */
 
-/* Two pixels, as the products take them, and the weights beside them. */
+/* Two pixels, `depth` values of each, and where their outputs go, which lie `apart`. */
 typedef struct {
-    const int8_t *a, *b; /* `depth` values of each */
-    uint32_t *x;         /* them widened, where that is done */
-    const void *weights;
+    const int8_t *a, *b;
+    int8_t *out;
+    int32_t apart;
 } listen_pair;
 
-#if LISTEN_SIMD
+/* Scratch memory: two pixels widened, then their values where these are gathered, then weights. */
+typedef struct {
+    uint32_t *x;
+    int8_t *patches;
+    uint32_t *weights;
+} listen_room;
 
-static inline void widen_pair(const listen_pair *pair, int32_t depth)
-{
-    widen(pair->a, pair->x, depth);
-    widen(pair->b, pair->x + 1, depth);
-}
-
-/* Weights of two channels lie in turns, four values of each. */
-static void widen_weights(const int8_t *in, uint32_t *out, int32_t n)
-{
-    const int8_t *end = in + n;
-    for (; in < end; in += 8, out += 4) {
-        widen(in, out, 4);
-        widen(in + 4, out + 1, 4);
-    }
-}
-
-static inline const void *pair_dots(const listen_conv *op, const listen_pair *pair, const void *w,
-                                    int32_t sums[4])
-{
-    if (op->is_wide) {
-        return wide_dots(pair->x, w, op->depth, sums);
-    }
-    return narrow_dots(pair->x, w, op->depth, sums);
-}
-
-#else
-
-static inline void widen_pair(const listen_pair *pair, int32_t depth)
-{
-    (void)pair;
-    (void)depth;
-}
-
-static inline const void *pair_dots(const listen_conv *op, const listen_pair *pair, const void *w,
-                                    int32_t sums[4])
-{
-    return dots(pair->a, pair->b, w, op->depth, sums);
-}
-
-#endif
-
-/* Two channels of two pixels, whose outputs lie `apart`. */
 static inline void put_four(const int8_t *table, const int32_t sums[4], int8_t *out, int32_t apart)
 {
     int8_t *next = out + apart;
@@ -208,54 +135,125 @@ static inline void put_four(const int8_t *table, const int32_t sums[4], int8_t *
     }
 }
 
-/* Pairs of channels of two pixels; returns the next weights. */
-static LISTEN_APART const void *run_channels(const listen_conv *op, const listen_pair *pair,
-                                             const void *weights, int32_t from, int32_t end,
-                                             int8_t *out, int32_t apart)
+#if LISTEN_SIMD
+
+/* Weights of two channels lie in turns, four values of each. */
+static LISTEN_APART void widen_weights(const int8_t *in, uint32_t *out, int32_t n)
 {
-    int32_t sums[4];
+    const int8_t *end = in + n;
+    for (; in < end; in += 8, out += 4) {
+        uint32_t first = word(in), second = word(in + 4);
+        out[0] = even_bytes(first);
+        out[1] = even_bytes(second);
+        out[2] = odd_bytes(first);
+        out[3] = odd_bytes(second);
+    }
+}
+
+/* Pairs of channels, from one to another, with weights that are widened. */
+static LISTEN_APART void run_wide(const listen_conv *op, const uint32_t *x, const uint32_t *w,
+                                  const listen_pair *pair, int32_t from, int32_t end)
+{
+    const listen_steps steps = op->steps; /* which outputs could change, as a compiler sees it */
     const listen_channel *channel = op->channels + from, *last = op->channels + end;
+    const uint32_t *x_end = x + op->depth;
+    int32_t sums[4], apart = pair->apart;
+    int8_t *out = pair->out + from;
     for (; channel < last; out += 2, channel += 2) {
         sums[0] = sums[1] = channel[0].bias;
         sums[2] = sums[3] = channel[1].bias;
-        weights = pair_dots(op, pair, weights, sums);
-        finish_four(&op->steps, channel[0].rate, channel[1].rate, sums);
-        put_four(op->steps.table, sums, out, apart);
-    }
-    return weights;
-}
-
-/* Of an odd number of channels the last has a partner of zeros, which is not kept. */
-static void run_pair(const listen_conv *op, const listen_pair *pair, int8_t *out, int32_t apart)
-{
-    int32_t n = op->place.out_channels, even = n & ~1;
-    const void *weights = run_channels(op, pair, pair->weights, 0, even, out, apart);
-    if (even < n) {
-        int8_t both[4];
-        run_channels(op, pair, weights, even, n, both, 2);
-        out[apart + even] = both[2];
-        out[even] = both[0];
+        w = wide_dots(x, x_end, w, sums);
+        finish_four(&steps, channel[0].rate, channel[1].rate, sums);
+        put_four(steps.table, sums, out, apart);
     }
 }
 
-/* Scratch memory holds two pixels widened, their values where they are gathered, and the weights
- * widened where there is room for that. */
-static int8_t *prepare(const listen_conv *op, void *scratch, listen_pair *pair)
+static void run_channels(const listen_conv *op, const listen_room *room, const listen_pair *pair,
+                         int32_t from, int32_t end)
 {
     int32_t depth = op->depth;
-    int8_t *patches;
-    pair->x = scratch;
-    pair->weights = op->weights;
-    patches = (int8_t *)(pair->x + depth);
-    memset(patches, 0, (size_t)(2 * depth));
-#if LISTEN_SIMD
     if (op->is_wide) {
-        uint32_t *wide = pair->x + depth + depth / 2;
-        widen_weights(op->weights, wide, (op->place.out_channels + 1) / 2 * 2 * depth);
-        pair->weights = wide;
+        run_wide(op, room->x, room->weights + from * depth / 2, pair, from, end);
+        return;
     }
+    for (; from < end; from += 2) {
+        widen_weights(op->weights + from * depth, room->weights, 2 * depth);
+        run_wide(op, room->x, room->weights, pair, from, least(from + 2, end));
+    }
+}
+
+static void widen_pair(const listen_conv *op, const listen_room *room, const listen_pair *pair)
+{
+    widen(pair->a, room->x, op->depth);
+    widen(pair->b, room->x + 1, op->depth);
+}
+
+static void widen_all(const listen_conv *op, const listen_room *room)
+{
+    if (op->is_wide) {
+        widen_weights(op->weights, room->weights, ((op->place.out_channels + 1) & ~1) * op->depth);
+    }
+}
+
+#else
+
+static void run_channels(const listen_conv *op, const listen_room *room, const listen_pair *pair,
+                         int32_t from, int32_t end)
+{
+    const listen_steps steps = op->steps;
+    const int8_t *w = op->weights + from * op->depth;
+    int32_t sums[4];
+    (void)room;
+    for (; from < end; from += 2) {
+        const listen_channel *channel = op->channels + from;
+        sums[0] = sums[1] = channel[0].bias;
+        sums[2] = sums[3] = channel[1].bias;
+        w = dots(pair->a, pair->b, op->depth, w, sums);
+        finish_four(&steps, channel[0].rate, channel[1].rate, sums);
+        put_four(steps.table, sums, pair->out + from, pair->apart);
+    }
+}
+
+static void widen_pair(const listen_conv *op, const listen_room *room, const listen_pair *pair)
+{
+    (void)op;
+    (void)room;
+    (void)pair;
+}
+
+static void widen_all(const listen_conv *op, const listen_room *room)
+{
+    (void)op;
+    (void)room;
+}
+
 #endif
-    return patches;
+
+/* Of an odd number of channels the last has a partner of zeros, which is not kept. */
+static void run_pair(const listen_conv *op, const listen_room *room, const listen_pair *pair)
+{
+    int32_t n = op->place.out_channels, even = n & ~1;
+    run_channels(op, room, pair, 0, even);
+    if (even < n) {
+        int8_t both[4];
+        listen_pair last = *pair;
+        last.out = both - even;
+        last.apart = 2;
+        run_channels(op, room, &last, even, n);
+        pair->out[pair->apart + even] = both[2];
+        pair->out[even] = both[0];
+    }
+}
+
+static listen_room room_in(const listen_conv *op, void *scratch, int direct)
+{
+    listen_room room;
+    size_t n = direct ? 0 : 2 * (size_t)op->depth;
+    room.x = scratch;
+    room.patches = (int8_t *)(room.x + op->depth);
+    room.weights = room.x + op->depth + n / 4;
+    memset(room.patches, 0, n);
+    return room;
 }
 
 void listen_conv_run(const listen_conv *op, const int8_t *in, int8_t *out, void *scratch)
@@ -263,17 +261,20 @@ void listen_conv_run(const listen_conv *op, const int8_t *in, int8_t *out, void 
     int32_t pixel, depth = op->depth, channels = op->place.out_channels;
     int32_t pixels = (int32_t)op->place.out_height * op->place.out_width;
     int direct = is_pointwise(op);
+    listen_room room = room_in(op, scratch, direct);
     listen_pair pair;
-    int8_t *patches = prepare(op, scratch, &pair);
-    for (pixel = 0; pixel < pixels; pixel += 2, out += 2 * channels) {
+    widen_all(op, &room);
+    for (pixel = 0; pixel < pixels; pixel += 2) {
         int32_t next = pixel + 1 < pixels; /* the last of an odd number goes with itself */
-        pair.a = direct ? in + pixel * depth : patches;
-        pair.b = direct ? pair.a + next * depth : patches + depth;
+        pair.a = direct ? in + pixel * depth : room.patches;
+        pair.b = direct ? pair.a + next * depth : room.patches + depth;
+        pair.out = out + pixel * channels;
+        pair.apart = next * channels;
         if (!direct) {
-            gather(op, in, pixel, patches);
-            gather(op, in, pixel + next, patches + depth);
+            gather(op, in, pixel, room.patches);
+            gather(op, in, pixel + next, room.patches + depth);
         }
-        widen_pair(&pair, depth);
-        run_pair(op, &pair, out, next * channels);
+        widen_pair(op, &room, &pair);
+        run_pair(op, &room, &pair);
     }
 }

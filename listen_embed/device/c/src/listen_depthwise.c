@@ -29,11 +29,6 @@ typedef struct {
     int32_t *sums;
 } listen_stretch;
 
-static inline int32_t least(int32_t a, int32_t b)
-{
-    return a < b ? a : b;
-}
-
 /* ---- rows of the input ---- */
 
 /* Rows of the image from the first under the kernel to the last. */

@@ -20,11 +20,6 @@ static inline int8_t value_of(int32_t sum, listen_factor factor, int32_t zero)
 
 /* ---- value by value ---- */
 
-static inline int32_t least(int32_t a, int32_t b)
-{
-    return a < b ? a : b;
-}
-
 /* `sign` counts in reference rounding, which rounds each term before it takes the other away. */
 static inline int32_t added(const listen_add *op, int32_t a, int32_t b, int32_t sign)
 {

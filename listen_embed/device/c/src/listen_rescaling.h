@@ -18,6 +18,11 @@
 #endif
 #endif
 
+static inline int32_t least(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
+
 #if !LISTEN_REFERENCE
 
 /* To nearest, halves to even. The exporter sees to it that no value exceeds 2^22. */
