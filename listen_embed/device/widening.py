@@ -11,7 +11,6 @@ from dataclasses import replace
 from listen_embed.device.memory import Layout, arrange
 from listen_embed.device.steps import Array, Plan, Scratch, Step, Struct
 
-_LEAST_PIXELS = 4  # below which weights are used too seldom
 _SMALL = 1024  # bytes that are worth a larger arena
 
 
@@ -51,13 +50,8 @@ def _with_room(step: Step, room: int) -> Step:
     weights = struct.fields["weights"]
     assert isinstance(weights, Array)
     scratch = Scratch(step.scratch_bytes + 2 * weights.n_bytes)
-    if scratch.n_bytes > room or _pixels(struct) < _LEAST_PIXELS:
+    if scratch.n_bytes > room:
         return step
     wide = Struct(struct.kind, {**struct.fields, "is_wide": 1})
     return replace(step, arguments=(wide, *step.arguments[1:-1], scratch))
 
-
-def _pixels(struct: Struct) -> int:
-    place = struct.fields["place"]
-    assert isinstance(place, dict)
-    return int(place["out_height"]) * int(place["out_width"])

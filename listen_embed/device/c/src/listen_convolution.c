@@ -5,15 +5,18 @@
 
 #if LISTEN_SIMD
 
-/* Of each four bytes 0 and 2 become one word, 1 and 3 another one, two words behind: between them
- * lie those of a second row. */
-static void widen(const int8_t *in, uint32_t *out, int32_t n)
+/* Two rows of bytes, side by side in 16 bits: of each four bytes 0 and 2 in one word, 1 and 3 in
+ * another one. Four of a row lie `apart` from the next four. */
+static LISTEN_APART void widen(const int8_t *a, const int8_t *b, int32_t apart, uint32_t *out,
+                               int32_t n)
 {
-    const int8_t *end = in + n;
-    for (; in < end; in += 4, out += 4) {
-        uint32_t packed = word(in);
-        out[0] = even_bytes(packed);
-        out[2] = odd_bytes(packed);
+    const uint32_t *end = out + n;
+    for (; out < end; a += apart, b += apart, out += 4) {
+        uint32_t first = word(a), second = word(b);
+        out[0] = even_bytes(first);
+        out[1] = even_bytes(second);
+        out[2] = odd_bytes(first);
+        out[3] = odd_bytes(second);
     }
 }
 
@@ -137,80 +140,78 @@ static inline void put_four(const int8_t *table, const int32_t sums[4], int8_t *
 
 #if LISTEN_SIMD
 
-/* Weights of two channels lie in turns, four values of each. */
-static LISTEN_APART void widen_weights(const int8_t *in, uint32_t *out, int32_t n)
-{
-    const int8_t *end = in + n;
-    for (; in < end; in += 8, out += 4) {
-        uint32_t first = word(in), second = word(in + 4);
-        out[0] = even_bytes(first);
-        out[1] = even_bytes(second);
-        out[2] = odd_bytes(first);
-        out[3] = odd_bytes(second);
-    }
-}
-
-/* Pairs of channels, from one to another, with weights that are widened. */
-static LISTEN_APART void run_wide(const listen_conv *op, const uint32_t *x, const uint32_t *w,
-                                  const listen_pair *pair, int32_t from, int32_t end)
+/* Pairs of channels with weights that are widened. */
+static LISTEN_APART void run_wide(const listen_conv *op, const listen_room *room, int8_t *out,
+                                  int32_t apart, const listen_channel *channel, int32_t n)
 {
     const listen_steps steps = op->steps; /* which outputs could change, as a compiler sees it */
-    const listen_channel *channel = op->channels + from, *last = op->channels + end;
-    const uint32_t *x_end = x + op->depth;
-    int32_t sums[4], apart = pair->apart;
-    int8_t *out = pair->out + from;
-    for (; channel < last; out += 2, channel += 2) {
+    const uint32_t *x = room->x, *end = x + op->depth, *w = room->weights;
+    const int8_t *last = out + n;
+    int32_t sums[4];
+    w += op->is_wide ? (channel - op->channels) / 2 * op->depth : 0;
+    for (; out < last; out += 2, channel += 2) {
         sums[0] = sums[1] = channel[0].bias;
         sums[2] = sums[3] = channel[1].bias;
-        w = wide_dots(x, x_end, w, sums);
+        w = wide_dots(x, end, w, sums);
         finish_four(&steps, channel[0].rate, channel[1].rate, sums);
         put_four(steps.table, sums, out, apart);
     }
 }
 
-static void run_channels(const listen_conv *op, const listen_room *room, const listen_pair *pair,
-                         int32_t from, int32_t end)
+/* The same where there is room for the weights of one pair of channels. */
+static void run_narrow(const listen_conv *op, const listen_room *room, int8_t *out, int32_t apart,
+                       const listen_channel *channel, int32_t n)
 {
-    int32_t depth = op->depth;
-    if (op->is_wide) {
-        run_wide(op, room->x, room->weights + from * depth / 2, pair, from, end);
-        return;
-    }
-    for (; from < end; from += 2) {
-        widen_weights(op->weights + from * depth, room->weights, 2 * depth);
-        run_wide(op, room->x, room->weights, pair, from, least(from + 2, end));
+    int32_t i;
+    for (i = 0; i < n; i += 2, channel += 2) {
+        const int8_t *weights = op->weights + (channel - op->channels) * op->depth;
+        widen(weights, weights + 4, 8, room->weights, op->depth);
+        run_wide(op, room, out + i, apart, channel, 2);
     }
 }
 
-static void widen_pair(const listen_conv *op, const listen_room *room, const listen_pair *pair)
+static inline void run_channels(const listen_conv *op, const listen_room *room,
+                                const listen_pair *pair, int8_t *out, int32_t apart, int32_t from,
+                                int32_t n)
 {
-    widen(pair->a, room->x, op->depth);
-    widen(pair->b, room->x + 1, op->depth);
+    (void)pair;
+    if (op->is_wide) {
+        run_wide(op, room, out, apart, op->channels + from, n);
+    } else {
+        run_narrow(op, room, out, apart, op->channels + from, n);
+    }
+}
+
+static inline void widen_pair(const listen_conv *op, const listen_room *room,
+                              const listen_pair *pair)
+{
+    widen(pair->a, pair->b, 4, room->x, op->depth);
 }
 
 static void widen_all(const listen_conv *op, const listen_room *room)
 {
     if (op->is_wide) {
-        widen_weights(op->weights, room->weights, ((op->place.out_channels + 1) & ~1) * op->depth);
+        int32_t pairs = (op->place.out_channels + 1) / 2;
+        widen(op->weights, op->weights + 4, 8, room->weights, pairs * op->depth);
     }
 }
 
 #else
 
 static void run_channels(const listen_conv *op, const listen_room *room, const listen_pair *pair,
-                         int32_t from, int32_t end)
+                         int8_t *out, int32_t apart, int32_t from, int32_t n)
 {
     const listen_steps steps = op->steps;
-    const int8_t *w = op->weights + from * op->depth;
+    const listen_channel *channel = op->channels + from;
+    const int8_t *w = op->weights + from * op->depth, *last = out + n;
     int32_t sums[4];
     (void)room;
-    for (; from < end; from += 2) {
-        const listen_channel *channel = op->channels + from;
+    for (; out < last; out += 2, channel += 2) {
         sums[0] = sums[1] = channel[0].bias;
         sums[2] = sums[3] = channel[1].bias;
         w = dots(pair->a, pair->b, op->depth, w, sums);
         finish_four(&steps, channel[0].rate, channel[1].rate, sums);
-        put_four(steps.table, sums, pair->out + from, pair->apart);
+        put_four(steps.table, sums, out, apart);
     }
 }
 
@@ -229,20 +230,14 @@ static void widen_all(const listen_conv *op, const listen_room *room)
 
 #endif
 
-/* Of an odd number of channels the last has a partner of zeros, which is not kept. */
-static void run_pair(const listen_conv *op, const listen_room *room, const listen_pair *pair)
+/* The last one of an odd number of channels: it has a partner of zeros, which is not kept. */
+static void run_last(const listen_conv *op, const listen_room *room, const listen_pair *pair)
 {
-    int32_t n = op->place.out_channels, even = n & ~1;
-    run_channels(op, room, pair, 0, even);
-    if (even < n) {
-        int8_t both[4];
-        listen_pair last = *pair;
-        last.out = both - even;
-        last.apart = 2;
-        run_channels(op, room, &last, even, n);
-        pair->out[pair->apart + even] = both[2];
-        pair->out[even] = both[0];
-    }
+    int32_t from = op->place.out_channels - 1;
+    int8_t both[4];
+    run_channels(op, room, pair, both, 2, from, 2);
+    pair->out[pair->apart + from] = both[2];
+    pair->out[from] = both[0];
 }
 
 static listen_room room_in(const listen_conv *op, void *scratch, int direct)
@@ -275,6 +270,9 @@ void listen_conv_run(const listen_conv *op, const int8_t *in, int8_t *out, void 
             gather(op, in, pixel + next, room.patches + depth);
         }
         widen_pair(op, &room, &pair);
-        run_pair(op, &room, &pair);
+        run_channels(op, &room, &pair, pair.out, pair.apart, 0, channels & ~1);
+        if (channels & 1) {
+            run_last(op, &room, &pair);
+        }
     }
 }
