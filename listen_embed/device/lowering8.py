@@ -100,7 +100,7 @@ class Window:
         planes, filters = (1, self.given[2]) if self.taken[2] == 1 else (4, 4)
         length = -2 * (-((tile - 1) * self.stride[1] + self._reach(1)) // 2)
         taps = 2 * self.kernel[0] * (self.kernel[1] - 1)
-        return 2 * ((self._reach(0) + 1) * planes * length + filters * taps) + 4 * tile
+        return 2 * ((self._reach(0) + 1) * planes * length + filters * taps) + 16 * tile
 
     def _reach(self, axis: int) -> int:
         return (self.kernel[axis] - 1) * self.dilation[axis] + 1
@@ -181,7 +181,7 @@ def _fully_connected(context: Context) -> list[Step]:
 
 def _dense(context: Context, weights: NDArray[np.int8], window: Window) -> list[Step]:
     per_channel = weights.reshape(len(weights), -1)
-    depth = -4 * (-per_channel.shape[1] // 4)
+    depth = -8 * (-per_channel.shape[1] // 8)
     fields: dict[str, Field] = {"place": window.fields(), "depth": depth, "is_wide": 0}
     fields |= _sums(context, per_channel, len(weights) % 2)
     fields |= {"weights": int8(_interleaved(per_channel))}
@@ -197,7 +197,7 @@ def _dense(context: Context, weights: NDArray[np.int8], window: Window) -> list[
 def _interleaved(weights: NDArray[np.int8]) -> NDArray[np.int8]:
     """Return weights (channels, values) in the order that listen_kernels.h tells of."""
     channels, n = weights.shape
-    padded = np.pad(weights, ((0, channels % 2), (0, -n % 4)))
+    padded = np.pad(weights, ((0, channels % 2), (0, -n % 8)))
     return padded.reshape(len(padded) // 2, 2, -1, 4).transpose(0, 2, 1, 3)
 
 

@@ -260,7 +260,7 @@ def _network_constants(
         "REFERENCE": int(options.mode == "reference"),
         "SAMPLES_ARE_FLOAT": int(options.samples == "float32"),
         "FIXED_POINT": int(options.arithmetic == "fixed"),
-        "MAX_ROWS": _most_rows(plan),
+        **_filter_constants(plan),
         "MACS": macs(model),
         "ARENA_BYTES": max(layout.n_bytes, least),
         "INPUT_AT": layout.tensors[plan.taken[0]],
@@ -297,15 +297,23 @@ def _check_fits(spec: ModelSpec, graph: Graph) -> None:
         )
 
 
-def _most_rows(plan: Plan) -> int:
-    """Return the rows of the highest filter."""
-    return max((_rows(step) for step in plan.steps), default=1)
+def _filter_constants(plan: Plan) -> dict[str, int]:
+    """Return what listen_depthwise.c need not be ready for."""
+    kernels = [_kernel(step) for step in plan.steps]
+    return {
+        "MAX_ROWS": max((height for height, _, _ in kernels), default=1),
+        "MAX_COLUMNS": max((width for _, width, _ in kernels), default=1),
+        "ANY_FILTERS": int(any(is_any for _, _, is_any in kernels)),
+    }
 
 
-def _rows(step: Step) -> int:
+def _kernel(step: Step) -> tuple[int, int, bool]:
+    """Return a filter's height and width, and whether C has no words of its own for it."""
     first = step.arguments[0]
     if not isinstance(first, Struct) or first.kind != "listen_depthwise":
-        return 1
+        return 1, 1, False
     place = first.fields["place"]
     assert isinstance(place, dict)
-    return int(place["kernel_height"])
+    is_quick = place["kernel_width"] in (3, 5) and place["stride_x"] in (1, 2)
+    is_any = not is_quick or place["dilation_x"] != 1
+    return place["kernel_height"], place["kernel_width"], is_any

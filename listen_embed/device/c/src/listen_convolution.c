@@ -20,6 +20,15 @@ static LISTEN_APART void widen(const int8_t *a, const int8_t *b, int32_t apart, 
     }
 }
 
+/* Two values of each pixel and of each channel. */
+#define TWO_DEEP                           \
+    "ldrd %[w0], %[w1], [%[w]], #8\n"      \
+    "ldrd %[x0], %[x1], [%[x]], #8\n"      \
+    "smlad %[s0], %[w0], %[x0], %[s0]\n"   \
+    "smlad %[s1], %[w0], %[x1], %[s1]\n"   \
+    "smlad %[s2], %[w1], %[x0], %[s2]\n"   \
+    "smlad %[s3], %[w1], %[x1], %[s3]\n"
+
 /* Two pixels with the weights of two channels, all of them widened; returns the next weights.
  * Compilers find too few of the fourteen registers for this loop. */
 static inline const uint32_t *wide_dots(const uint32_t *x, const uint32_t *end, const uint32_t *w,
@@ -27,18 +36,7 @@ static inline const uint32_t *wide_dots(const uint32_t *x, const uint32_t *end, 
 {
     int32_t s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3];
     uint32_t x0, x1, w0, w1;
-    __asm__ volatile("0: ldrd %[w0], %[w1], [%[w]], #8\n"
-                     "ldrd %[x0], %[x1], [%[x]], #8\n"
-                     "smlad %[s0], %[w0], %[x0], %[s0]\n"
-                     "smlad %[s1], %[w0], %[x1], %[s1]\n"
-                     "smlad %[s2], %[w1], %[x0], %[s2]\n"
-                     "smlad %[s3], %[w1], %[x1], %[s3]\n"
-                     "ldrd %[w0], %[w1], [%[w]], #8\n"
-                     "ldrd %[x0], %[x1], [%[x]], #8\n"
-                     "smlad %[s0], %[w0], %[x0], %[s0]\n"
-                     "smlad %[s1], %[w0], %[x1], %[s1]\n"
-                     "smlad %[s2], %[w1], %[x0], %[s2]\n"
-                     "smlad %[s3], %[w1], %[x1], %[s3]\n"
+    __asm__ volatile("0:\n" TWO_DEEP TWO_DEEP TWO_DEEP TWO_DEEP
                      "cmp %[x], %[end]\n"
                      "bne 0b\n"
                      : [s0] "+r"(s0), [s1] "+r"(s1), [s2] "+r"(s2), [s3] "+r"(s3), [x] "+r"(x),

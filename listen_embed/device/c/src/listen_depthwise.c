@@ -12,22 +12,29 @@
 /* The ring and where it is on the image. */
 typedef struct {
     int16_t *values; /* rows of the ring, of each plane; at last a row of zeros */
-    int16_t *filters;
     int32_t *sums;
+    int16_t *filters;
     int32_t planes, length;     /* `length` is a row's */
     int32_t left;               /* the image's column of its first value */
     int32_t filled;             /* rows of the image that have been copied */
 } listen_ring;
 
-/* A stretch of an output's row, and what it is made of. */
+/* Rows of sums of some filters, and what they are made of. */
 typedef struct {
     const int16_t *rows[LISTEN_MAX_ROWS]; /* under the kernel */
-    const int16_t *filter;                /* as `prepare` made it */
+    int32_t apart;                        /* from a filter's channel to the next one's */
+    const int16_t *filter;                /* the first one, as `prepare` made it */
     const int8_t *taps;                   /* the same, as it is stored */
-    int32_t from;                         /* the first value of the rows */
-    int32_t n, bias;
-    int32_t *sums;
-} listen_stretch;
+    const listen_channel *channels;
+    int32_t filters;
+    int32_t *sums; /* `tile` of each filter */
+    int32_t n;     /* that are needed */
+} listen_rows;
+
+static inline int32_t filter_size(const listen_geometry *place)
+{
+    return 2 * place->kernel_height * (place->kernel_width - 1);
+}
 
 /* ---- rows of the input ---- */
 
@@ -108,16 +115,26 @@ static void fill(const listen_geometry *place, listen_ring *ring, const int8_t *
 
 /* ---- sums ---- */
 
-/* Taps of any number and distance. */
-static LISTEN_APART void stretch_of_any(const listen_geometry *place, const listen_stretch *to)
+static inline void keep(int32_t *sums, int32_t s0, int32_t s1, int32_t s2, int32_t s3)
 {
-    int32_t row, column, step = place->stride_x, from = to->from;
-    int32_t *sums = to->sums, *end = sums + to->n;
+    sums[0] = s0;
+    sums[1] = s1;
+    sums[2] = s2;
+    sums[3] = s3;
+}
+
+/* Taps of any number and distance. */
+static void sum_any(const listen_depthwise *op, const listen_rows *of, int32_t filter, int32_t *sums)
+{
+    const listen_geometry *place = &op->place;
+    int32_t row, column, step = place->stride_x, bias = of->channels[filter].bias;
+    int32_t from = filter * of->apart;
+    const int32_t *end = sums + of->n;
     for (; sums < end; sums += TOGETHER, from += TOGETHER * step) {
-        int32_t s0 = to->bias, s1 = s0, s2 = s0, s3 = s0;
-        const int8_t *w = to->taps;
+        int32_t s0 = bias, s1 = bias, s2 = bias, s3 = bias;
+        const int8_t *w = of->taps + filter * place->kernel_height * place->kernel_width;
         for (row = 0; row < place->kernel_height; row++) {
-            const int16_t *in = to->rows[row] + from;
+            const int16_t *in = of->rows[row] + from;
             for (column = 0; column < place->kernel_width; column++, in += place->dilation_x) {
                 int32_t weight = *w++;
                 s0 += in[0] * weight;
@@ -126,10 +143,7 @@ static LISTEN_APART void stretch_of_any(const listen_geometry *place, const list
                 s3 += in[3 * step] * weight;
             }
         }
-        sums[0] = s0;
-        sums[1] = s1;
-        sums[2] = s2;
-        sums[3] = s3;
+        keep(sums, s0, s1, s2, s3);
     }
 }
 
@@ -150,66 +164,67 @@ static void prepare(const listen_geometry *place, const int8_t *taps, int16_t *f
 }
 
 /* Rows of three taps at every column. */
-static LISTEN_APART void stretch_3(const listen_geometry *place, const listen_stretch *to)
+static void sum_3(const listen_depthwise *op, const listen_rows *of, int32_t filter, int32_t *sums)
 {
-    int32_t from = to->from, rows = place->kernel_height;
-    int32_t *sums = to->sums, *end = sums + to->n;
+    int32_t from = filter * of->apart, bias = of->channels[filter].bias;
+    const int16_t *weights = of->filter + filter * filter_size(&op->place);
+    const int16_t *const *last = of->rows + op->place.kernel_height;
+    const int32_t *end = sums + of->n;
     for (; sums < end; sums += TOGETHER, from += TOGETHER) {
-        int32_t s0 = to->bias, s1 = s0, s2 = s0, s3 = s0;
-        const int16_t *w = to->filter, *const *row = to->rows, *const *last = row + rows;
-        for (; row < last; row++, w += 4) {
-            const int16_t *in = *row + from;
-            uint32_t w01 = word(w), w12 = word(w + 2);
-            uint32_t x01 = word(in), x23 = word(in + 2), x45 = word(in + 4);
+        int32_t s0 = bias, s1 = bias, s2 = bias, s3 = bias;
+        const int16_t *const *row = of->rows;
+        const listen_word *w = (const listen_word *)weights;
+        for (; row < last; row++, w += 2) {
+            const listen_word *in = (const listen_word *)(*row + from);
+            uint32_t w01 = w[0], w12 = w[1], x01 = in[0], x23 = in[1], x45 = in[2];
             s0 = add_low_high(add_products(s0, x01, w01), x23, w12);
             s1 = add_high_low(add_products(s1, x23, w12), x01, w01);
             s2 = add_low_high(add_products(s2, x23, w01), x45, w12);
             s3 = add_high_low(add_products(s3, x45, w12), x23, w01);
         }
-        sums[0] = s0;
-        sums[1] = s1;
-        sums[2] = s2;
-        sums[3] = s3;
+        keep(sums, s0, s1, s2, s3);
     }
 }
 
 /* Rows of three taps at every other column. */
-static LISTEN_APART void stretch_3_by_2(const listen_geometry *place, const listen_stretch *to)
+static void sum_3_by_2(const listen_depthwise *op, const listen_rows *of, int32_t filter, int32_t *sums)
 {
-    int32_t from = to->from, rows = place->kernel_height;
-    int32_t *sums = to->sums, *end = sums + to->n;
+    int32_t from = filter * of->apart, bias = of->channels[filter].bias;
+    const int16_t *weights = of->filter + filter * filter_size(&op->place);
+    const int16_t *const *last = of->rows + op->place.kernel_height;
+    const int32_t *end = sums + of->n;
     for (; sums < end; sums += TOGETHER, from += 2 * TOGETHER) {
-        int32_t s0 = to->bias, s1 = s0, s2 = s0, s3 = s0;
-        const int16_t *w = to->filter, *const *row = to->rows, *const *last = row + rows;
-        for (; row < last; row++, w += 4) {
-            const int16_t *in = *row + from;
-            uint32_t w01 = word(w), w12 = word(w + 2);
-            uint32_t x01 = word(in), x23 = word(in + 2), x45 = word(in + 4);
-            uint32_t x67 = word(in + 6), x89 = word(in + 8);
+        int32_t s0 = bias, s1 = bias, s2 = bias, s3 = bias;
+        const int16_t *const *row = of->rows;
+        const listen_word *w = (const listen_word *)weights;
+        for (; row < last; row++, w += 2) {
+            const listen_word *in = (const listen_word *)(*row + from);
+            uint32_t w01 = w[0], w12 = w[1], x01 = in[0], x23 = in[1], x45 = in[2];
+            uint32_t x67 = in[3], x89 = in[4];
             s0 = add_low_high(add_products(s0, x01, w01), x23, w12);
             s1 = add_low_high(add_products(s1, x23, w01), x45, w12);
             s2 = add_low_high(add_products(s2, x45, w01), x67, w12);
             s3 = add_low_high(add_products(s3, x67, w01), x89, w12);
         }
-        sums[0] = s0;
-        sums[1] = s1;
-        sums[2] = s2;
-        sums[3] = s3;
+        keep(sums, s0, s1, s2, s3);
     }
 }
 
 /* Rows of five taps at every column. */
-static LISTEN_APART void stretch_5(const listen_geometry *place, const listen_stretch *to)
+static void sum_5(const listen_depthwise *op, const listen_rows *of, int32_t filter, int32_t *sums)
 {
-    int32_t from = to->from, rows = place->kernel_height;
-    int32_t *sums = to->sums, *end = sums + to->n;
+    int32_t from = filter * of->apart, bias = of->channels[filter].bias;
+    const int16_t *weights = of->filter + filter * filter_size(&op->place);
+    const int16_t *const *last = of->rows + op->place.kernel_height;
+    const int32_t *end = sums + of->n;
     for (; sums < end; sums += TOGETHER, from += TOGETHER) {
-        int32_t s0 = to->bias, s1 = s0, s2 = s0, s3 = s0;
-        const int16_t *w = to->filter, *const *row = to->rows, *const *last = row + rows;
-        for (; row < last; row++, w += 8) {
-            const int16_t *in = *row + from;
-            uint32_t w01 = word(w), w23 = word(w + 2), w12 = word(w + 4), w34 = word(w + 6);
-            uint32_t x01 = word(in), x23 = word(in + 2), x45 = word(in + 4), x67 = word(in + 6);
+        int32_t s0 = bias, s1 = bias, s2 = bias, s3 = bias;
+        const int16_t *const *row = of->rows;
+        const listen_word *w = (const listen_word *)weights;
+        for (; row < last; row++, w += 4) {
+            const listen_word *in = (const listen_word *)(*row + from);
+            uint32_t w01 = w[0], w23 = w[1], w12 = w[2], w34 = w[3];
+            uint32_t x01 = in[0], x23 = in[1], x45 = in[2], x67 = in[3];
             s0 = add_products(add_products(s0, x01, w01), x23, w23);
             s0 = add_low_high(s0, x45, w34);
             s1 = add_products(add_products(s1, x23, w12), x45, w34);
@@ -219,53 +234,53 @@ static LISTEN_APART void stretch_5(const listen_geometry *place, const listen_st
             s3 = add_products(add_products(s3, x45, w12), x67, w34);
             s3 = add_high_low(s3, x23, w01);
         }
-        sums[0] = s0;
-        sums[1] = s1;
-        sums[2] = s2;
-        sums[3] = s3;
+        keep(sums, s0, s1, s2, s3);
     }
 }
 
 /* Rows of five taps at every other column. */
-static LISTEN_APART void stretch_5_by_2(const listen_geometry *place, const listen_stretch *to)
+static void sum_5_by_2(const listen_depthwise *op, const listen_rows *of, int32_t filter, int32_t *sums)
 {
-    int32_t from = to->from, rows = place->kernel_height;
-    int32_t *sums = to->sums, *end = sums + to->n;
+    int32_t from = filter * of->apart, bias = of->channels[filter].bias;
+    const int16_t *weights = of->filter + filter * filter_size(&op->place);
+    const int16_t *const *last = of->rows + op->place.kernel_height;
+    const int32_t *end = sums + of->n;
     for (; sums < end; sums += TOGETHER, from += 2 * TOGETHER) {
-        int32_t s0 = to->bias, s1 = s0, s2 = s0, s3 = s0;
-        const int16_t *w = to->filter, *const *row = to->rows, *const *last = row + rows;
-        for (; row < last; row++, w += 8) {
-            const int16_t *in = *row + from;
-            uint32_t w01 = word(w), w23 = word(w + 2), w34 = word(w + 6);
-            uint32_t x01 = word(in), x23 = word(in + 2), x45 = word(in + 4), x67, x89;
+        int32_t s0 = bias, s1 = bias, s2 = bias, s3 = bias;
+        const int16_t *const *row = of->rows;
+        const listen_word *w = (const listen_word *)weights;
+        for (; row < last; row++, w += 4) {
+            const listen_word *in = (const listen_word *)(*row + from);
+            uint32_t w01 = w[0], w23 = w[1], w34 = w[3];
+            uint32_t x01 = in[0], x23 = in[1], x45 = in[2], x67, x89;
             s0 = add_low_high(add_products(add_products(s0, x01, w01), x23, w23), x45, w34);
-            x67 = word(in + 6);
+            x67 = in[3];
             s1 = add_low_high(add_products(add_products(s1, x23, w01), x45, w23), x67, w34);
-            x89 = word(in + 8);
+            x89 = in[4];
             s2 = add_low_high(add_products(add_products(s2, x45, w01), x67, w23), x89, w34);
-            s3 = add_products(add_products(s3, x67, w01), x89, w23);
-            s3 = add_low_high(s3, word(in + 10), w34);
+            s3 = add_low_high(add_products(add_products(s3, x67, w01), x89, w23), in[5], w34);
         }
-        sums[0] = s0;
-        sums[1] = s1;
-        sums[2] = s2;
-        sums[3] = s3;
+        keep(sums, s0, s1, s2, s3);
     }
 }
 
-static void stretch(const listen_geometry *place, const listen_stretch *to)
+/* What no filter of the model needs is left out. */
+static LISTEN_APART void sum_rows(const listen_depthwise *op, const listen_rows *of)
 {
-    int32_t width = place->dilation_x == 1 ? place->kernel_width : 0, step = place->stride_x;
-    if (width == 3 && step == 1) {
-        stretch_3(place, to);
-    } else if (width == 3 && step == 2) {
-        stretch_3_by_2(place, to);
-    } else if (width == 5 && step == 1) {
-        stretch_5(place, to);
-    } else if (width == 5 && step == 2) {
-        stretch_5_by_2(place, to);
-    } else {
-        stretch_of_any(place, to);
+    int32_t i, width = op->place.dilation_x == 1 ? op->place.kernel_width : 0;
+    int32_t step = op->place.stride_x, *sums = of->sums;
+    for (i = 0; i < of->filters; i++, sums += op->tile) {
+        if (width == 3 && step == 1) {
+            sum_3(op, of, i, sums);
+        } else if (width == 3 && step == 2) {
+            sum_3_by_2(op, of, i, sums);
+        } else if (LISTEN_MAX_COLUMNS >= 5 && width == 5 && step == 1) {
+            sum_5(op, of, i, sums);
+        } else if (LISTEN_MAX_COLUMNS >= 5 && width == 5 && step == 2) {
+            sum_5_by_2(op, of, i, sums);
+        } else if (LISTEN_ANY_FILTERS) {
+            sum_any(op, of, i, sums);
+        }
     }
 }
 
@@ -278,41 +293,74 @@ static void prepare(const listen_geometry *place, const int8_t *taps, int16_t *f
     (void)filter;
 }
 
-static void stretch(const listen_geometry *place, const listen_stretch *to)
+static void sum_rows(const listen_depthwise *op, const listen_rows *of)
 {
-    stretch_of_any(place, to);
+    int32_t i;
+    for (i = 0; i < of->filters; i++) {
+        sum_any(op, of, i, of->sums + i * op->tile);
+    }
 }
 
 #endif
 
-/* Sums of one channel become `n` outputs, which lie `apart`. */
-static LISTEN_APART void put(const listen_steps *kept, listen_rate rate, const int32_t *sums,
-                             int32_t n, int8_t *out, int32_t apart)
+/* ---- outputs ---- */
+
+/* Sums of one filter become outputs. */
+static LISTEN_APART void put_row(const listen_depthwise *op, const listen_rows *of, int32_t filter,
+                                 int8_t *out)
 {
-    const listen_steps steps = *kept; /* which outputs could change, for all that a compiler knows */
-    const int32_t *end = sums + (n & ~1);
-    if (is_odd(rate)) {
-        for (end = sums + n; sums < end; out += apart) {
-            *out = looked_up(steps.table, stepped_anyhow(&steps, *sums++, rate));
+    const listen_steps steps = op->steps; /* which outputs could change, as a compiler sees it */
+    listen_rate rate = of->channels[filter].rate;
+    int32_t apart = op->place.out_channels;
+    const int32_t *sums = of->sums + filter * op->tile, *end = sums + of->n;
+    for (; sums < end; out += apart) {
+        *out = looked_up(steps.table, stepped_anyhow(&steps, *sums++, rate));
+    }
+}
+
+/* Sums of four filters become outputs. */
+static LISTEN_APART void put_four_rows(const listen_depthwise *op, const listen_rows *of,
+                                       int8_t *out)
+{
+    const listen_steps steps = op->steps;
+    const listen_channel *channels = of->channels;
+    listen_rate first = channels[0].rate, second = channels[1].rate;
+    listen_rate third = channels[2].rate, fourth = channels[3].rate;
+    int32_t apart = op->place.out_channels, tile = op->tile;
+    const int32_t *sums = of->sums, *end = sums + of->n;
+    for (; sums < end; sums++, out += apart) {
+        int32_t s0 = stepped(&steps, sums[0], first), s1 = stepped(&steps, sums[tile], second);
+        int32_t s2 = stepped(&steps, sums[2 * tile], third);
+        int32_t s3 = stepped(&steps, sums[3 * tile], fourth);
+        if (steps.table) {
+            out[0] = steps.table[s0];
+            out[1] = steps.table[s1];
+            out[2] = steps.table[s2];
+            out[3] = steps.table[s3];
+        } else {
+            out[0] = (int8_t)s0;
+            out[1] = (int8_t)s1;
+            out[2] = (int8_t)s2;
+            out[3] = (int8_t)s3;
         }
-        return;
     }
-    for (; sums < end; sums += 2, out += 2 * apart) {
-        int32_t first = stepped(&steps, sums[0], rate), second = stepped(&steps, sums[1], rate);
-        out[0] = looked_up(steps.table, first);
-        out[apart] = looked_up(steps.table, second);
+}
+
+/* All together, then once more those whose rate is no whole number. */
+static void put_rows(const listen_depthwise *op, const listen_rows *of, int8_t *out)
+{
+    int32_t i, together = of->filters == TOGETHER;
+    if (together) {
+        put_four_rows(op, of, out);
     }
-    if (n & 1) {
-        *out = looked_up(steps.table, stepped(&steps, *sums, rate));
+    for (i = 0; i < of->filters; i++) {
+        if (!together || is_odd(of->channels[i].rate)) {
+            put_row(op, of, i, out + i);
+        }
     }
 }
 
 /* ---- the image ---- */
-
-static inline int32_t filter_size(const listen_geometry *place)
-{
-    return 2 * place->kernel_height * (place->kernel_width - 1);
-}
 
 /* The ring for output columns from `left` on; around the image lie the input's zeros. */
 static listen_ring ring_at(const listen_depthwise *op, int32_t left, void *scratch)
@@ -330,7 +378,7 @@ static listen_ring ring_at(const listen_depthwise *op, int32_t left, void *scrat
         ring.values[i] = (int16_t)op->in_zero;
     }
     ring.sums = (int32_t *)(void *)(ring.values + n);
-    ring.filters = (int16_t *)(ring.sums + op->tile);
+    ring.filters = (int16_t *)(ring.sums + TOGETHER * op->tile);
     return ring;
 }
 
@@ -340,19 +388,20 @@ static void run_row(const listen_depthwise *op, const listen_ring *ring, int32_t
 {
     const listen_geometry *place = &op->place;
     int32_t i, top = y * place->stride_y - place->pad_top;
-    listen_stretch to;
+    listen_rows of;
     for (i = 0; i < place->kernel_height; i++) {
-        to.rows[i] = row_at(place, ring, top + i * place->dilation_y);
+        of.rows[i] = row_at(place, ring, top + i * place->dilation_y);
     }
-    to.n = n;
-    to.sums = ring->sums;
-    for (i = 0; i < filters; i++, channel++) {
-        to.from = ring->planes == 1 ? 0 : i * ring->length;
-        to.filter = ring->filters + i * filter_size(place);
-        to.taps = op->weights + channel * place->kernel_height * place->kernel_width;
-        to.bias = op->channels[channel].bias;
-        stretch(place, &to);
-        put(&op->steps, op->channels[channel].rate, to.sums, n, out + channel, place->out_channels);
+    of.apart = ring->planes == 1 ? 0 : ring->length;
+    of.sums = ring->sums;
+    of.n = n;
+    for (i = 0; i < filters; i += TOGETHER) {
+        of.filter = ring->filters + i * filter_size(place);
+        of.taps = op->weights + (channel + i) * place->kernel_height * place->kernel_width;
+        of.channels = op->channels + channel + i;
+        of.filters = least(TOGETHER, filters - i);
+        sum_rows(op, &of);
+        put_rows(op, &of, out + channel + i);
     }
 }
 

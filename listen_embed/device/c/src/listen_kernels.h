@@ -66,7 +66,7 @@ typedef struct {
 } listen_geometry;
 
 /* Convolution and, with one pixel, a fully connected layer. An output channel has
- * kernel_height * kernel_width * in_channels weights, then zeros up to `depth`, a multiple of four.
+ * kernel_height * kernel_width * in_channels weights, then zeros up to `depth`, a multiple of eight.
  * `weights` holds channels in pairs: four of the one, four of the other, and so on; a missing last
  * channel is zeros, in `channels` too. */
 typedef struct {

@@ -36,7 +36,10 @@ static inline int32_t add_high_product(int32_t sum, int32_t a, int32_t b)
 
 #if LISTEN_SIMD
 
-/* Four bytes, or two halves: from any address. */
+/* Two halves at a multiple of four bytes, whatever was written there. */
+typedef uint32_t __attribute__((may_alias)) listen_word;
+
+/* Four bytes from any address. */
 static inline uint32_t word(const void *bytes)
 {
     uint32_t loaded;

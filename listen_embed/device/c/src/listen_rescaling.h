@@ -144,8 +144,7 @@ static inline int is_odd(listen_rate rate)
     return rate < 0;
 }
 
-static LISTEN_APART int32_t stepped_anyhow(const listen_steps *steps, int32_t sum,
-                                           listen_rate rate)
+static inline int32_t stepped_anyhow(const listen_steps *steps, int32_t sum, listen_rate rate)
 {
     uint32_t bits = (uint32_t)rate & 0x7FFFFFFF;
     float factor;
@@ -163,21 +162,30 @@ static inline int8_t looked_up(const int8_t *table, int32_t value)
     return (int8_t)(table ? table[value] : value);
 }
 
+static LISTEN_APART void finish_odd(const listen_steps *steps, listen_rate first,
+                                    listen_rate second, int32_t sums[4])
+{
+    int32_t i;
+    for (i = 0; i < 4; i++) {
+        sums[i] = stepped_anyhow(steps, sums[i], i < 2 ? first : second);
+    }
+}
+
 /* Sums become steps of the output: two of the one channel, two of the other. */
 static inline void finish_four(const listen_steps *steps, listen_rate first, listen_rate second,
                                int32_t sums[4])
 {
     if (is_odd(first) | is_odd(second)) {
-        sums[0] = stepped_anyhow(steps, sums[0], first);
-        sums[1] = stepped_anyhow(steps, sums[1], first);
-        sums[2] = stepped_anyhow(steps, sums[2], second);
-        sums[3] = stepped_anyhow(steps, sums[3], second);
-    } else {
-        sums[0] = stepped(steps, sums[0], first);
-        sums[1] = stepped(steps, sums[1], first);
-        sums[2] = stepped(steps, sums[2], second);
-        sums[3] = stepped(steps, sums[3], second);
+        int32_t odd[4]; /* which has an address: the others stay in registers */
+        memcpy(odd, sums, sizeof odd);
+        finish_odd(steps, first, second, odd);
+        memcpy(sums, odd, sizeof odd);
+        return;
     }
+    sums[0] = stepped(steps, sums[0], first);
+    sums[1] = stepped(steps, sums[1], first);
+    sums[2] = stepped(steps, sums[2], second);
+    sums[3] = stepped(steps, sums[3], second);
 }
 
 #endif
