@@ -314,6 +314,7 @@ def _kernel(step: Step) -> tuple[int, int, bool]:
         return 1, 1, False
     place = first.fields["place"]
     assert isinstance(place, dict)
-    is_quick = place["kernel_width"] in (3, 5) and place["stride_x"] in (1, 2)
-    is_any = not is_quick or place["dilation_x"] != 1
-    return place["kernel_height"], place["kernel_width"], is_any
+    height, width = place["kernel_height"], place["kernel_width"]
+    is_quick = (height, width) == (3, 3) or width == 5
+    is_any = not is_quick or place["stride_x"] > 2 or place["dilation_x"] != 1
+    return height, width, is_any

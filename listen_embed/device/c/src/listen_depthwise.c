@@ -163,51 +163,67 @@ static void prepare(const listen_geometry *place, const int8_t *taps, int16_t *f
     }
 }
 
-/* Rows of three taps at every column. */
-static void sum_3(const listen_depthwise *op, const listen_rows *of, int32_t filter, int32_t *sums)
+/* Three rows of three taps at every column: four outputs of them. */
+static inline void add_3(const listen_word *in, const listen_word *w, int32_t sums[TOGETHER])
 {
-    int32_t from = filter * of->apart, bias = of->channels[filter].bias;
-    const int16_t *weights = of->filter + filter * filter_size(&op->place);
-    const int16_t *const *last = of->rows + op->place.kernel_height;
+    uint32_t w01 = w[0], w12 = w[1], x01 = in[0], x23 = in[1], x45 = in[2];
+    sums[0] = add_low_high(add_products(sums[0], x01, w01), x23, w12);
+    sums[1] = add_high_low(add_products(sums[1], x23, w12), x01, w01);
+    sums[2] = add_low_high(add_products(sums[2], x23, w01), x45, w12);
+    sums[3] = add_high_low(add_products(sums[3], x45, w12), x23, w01);
+}
+
+/* The same at every other column. */
+static inline void add_3_by_2(const listen_word *in, const listen_word *w, int32_t sums[TOGETHER])
+{
+    uint32_t w01 = w[0], w12 = w[1], x23 = in[1], x45 = in[2], x67 = in[3];
+    sums[0] = add_low_high(add_products(sums[0], in[0], w01), x23, w12);
+    sums[1] = add_low_high(add_products(sums[1], x23, w01), x45, w12);
+    sums[2] = add_low_high(add_products(sums[2], x45, w01), x67, w12);
+    sums[3] = add_low_high(add_products(sums[3], x67, w01), in[4], w12);
+}
+
+static inline void sum_3_by_3(const listen_depthwise *op, const listen_rows *of, int32_t filter,
+                              int32_t *sums, int32_t step)
+{
+    const listen_word *w = (const listen_word *)(of->filter + filter * filter_size(&op->place));
+    const listen_word *first = (const listen_word *)(of->rows[0] + filter * of->apart);
+    const listen_word *second = (const listen_word *)(of->rows[1] + filter * of->apart);
+    const listen_word *third = (const listen_word *)(of->rows[2] + filter * of->apart);
     const int32_t *end = sums + of->n;
-    for (; sums < end; sums += TOGETHER, from += TOGETHER) {
-        int32_t s0 = bias, s1 = bias, s2 = bias, s3 = bias;
-        const int16_t *const *row = of->rows;
-        const listen_word *w = (const listen_word *)weights;
-        for (; row < last; row++, w += 2) {
-            const listen_word *in = (const listen_word *)(*row + from);
-            uint32_t w01 = w[0], w12 = w[1], x01 = in[0], x23 = in[1], x45 = in[2];
-            s0 = add_low_high(add_products(s0, x01, w01), x23, w12);
-            s1 = add_high_low(add_products(s1, x23, w12), x01, w01);
-            s2 = add_low_high(add_products(s2, x23, w01), x45, w12);
-            s3 = add_high_low(add_products(s3, x45, w12), x23, w01);
+    int32_t bias = of->channels[filter].bias;
+    for (; sums < end; sums += TOGETHER) {
+        int32_t four[TOGETHER] = {bias, bias, bias, bias};
+        if (step == 1) {
+            add_3(first, w, four);
+            in_turn();
+            add_3(second, w + 2, four);
+            in_turn();
+            add_3(third, w + 4, four);
+        } else {
+            add_3_by_2(first, w, four);
+            in_turn();
+            add_3_by_2(second, w + 2, four);
+            in_turn();
+            add_3_by_2(third, w + 4, four);
         }
-        keep(sums, s0, s1, s2, s3);
+        keep(sums, four[0], four[1], four[2], four[3]);
+        first += step * TOGETHER / 2;
+        second += step * TOGETHER / 2;
+        third += step * TOGETHER / 2;
     }
 }
 
-/* Rows of three taps at every other column. */
-static void sum_3_by_2(const listen_depthwise *op, const listen_rows *of, int32_t filter, int32_t *sums)
+static LISTEN_APART void sum_3(const listen_depthwise *op, const listen_rows *of, int32_t filter,
+                               int32_t *sums)
 {
-    int32_t from = filter * of->apart, bias = of->channels[filter].bias;
-    const int16_t *weights = of->filter + filter * filter_size(&op->place);
-    const int16_t *const *last = of->rows + op->place.kernel_height;
-    const int32_t *end = sums + of->n;
-    for (; sums < end; sums += TOGETHER, from += 2 * TOGETHER) {
-        int32_t s0 = bias, s1 = bias, s2 = bias, s3 = bias;
-        const int16_t *const *row = of->rows;
-        const listen_word *w = (const listen_word *)weights;
-        for (; row < last; row++, w += 2) {
-            const listen_word *in = (const listen_word *)(*row + from);
-            uint32_t w01 = w[0], w12 = w[1], x01 = in[0], x23 = in[1], x45 = in[2];
-            uint32_t x67 = in[3], x89 = in[4];
-            s0 = add_low_high(add_products(s0, x01, w01), x23, w12);
-            s1 = add_low_high(add_products(s1, x23, w01), x45, w12);
-            s2 = add_low_high(add_products(s2, x45, w01), x67, w12);
-            s3 = add_low_high(add_products(s3, x67, w01), x89, w12);
-        }
-        keep(sums, s0, s1, s2, s3);
-    }
+    sum_3_by_3(op, of, filter, sums, 1);
+}
+
+static LISTEN_APART void sum_3_by_2(const listen_depthwise *op, const listen_rows *of,
+                                    int32_t filter, int32_t *sums)
+{
+    sum_3_by_3(op, of, filter, sums, 2);
 }
 
 /* Rows of five taps at every column. */
@@ -268,11 +284,12 @@ static void sum_5_by_2(const listen_depthwise *op, const listen_rows *of, int32_
 static LISTEN_APART void sum_rows(const listen_depthwise *op, const listen_rows *of)
 {
     int32_t i, width = op->place.dilation_x == 1 ? op->place.kernel_width : 0;
+    int is_3 = width == 3 && op->place.kernel_height == 3;
     int32_t step = op->place.stride_x, *sums = of->sums;
     for (i = 0; i < of->filters; i++, sums += op->tile) {
-        if (width == 3 && step == 1) {
+        if (is_3 && step == 1) {
             sum_3(op, of, i, sums);
-        } else if (width == 3 && step == 2) {
+        } else if (is_3 && step == 2) {
             sum_3_by_2(op, of, i, sums);
         } else if (LISTEN_MAX_COLUMNS >= 5 && width == 5 && step == 1) {
             sum_5(op, of, i, sums);

@@ -36,6 +36,12 @@ static inline int32_t add_high_product(int32_t sum, int32_t a, int32_t b)
 
 #if LISTEN_SIMD
 
+/* What follows is not loaded before: all of it together needs more registers than there are. */
+static inline void in_turn(void)
+{
+    __asm__ volatile("" : : : "memory");
+}
+
 /* Two halves at a multiple of four bytes, whatever was written there. */
 typedef uint32_t __attribute__((may_alias)) listen_word;
 
