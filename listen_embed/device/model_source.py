@@ -298,13 +298,25 @@ def _check_fits(spec: ModelSpec, graph: Graph) -> None:
 
 
 def _filter_constants(plan: Plan) -> dict[str, int]:
-    """Return what listen_depthwise.c need not be ready for."""
+    """Return what the kernels must be ready for."""
     kernels = [_kernel(step) for step in plan.steps]
     return {
         "MAX_ROWS": max((height for height, _, _ in kernels), default=1),
         "MAX_COLUMNS": max((width for _, width, _ in kernels), default=1),
         "ANY_FILTERS": int(any(is_any for _, _, is_any in kernels)),
+        "ANY_PATCHES": int(any(map(_takes_patches, plan.steps))),
     }
+
+
+def _takes_patches(step: Step) -> bool:
+    """Whether a convolution gathers what is under its kernel."""
+    first = step.arguments[0]
+    if not isinstance(first, Struct) or first.kind != "listen_conv":
+        return False
+    place = first.fields["place"]
+    assert isinstance(place, dict)
+    sizes = (place["kernel_height"], place["kernel_width"], place["stride_y"], place["stride_x"])
+    return sizes != (1, 1, 1, 1) or place["in_channels"] != first.fields["depth"]
 
 
 def _kernel(step: Step) -> tuple[int, int, bool]:

@@ -145,7 +145,7 @@ def _kernels(place: Path, mode: Mode, flags: tuple[str, ...]) -> list[Path]:
         folder.mkdir()
         header = (
             f"#define LISTEN_REFERENCE {int(mode == 'reference')}\n#define LISTEN_MAX_ROWS 50\n"
-            "#define LISTEN_MAX_COLUMNS 50\n#define LISTEN_ANY_FILTERS 1\n"
+            "#define LISTEN_MAX_COLUMNS 50\n#define LISTEN_ANY_FILTERS 1\n#define LISTEN_ANY_PATCHES 1\n"
         )
         (folder / "listen_model.h").write_text(header)
         for target in compiled:

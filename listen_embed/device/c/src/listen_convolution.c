@@ -3,7 +3,7 @@
 
 /* ---- sums of products ---- */
 
-#if LISTEN_SIMD
+#if LISTEN_SIMD && !LISTEN_VECTORS
 
 /* Two rows of bytes, side by side in 16 bits: of each four bytes 0 and 2 in one word, 1 and 3 in
  * another one. Four of a row lie `apart` from the next four. */
@@ -51,7 +51,7 @@ static inline const uint32_t *wide_dots(const uint32_t *x, const uint32_t *end, 
     return w;
 }
 
-#else
+#elif !LISTEN_VECTORS
 
 static inline const int8_t *dots(const int8_t *a, const int8_t *b, int32_t n, const int8_t *w,
                                  int32_t sums[4])
@@ -119,6 +119,10 @@ typedef struct {
     int8_t *patches;
     uint32_t *weights;
 } listen_room;
+
+#if LISTEN_VECTORS
+#include "listen_vectors.h"
+#else
 
 static inline void put_four(const int8_t *table, const int32_t sums[4], int8_t *out, int32_t apart)
 {
@@ -228,6 +232,8 @@ static void widen_all(const listen_conv *op, const listen_room *room)
 
 #endif
 
+#endif
+
 /* The last one of an odd number of channels: it has a partner of zeros, which is not kept. */
 static void run_last(const listen_conv *op, const listen_room *room, const listen_pair *pair)
 {
@@ -253,7 +259,7 @@ void listen_conv_run(const listen_conv *op, const int8_t *in, int8_t *out, void 
 {
     int32_t pixel, depth = op->depth, channels = op->place.out_channels;
     int32_t pixels = (int32_t)op->place.out_height * op->place.out_width;
-    int direct = is_pointwise(op);
+    int direct = !LISTEN_ANY_PATCHES || is_pointwise(op);
     listen_room room = room_in(op, scratch, direct);
     listen_pair pair;
     widen_all(op, &room);

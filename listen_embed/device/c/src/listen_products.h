@@ -11,6 +11,14 @@
 #define LISTEN_SIMD 0
 #endif
 
+/* Helium: vectors of 16 bytes. */
+#if LISTEN_SIMD && defined(__ARM_FEATURE_MVE)
+#define LISTEN_VECTORS 1
+#include <arm_mve.h>
+#else
+#define LISTEN_VECTORS 0
+#endif
+
 static inline int32_t saturated(int32_t value)
 {
 #if defined(__GNUC__) && defined(__ARM_FEATURE_SAT)
