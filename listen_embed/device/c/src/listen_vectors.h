@@ -23,96 +23,113 @@ static void part_pairs(const listen_conv *op, const int8_t *in, int8_t *out, int
     }
 }
 
-/* Two pixels with two channels. `depth` is a multiple of eight: the last half may be left out. */
-static inline void vector_dots(const listen_pair *pair, const int8_t *first, int32_t depth,
-                               int32_t sums[4])
+/* Sums of products of two pixels with two channels: `depth` is a multiple of eight. */
+static inline void vector_dots(const int8_t *a, const int8_t *b, const int8_t *first, int32_t depth,
+                               int32_t *of_a, int32_t *of_b)
 {
-    const int8_t *a = pair->a, *b = pair->b, *second = first + depth;
-    int32_t s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3];
-    for (; depth > 0; depth -= 16, a += 16, b += 16, first += 16, second += 16) {
-        mve_pred16_t some = vctp8q((uint32_t)depth);
-        int8x16_t x = vldrbq_z_s8(a, some), y = vldrbq_z_s8(b, some);
-        int8x16_t v = vldrbq_z_s8(first, some), w = vldrbq_z_s8(second, some);
+    const int8_t *second = first + depth;
+    int32_t left, s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+    for (left = depth >> 4; left > 0; left--, a += 16, b += 16, first += 16, second += 16) {
+        int8x16_t x = vldrbq_s8(a), y = vldrbq_s8(b);
+        int8x16_t v = vldrbq_s8(first), w = vldrbq_s8(second);
         s0 = vmladavaq_s8(s0, x, v);
         s1 = vmladavaq_s8(s1, y, v);
         s2 = vmladavaq_s8(s2, x, w);
         s3 = vmladavaq_s8(s3, y, w);
     }
-    sums[0] = s0;
-    sums[1] = s1;
-    sums[2] = s2;
-    sums[3] = s3;
+    if (depth & 8) {
+        int16x8_t x = vldrbq_s16(a), y = vldrbq_s16(b);
+        int16x8_t v = vldrbq_s16(first), w = vldrbq_s16(second);
+        s0 = vmladavaq_s16(s0, x, v);
+        s1 = vmladavaq_s16(s1, y, v);
+        s2 = vmladavaq_s16(s2, x, w);
+        s3 = vmladavaq_s16(s3, y, w);
+    }
+    of_a[0] = s0;
+    of_b[0] = s1;
+    of_a[1] = s2;
+    of_b[1] = s3;
 }
 
 #if LISTEN_REFERENCE
 
-static void finish_vector(const listen_conv *op, const listen_channel *channel, int32_t n,
-                          const int32_t *sums, int8_t *out)
+static void finish_row(const listen_conv *op, const listen_channel *channel, const int32_t *sums,
+                       int32_t n, int8_t *out)
 {
-    int32_t i;
-    for (i = 0; i < n; i++) {
-        out[i] = looked_up(op->steps.table, stepped(&op->steps, sums[i], channel[i].rate));
+    const listen_channel *end = channel + n;
+    for (; channel < end; channel++, sums++) {
+        int32_t value = stepped(&op->steps, *sums + channel->bias, channel->rate);
+        *out++ = looked_up(op->steps.table, value);
     }
 }
 
 #else
 
-/* Sums of up to four channels of a pixel become outputs. */
-static void finish_vector(const listen_conv *op, const listen_channel *channel, int32_t n,
-                          const int32_t *sums, int8_t *out)
+/* The few lanes in single precision whose rates no whole number stands for. */
+static inline int32x4_t with_odd_ones(int32x4_t values, int32x4_t sums, int32x4_t rates,
+                                      int32_t zero, mve_pred16_t odd)
 {
-    const listen_steps *steps = &op->steps;
-    mve_pred16_t some = vctp32q((uint32_t)n);
-    uint32x4_t places = vidupq_n_u32(0, 2); /* of the rates, in turns with the biases */
-    int32x4_t rates = vldrwq_gather_shifted_offset_z_s32(&channel->rate, places, some);
-    int32x4_t values = vmulhq_s32(vldrwq_z_s32(sums, some), rates);
-    values = vshlq_r_s32(vaddq_n_s32(values, steps->offset), -steps->shift);
-    values = vminq_s32(vmaxq_s32(values, vdupq_n_s32(-128)), vdupq_n_s32(127));
-    if (steps->table) {
-        uint32x4_t at = vreinterpretq_u32_s32(vaddq_n_s32(values, 128));
-        values = vldrbq_gather_offset_z_s32(steps->table - 128, at, some);
-    }
-    vstrbq_p_s32(out, values, some);
-    if (vcmpltq_n_s32(rates, 0) & some) {
-        int32_t i;
-        for (i = 0; i < n; i++) {
-            out[i] = looked_up(steps->table, stepped_anyhow(steps, sums[i], channel[i].rate));
+    int32x4_t bits = vandq_s32(rates, vdupq_n_s32(INT32_MAX));
+    float32x4_t exact = vmulq_f32(vcvtq_f32_s32(sums), vreinterpretq_f32_s32(bits));
+    return vpselq_s32(vaddq_n_s32(vcvtnq_s32_f32(exact), zero), values, odd);
+}
+
+/* Sums of `n` channels of a pixel become outputs. */
+static LISTEN_APART void finish_row(const listen_conv *op, const listen_channel *channel,
+                                    const int32_t *sums, int32_t n, int8_t *out)
+{
+    const listen_steps steps = op->steps; /* which outputs could change, as a compiler sees it */
+    uint32x4_t places = vidupq_n_u32(0, 2); /* biases and rates lie in turns */
+    int32x4_t low = vdupq_n_s32(-128), high = vdupq_n_s32(127);
+    for (; n > 0; n -= 4, channel += 4, sums += 4, out += 4) {
+        mve_pred16_t odd, some = vctp32q((uint32_t)n);
+        int32x4_t biases = vldrwq_gather_shifted_offset_z_s32(&channel->bias, places, some);
+        int32x4_t rates = vldrwq_gather_shifted_offset_z_s32(&channel->rate, places, some);
+        int32x4_t sum = vaddq_s32(vldrwq_z_s32(sums, some), biases);
+        int32x4_t values = vaddq_n_s32(vmulhq_s32(sum, rates), steps.offset);
+        values = vshlq_r_s32(values, -steps.shift);
+        odd = vcmpltq_n_s32(rates, 0);
+        if (odd) {
+            values = with_odd_ones(values, sum, rates, steps.zero, odd);
         }
+        values = vminq_s32(vmaxq_s32(values, low), high);
+        if (steps.table) {
+            uint32x4_t at = vreinterpretq_u32_s32(vaddq_n_s32(values, 128));
+            values = vldrbq_gather_offset_s32(steps.table - 128, at);
+        }
+        vstrbq_p_s32(out, values, some);
     }
 }
 
 #endif
 
-static const int8_t *weights_at(const listen_conv *op, const listen_room *room, int32_t channel)
+/* Pairs of channels; their sums lie in scratch memory, of one pixel after the other. */
+static LISTEN_APART void run_parted(const listen_conv *op, const listen_pair *pair,
+                                    const int8_t *weights, int32_t *sums, int8_t *out,
+                                    int32_t apart, int32_t from, int32_t n)
 {
-    int8_t *weights = (int8_t *)room->weights;
-    if (op->is_wide) {
-        return weights + channel * op->depth;
+    const int8_t *a = pair->a, *b = pair->b;
+    int32_t i, depth = op->depth, *of_a = sums, *of_b = sums + n;
+    for (i = 0; i < n; i += 2, weights += 2 * depth) {
+        vector_dots(a, b, weights, depth, of_a + i, of_b + i);
     }
-    part(op->weights + channel * op->depth, weights, op->depth);
-    return weights;
+    finish_row(op, op->channels + from, of_b, n, out + apart);
+    finish_row(op, op->channels + from, of_a, n, out);
 }
 
-/* Channels from one to another, four at a time. */
-static LISTEN_APART void run_channels(const listen_conv *op, const listen_room *room,
-                                      const listen_pair *pair, int8_t *out, int32_t apart,
-                                      int32_t from, int32_t n)
+static void run_channels(const listen_conv *op, const listen_room *room, const listen_pair *pair,
+                         int8_t *out, int32_t apart, int32_t from, int32_t n)
 {
-    int32_t i, j, a[4], b[4], sums[4];
-    for (i = 0; i < n; i += 4, out += 4) {
-        const listen_channel *channel = op->channels + from + i;
-        int32_t some = least(4, n - i);
-        for (j = 0; j < some; j += 2) {
-            sums[0] = sums[1] = channel[j].bias;
-            sums[2] = sums[3] = channel[j + 1].bias;
-            vector_dots(pair, weights_at(op, room, from + i + j), op->depth, sums);
-            a[j] = sums[0];
-            a[j + 1] = sums[2];
-            b[j] = sums[1];
-            b[j + 1] = sums[3];
-        }
-        finish_vector(op, channel, some, b, out + apart);
-        finish_vector(op, channel, some, a, out);
+    int8_t *weights = (int8_t *)room->weights;
+    int32_t i, depth = op->depth;
+    if (op->is_wide) { /* half of the room is left for sums */
+        int32_t *sums = (int32_t *)room->weights + (op->place.out_channels + 1) / 2 * depth / 2;
+        run_parted(op, pair, weights + from * depth, sums, out, apart, from, n);
+        return;
+    }
+    for (i = from; i < from + n; i += 2, out += 2) {
+        part(op->weights + i * depth, weights, depth);
+        run_parted(op, pair, weights, (int32_t *)room->x, out, apart, i, 2);
     }
 }
 
