@@ -22,6 +22,7 @@ from listen_embed.graph import read_graph
 from listen_embed.upstream.graph import pack, schema
 
 PAINT = 0x5A
+KERNELS = ("listen_kernels", "listen_convolution", "listen_depthwise", "listen_kernels32")
 DECLARED = """#include "listen_kernels.h"
 #include "listen_kernels32.h"
 void listen_network(int8_t *arena);
@@ -136,18 +137,25 @@ def compile_c(headers: Path, *arguments: str | Path) -> None:
     subprocess.run(["gcc", *WARNINGS, "-fPIC", *paths, *arguments], check=True)
 
 
+def constants(mode: Mode) -> str:
+    """Return what the kernels read of a model's header, ready for any network."""
+    values = {
+        "REFERENCE": int(mode == "reference"),
+        "MAX_ROWS": 50,
+        "MAX_COLUMNS": 50,
+        "ANY_FILTERS": 1,
+        "ANY_PATCHES": 1,
+    }
+    return "".join(f"#define LISTEN_{name} {value}\n" for name, value in values.items())
+
+
 def _kernels(place: Path, mode: Mode, flags: tuple[str, ...]) -> list[Path]:
     """Return the compiled kernels, the same for every network of a test session."""
     folder = place.parent / "-".join(("kernels", mode, *flags)).replace("=", "")
-    names = ("listen_kernels", "listen_convolution", "listen_depthwise", "listen_kernels32")
-    compiled = [folder / f"{name}.o" for name in names]
+    compiled = [folder / f"{name}.o" for name in KERNELS]
     if not folder.exists():
         folder.mkdir()
-        header = (
-            f"#define LISTEN_REFERENCE {int(mode == 'reference')}\n#define LISTEN_MAX_ROWS 50\n"
-            "#define LISTEN_MAX_COLUMNS 50\n#define LISTEN_ANY_FILTERS 1\n#define LISTEN_ANY_PATCHES 1\n"
-        )
-        (folder / "listen_model.h").write_text(header)
+        (folder / "listen_model.h").write_text(constants(mode))
         for target in compiled:
             source = LIBRARY / "src" / f"{target.stem}.c"
             compile_c(folder, *flags, "-c", source, "-o", target)
