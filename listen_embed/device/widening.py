@@ -54,4 +54,3 @@ def _with_room(step: Step, room: int) -> Step:
         return step
     wide = Struct(struct.kind, {**struct.fields, "is_wide": 1})
     return replace(step, arguments=(wide, *step.arguments[1:-1], scratch))
-
