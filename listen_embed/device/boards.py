@@ -86,12 +86,25 @@ def are_installed() -> bool:
 
 def build(folder: Path, board: Board, work: Path, flags: tuple[str, ...] = ("-O2",)) -> Path:
     """Build an exported library and the check for a board; return the program."""
+    sources = [*sorted((folder / "src").glob("*.c")), HARNESS / "check.c"]
+    return build_sources(sources, (folder / "src",), board, work, flags)
+
+
+def build_sources(
+    sources: list[Path],
+    headers: tuple[Path, ...],
+    board: Board,
+    work: Path,
+    flags: tuple[str, ...] = ("-O2",),
+) -> Path:
+    """Build sources for a board, with what starts them there; return the program."""
+    folders = [part for folder in (*headers, HARNESS) for part in ("-I", str(folder))]
     common = (
         f"-mcpu={board.processor}", "-mthumb", *board.flags, "-std=c99", *flags, *_WARNINGS,
-        "-ffunction-sections", "-fdata-sections", "-I", str(folder / "src"), "-I", str(HARNESS),
+        "-ffunction-sections", "-fdata-sections", *folders,
     )  # fmt: skip
     objects = []
-    for source in [*sorted((folder / "src").glob("*.c")), HARNESS / "check.c", HARNESS / "board.c"]:
+    for source in [*sources, HARNESS / "board.c"]:
         objects.append(work / f"{source.stem}.o")
         own = () if source.parent != HARNESS else ("-std=gnu99", "-Wno-pedantic")
         run([COMPILER, *common, *own, "-c", str(source), "-o", str(objects[-1])])

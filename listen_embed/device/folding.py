@@ -1,4 +1,7 @@
-"""A graph with fewer operators: paddings inside convolutions, means that need no transposition."""
+"""A graph with fewer operators: paddings inside convolutions, means that need no transposition.
+
+And functions of one int8 value, however many operators they take, as one: `Chains` finds them.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from numpy.typing import NDArray
 from listen_embed.graph import Graph, OperatorInfo, TensorInfo
 
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
+_FUNCTIONS = ("ADD", "MUL", "HARD_SWISH", "LOGISTIC", "RELU", "RELU6", "TANH")
 VALID = 1  # the schema's number of this padding
 
 
@@ -47,8 +51,53 @@ def constant(graph: Graph, tensor: int) -> NDArray[np.int64]:
 def fold(graph: Graph) -> list[Folded]:
     """Return the operators of a graph, some folded into their only readers."""
     makers = {output: op for op in graph.operators for output in op.outputs}
+    chains = Chains(graph)
     folded = {id(op) for op in graph.operators if _is_foldable(graph, op)}
-    return [_taking(graph, op, makers, folded) for op in graph.operators if id(op) not in folded]
+    kept = [op for op in graph.operators if id(op) not in folded and not chains.is_inner(op)]
+    return [chains.taking(op) or _taking(graph, op, makers, folded) for op in kept]
+
+
+class Chains:
+    """Operators of a graph that together are functions of one int8 tensor, value by value.
+
+    Such is ``x * relu6(x + 3) / 6``: a sum and two products, of one `x` and of constants.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        # For each tensor that is a function: of what, and by which operators.
+        self._made: dict[int, tuple[int, tuple[OperatorInfo, ...]]] = {}
+        for op in graph.operators:
+            self._follow(op)
+
+    def is_inner(self, op: OperatorInfo) -> bool:
+        """Whether only functions of the same tensor read what an operator gives."""
+        given = op.outputs[0]
+        readers = list(_readers(self._graph, given))
+        if given not in self._made or given in self._graph.outputs or not readers:
+            return False
+        return all(op in self._made.get(r.outputs[0], (0, ()))[1] for r in readers)
+
+    def taking(self, op: OperatorInfo) -> Folded | None:
+        """Return an operator as the last one of its function, if it is one."""
+        if op.outputs[0] not in self._made:
+            return None
+        taken, chain = self._made[op.outputs[0]]
+        names = " + ".join(one.name for one in chain)
+        return Folded(replace(op, inputs=(taken,)), chain=chain, names=names)
+
+    def _follow(self, op: OperatorInfo) -> None:
+        if op.name not in _FUNCTIONS or self._graph.tensors[op.outputs[0]].type != "INT8":
+            return
+        computed = [i for i in dict.fromkeys(op.inputs) if not self._graph.tensors[i].is_constant]
+        constants = [self._graph.tensors[i] for i in op.inputs if i not in computed]
+        if any(math.prod(tensor.shape) != 1 for tensor in constants):
+            return
+        sources = {self._made.get(i, (i, ()))[0] for i in computed}
+        if len(sources) == 1:
+            inner = [one for i in computed for one in self._made.get(i, (i, ()))[1]]
+            chain = [one for one in self._graph.operators if one in inner]
+            self._made[op.outputs[0]] = (sources.pop(), (*chain, op))
 
 
 def _readers(graph: Graph, tensor: int) -> Iterator[OperatorInfo]:
@@ -59,9 +108,6 @@ def _is_foldable(graph: Graph, op: OperatorInfo) -> bool:
     readers = list(_readers(graph, op.outputs[0]))
     if op.outputs[0] in graph.outputs or not readers:
         return False
-    if op.name == "ADD":
-        is_tabled = graph.tensors[op.outputs[0]].type == "INT8"
-        return is_tabled and len(readers) == 1 and _is_gate(graph, op, readers[0])
     if op.name == "PAD":
         return _pads_an_image(graph, op) and all(_can_pad(reader) for reader in readers)
     return op.name == "TRANSPOSE" and all(_can_transpose(graph, op, r) for r in readers)
@@ -75,14 +121,6 @@ def _can_transpose(graph: Graph, op: OperatorInfo, reader: OperatorInfo) -> bool
     axes = _own_axes(graph, reader)
     rest = [place for i, place in enumerate(order) if i not in axes]
     return rest == sorted(rest)
-
-
-def _is_gate(graph: Graph, op: OperatorInfo, reader: OperatorInfo) -> bool:
-    """Whether a sum with one constant multiplies what it was made of: x * f(x + 3)."""
-    taken, other = op.inputs
-    is_shifted = graph.tensors[other].is_constant and math.prod(graph.tensors[other].shape) == 1
-    pair = {taken, op.outputs[0]}
-    return is_shifted and reader.name == "MUL" and len(pair) == 2 and set(reader.inputs) == pair
 
 
 def _pads_an_image(graph: Graph, op: OperatorInfo) -> bool:
@@ -104,9 +142,6 @@ def _taking(
     before = next(found, None)
     if before is None:
         return _with_window(graph, op, op, None)
-    if before.name == "ADD":
-        joined = replace(op, inputs=before.inputs[:1])
-        return Folded(joined, chain=(before, op), names=f"{before.name} + {op.name}")
     return _with_window(graph, replace(op, inputs=(before.inputs[0], *op.inputs[1:])), op, before)
 
 

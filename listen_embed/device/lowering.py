@@ -9,6 +9,7 @@ from listen_embed.device import lowering8, lowering32
 from listen_embed.device.context import Context
 from listen_embed.device.folding import Folded, fold
 from listen_embed.device.steps import Argument, Memory, Mode, Plan, Step
+from listen_embed.device.tabling import with_tables
 from listen_embed.errors import InputError
 from listen_embed.graph import Graph
 from listen_embed.simplified import without_dequantised
@@ -41,11 +42,12 @@ def lower(graph: Graph, mode: Mode = "xnn") -> Plan:
     folded = fold(graph)
     _check_operators(folded, lowerings)
     same = _aliases(graph, folded)
-    steps = []
+    steps: list[Step] = []
     for one in folded:
         if one.operator.name not in _ALIASING:
             made = lowering8.table if one.chain else lowerings[one.operator.name]
             steps += [_renamed(step, same) for step in made(Context(graph, one, mode))]
+    steps = with_tables(steps, graph.outputs)
     n_bytes = {
         i: graph.tensors[i].size_bytes for step in steps for i in (*step.inputs, step.output)
     }
@@ -110,4 +112,5 @@ def _renamed(step: Step, same: dict[int, int]) -> Step:
         inputs=tuple(same.get(i, i) for i in step.inputs),
         output=same.get(step.output, step.output),
         lags={same.get(i, i): lag for i, lag in step.lags.items()},
+        replaces=frozenset(same.get(i, i) for i in step.replaces),
     )

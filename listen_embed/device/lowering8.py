@@ -10,22 +10,24 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from listen_embed.device import rescale
+from listen_embed.device import rescale, thresholds
 from listen_embed.device.context import Context, cut, join, period, product_sizes, transpose
 from listen_embed.device.folding import VALID, constant, same_padding
 from listen_embed.device.softmax import single_exponentials, whole_exponentials
 from listen_embed.device.steps import (
     Argument,
     Array,
+    Channels,
     Exact,
+    Factor,
     Factors,
     Field,
     Memory,
     Scratch,
     Step,
     Struct,
+    Table,
     int8,
-    int32,
 )
 from listen_embed.device.tables import table_of
 from listen_embed.errors import InputError
@@ -33,6 +35,8 @@ from listen_embed.errors import InputError
 _LARGEST_VALUE = 128
 # What the kernels' fields hold: of a width, of all other sides and channels, of a stride.
 _LARGEST_WIDTH, _LARGEST_SIZE, _LARGEST_STRIDE = (1 << 20) - 1, (1 << 15) - 1, (1 << 8) - 1
+# Columns that are computed at once, and rows of a filter whose only channel is.
+_LARGEST_TILE, _LARGEST_FILTER = 128, 7
 _LARGEST_ROW = 511  # of a softmax: TensorFlow Lite for Microcontrollers stops at sums of 512
 
 
@@ -51,7 +55,7 @@ class Window:
     pad: tuple[int, int] = (0, 0)
 
     def fields(self) -> dict[str, Field]:
-        """Return the fields of listen_conv that tell of it."""
+        """Return the fields of listen_geometry."""
         names = {
             "in": (self.taken, ("height", "width", "channels")),
             "out": (self.given, ("height", "width", "channels")),
@@ -81,30 +85,67 @@ class Window:
         first = (max(0, y * self.stride[0] - self.pad[0]) for y in range(self.given[0]))
         return max((y + 1) * row_out - begin * row_in for y, begin in enumerate(first))
 
+    @property
+    def may_replace(self) -> bool:
+        """Whether the output may lie where the input is, if each channel is copied before.
+
+        When row ``y`` is written, all rows under the kernel have been copied.
+        """
+        (height, width, _), (rows, columns, _) = self.taken, self.given
+        ends = (y * self.stride[0] - self.pad[0] + self._reach(0) for y in range(rows))
+        return all((y + 1) * columns <= min(end, height) * width for y, end in enumerate(ends))
+
+    def ring_bytes(self, tile: int) -> int:
+        """Return the scratch memory of listen_depthwise_run."""
+        planes, filters = (1, self.given[2]) if self.taken[2] == 1 else (4, 4)
+        length = -2 * (-((tile - 1) * self.stride[1] + self._reach(1)) // 2)
+        taps = 2 * self.kernel[0] * (self.kernel[1] - 1)
+        return 2 * ((self._reach(0) + 1) * planes * length + filters * taps) + 16 * tile
+
+    def _reach(self, axis: int) -> int:
+        return (self.kernel[axis] - 1) * self.dilation[axis] + 1
+
 
 def _conv(context: Context) -> list[Step]:
     weights = context.weights()  # (out, height, width, in)
-    return _for_each_image(
-        context, _dense(context, weights, window_of(context, weights.shape[1:3]))
-    )
+    window = window_of(context, weights.shape[1:3])
+    steps = _filters if _is_of_one_channel(window) else _dense
+    return _for_each_image(context, steps(context, weights, window))
 
 
 def _depthwise(context: Context) -> list[Step]:
-    weights = context.weights()  # (1, height, width, channels)
+    weights = context.weights().transpose(3, 1, 2, 0)  # (channels, height, width, 1)
     window = window_of(context, weights.shape[1:3])
     if window.taken[2] == 1:
-        return _for_each_image(context, _dense(context, weights.transpose(3, 1, 2, 0), window))
+        steps = _filters if _is_of_one_channel(window) else _dense
+        return _for_each_image(context, steps(context, weights, window))
     if context.op.options["depthMultiplier"] != 1:
         raise InputError(f"{context.output.name}: a depth multiplier above 1 needs one channel")
-    per_channel = weights[0].reshape(-1, weights.shape[3]).T  # (channels, taps)
-    fields = window.fields() | {"depth": 0} | _sums(context, per_channel)
-    fields |= {"weights": int8(_paired(per_channel))}
+    return _for_each_image(context, _filters(context, weights, window))
+
+
+def _is_of_one_channel(window: Window) -> bool:
+    """Whether filters of an image's only channel are those that the C is quick at."""
+    is_small = window.kernel[1] in (3, 5) and window.kernel[0] <= _LARGEST_FILTER
+    return window.taken[2] == 1 and is_small and max(window.stride) <= 2
+
+
+def _filters(context: Context, weights: NDArray[np.int8], window: Window) -> list[Step]:
+    """Lower one filter for each channel, or several of the only one."""
+    per_channel = weights.reshape(len(weights), -1)
+    tile = min(-4 * (-window.given[1] // 4), _LARGEST_TILE)
+    fields: dict[str, Field] = {"place": window.fields(), "tile": tile}
+    fields |= _sums(context, per_channel) | {"weights": int8(per_channel)}
+    taken, is_whole = context.op.inputs[0], tile >= window.given[1]
+    by_channel = window.taken[2] > 1
     step = context.step(
         "listen_depthwise_run",
         Struct("listen_depthwise", fields),
-        lags={context.op.inputs[0]: window.lag},
+        lags={taken: window.lag} if not by_channel and is_whole else {},
     )
-    return _for_each_image(context, with_scratch(step, -4 * (-window.taken[2] // 4)))
+    if by_channel and is_whole and window.may_replace:
+        step = replace(step, replaces=frozenset({taken}))
+    return with_scratch(step, window.ring_bytes(tile))
 
 
 def _for_each_image(context: Context, steps: list[Step]) -> list[Step]:
@@ -119,17 +160,15 @@ def _for_each_image(context: Context, steps: list[Step]) -> list[Step]:
         return replace(argument, stride=context.graph.tensors[argument.tensor].size_bytes // n)
 
     return [
-        replace(step, arguments=tuple(map(striding, step.arguments)), lags={}, repeats=n)
+        replace(
+            step,
+            arguments=tuple(map(striding, step.arguments)),
+            lags={},
+            replaces=frozenset(),
+            repeats=n,
+        )
         for step in steps
     ]
-
-
-def _paired(weights: NDArray[np.int8]) -> NDArray[np.int8]:
-    """Return weights (channels, taps) in the order that listen_kernels.h tells of."""
-    channels, taps = weights.shape
-    padded = np.pad(weights, ((0, -channels % 4), (0, -taps % 2)))
-    groups = padded.reshape(len(padded) // 4, 2, 2, -1, 2)  # group, half, channel, pair, tap
-    return groups.transpose(0, 3, 1, 4, 2)
 
 
 def _fully_connected(context: Context) -> list[Step]:
@@ -142,21 +181,23 @@ def _fully_connected(context: Context) -> list[Step]:
 
 def _dense(context: Context, weights: NDArray[np.int8], window: Window) -> list[Step]:
     per_channel = weights.reshape(len(weights), -1)
-    depth = -4 * (-per_channel.shape[1] // 4)
-    fields = window.fields() | {"depth": depth} | _sums(context, per_channel)
+    depth = -8 * (-per_channel.shape[1] // 8)
+    fields: dict[str, Field] = {"place": window.fields(), "depth": depth, "is_wide": 0}
+    fields |= _sums(context, per_channel, len(weights) % 2)
     fields |= {"weights": int8(_interleaved(per_channel))}
     step = context.step(
         "listen_conv_run",
         Struct("listen_conv", fields),
         lags={context.op.inputs[0]: window.lag},
     )
-    return with_scratch(step, 5 * depth)
+    # Two pixels in 16 bits, their patches, and the weights of two channels in 16 bits.
+    return with_scratch(step, (4 + 2 + 4) * depth)
 
 
 def _interleaved(weights: NDArray[np.int8]) -> NDArray[np.int8]:
     """Return weights (channels, values) in the order that listen_kernels.h tells of."""
     channels, n = weights.shape
-    padded = np.pad(weights, ((0, channels % 2), (0, -n % 4)))
+    padded = np.pad(weights, ((0, channels % 2), (0, -n % 8)))
     return padded.reshape(len(padded) // 2, 2, -1, 4).transpose(0, 2, 1, 3)
 
 
@@ -189,20 +230,41 @@ def _fits(image: tuple[int, ...], kernel: tuple[int, ...], steps: list[int]) -> 
     return width <= _LARGEST_WIDTH and is_small
 
 
-def _sums(context: Context, weights: NDArray[np.int8]) -> dict[str, Field]:
-    """Return bias, factors and limits of weights (channels, values)."""
+def _sums(context: Context, weights: NDArray[np.int8], missing: int = 0) -> dict[str, Field]:
+    """Return bias, rates and steps of weights (channels, values), and of `missing` channels."""
     taken, info, given = context.input(0), context.input(1), context.output
-    zero = taken.zero_points[0]
+    zero, whole = taken.zero_points[0], weights.astype(np.int64)
     bias = context.bias(len(weights))
     factors = rescale.product_factors(taken, info, given, len(weights))
-    largest = np.abs(bias) + np.abs(weights.astype(np.int64)).sum(1) * 2 * _LARGEST_VALUE
+    largest = np.abs(bias) + np.abs(whole).sum(1) * 2 * _LARGEST_VALUE
     rescale.check_products(largest.tolist(), factors, given.name)
-    return {
-        "in_zero": zero,
-        "bias": int32(bias - zero * weights.astype(np.int64).sum(1)),
-        "factors": factors,
-        "range": _range(context),
-    }
+    bias = bias - zero * whole.sum(1)
+    spread = np.abs(whole).sum(1) * _LARGEST_VALUE
+    rates, steps = _rates(context, factors, bias - spread, bias + spread)
+    channels = Channels((*bias.tolist(), *(0,) * missing), (*rates, *rates[-1:] * missing))
+    return {"in_zero": zero, "channels": channels, "steps": steps}
+
+
+def _rates(
+    context: Context, factors: Factors, low: NDArray[np.int64], high: NDArray[np.int64]
+) -> tuple[tuple[Factor | int, ...], dict[str, Field]]:
+    """Return listen_rate of each channel, whose sums lie from `low` to `high`; and listen_steps."""
+    zero = context.output.zero_points[0]
+    steps: dict[str, Field] = {"zero": zero, "table": _limits(context)}
+    if context.mode == "reference":
+        return factors.each, steps
+    single = np.array([factor.single for factor in factors.each], np.float32)
+    found = thresholds.multipliers(single, low, high, zero)
+    steps |= {"offset": found.offset(zero), "shift": found.shift}
+    return tuple(found.each.tolist()), steps
+
+
+def _limits(context: Context) -> Table | int:
+    """Return what an activation makes of every value, or 0 where it leaves them as they are."""
+    activation = context.op.options.get("fusedActivationFunction", 0)
+    low, high = rescale.limits(context.output, activation)
+    values = np.arange(-_LARGEST_VALUE, _LARGEST_VALUE)
+    return Table(int8(values.clip(low, high))) if (low, high) != (values[0], values[-1]) else 0
 
 
 def _range(context: Context) -> dict[str, Field]:
@@ -247,7 +309,7 @@ def _places(context: Context) -> dict[str, Field]:
 def _terms(context: Context, sign: int) -> dict[str, Field]:
     """Return the operands and factors of ``a + sign b``."""
     a, b, given = context.input(0), context.input(1), context.output
-    fields = _operands(context)
+    fields = _operands(context) | {"range": _range(context)}
     if context.mode == "reference":
         names = ("factor_a", "factor_b", "factor_out")
         found = rescale.reference_sum_factors(a, b, given)
@@ -259,11 +321,18 @@ def _terms(context: Context, sign: int) -> dict[str, Field]:
 
 
 def _mul(context: Context) -> list[Step]:
-    factor = rescale.mul_factor(context.input(0), context.input(1), context.output)
-    largest = (2.0 * _LARGEST_VALUE) ** 2
-    rescale.check_products([largest], Factors((factor,)), context.output.name)
-    periods = {"period_a": period(context, 0), "period_b": period(context, 1)}
-    return _pairwise(context, "listen_mul", periods | _operands(context) | {"factor": factor})
+    factors = Factors((rescale.mul_factor(context.input(0), context.input(1), context.output),))
+    largest = np.array([(2 * _LARGEST_VALUE) ** 2])
+    rescale.check_products(largest.tolist(), factors, context.output.name)
+    (rate,), steps = _rates(context, factors, -largest, largest)
+    fields: dict[str, Field] = {
+        "period_a": period(context, 0),
+        "period_b": period(context, 1),
+        **_operands(context),
+        "rate": rate,
+        "steps": steps,
+    }
+    return _pairwise(context, "listen_mul", fields)
 
 
 def _operands(context: Context) -> dict[str, Field]:
@@ -272,7 +341,6 @@ def _operands(context: Context) -> dict[str, Field]:
         "n": math.prod(context.output.shape),
         "zero_a": a.zero_points[0],
         "zero_b": b.zero_points[0],
-        "range": _range(context),
     }
 
 

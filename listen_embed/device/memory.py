@@ -40,16 +40,18 @@ class _Block:
 def arrange(plan: Plan) -> Layout:
     """Return the smallest arrangement found; the same for the same plan."""
     blocks = _blocks(plan)
-    lags = {(s.output, i, n): lag for n, s in enumerate(plan.steps) for i, lag in s.lags.items()}
-    by_size = sorted(blocks, key=lambda block: -block.n_bytes)
-    orders = [by_size, blocks, blocks[::-1]]
+    numbers = list(range(len(blocks)))
+    by_size = sorted(numbers, key=lambda number: -blocks[number].n_bytes)
     chance = random.Random(0)
-    orders += [chance.sample(blocks, len(blocks)) for _ in range(_N_ORDERS)]
-    placed = min((_placed(order, lags) for order in orders), key=_height)
+    orders = [by_size, numbers, numbers[::-1]]
+    orders += [chance.sample(numbers, len(numbers)) for _ in range(_N_ORDERS)]
+    rivals = _rivals(blocks, plan)
+    heights = [block.n_bytes for block in blocks]
+    placed = min((_placed(order, rivals) for order in orders), key=lambda at: _top(at, heights))
     return Layout(
-        {block.tensor: at for block, at in placed.items() if block.tensor is not None},
-        {block.begin: at for block, at in placed.items() if block.tensor is None},
-        _height(placed),
+        {b.tensor: at for b, at in zip(blocks, placed, strict=True) if b.tensor is not None},
+        {b.begin: at for b, at in zip(blocks, placed, strict=True) if b.tensor is None},
+        _top(placed, heights),
         plan.state,
     )
 
@@ -73,43 +75,90 @@ def _aligned(size: int) -> int:
     return -(-size // _ALIGNMENT) * _ALIGNMENT
 
 
-def _height(placed: Mapping[_Block, int]) -> int:
-    return max(at + block.n_bytes for block, at in placed.items())
+def _top(placed: list[int], heights: list[int]) -> int:
+    return max(at + height for at, height in zip(placed, heights, strict=True))
 
 
-def _placed(order: list[_Block], lags: Mapping[tuple[int, int, int], int]) -> dict[_Block, int]:
-    placed: dict[_Block, int] = {}
-    for block in order:
-        taken = [_forbidden(block, other, at, lags) for other, at in placed.items()]
-        placed[block] = _lowest([span for span in taken if span is not None])
+@dataclass(frozen=True)
+class _Rival:
+    """A block that lives while another one does, which must lie outside of an interval around it.
+
+    `before` and `after` are the interval's ends, counted from where the rival begins; `may_be_same`
+    says whether both may begin at the same byte all the same.
+    """
+
+    number: int
+    before: int
+    after: int
+    may_be_same: bool
+
+
+def _rivals(blocks: list[_Block], plan: Plan) -> list[list[_Rival]]:
+    """Return the rivals of each block."""
+    return [
+        [
+            _rival(block, number, other, plan)
+            for number, other in enumerate(blocks)
+            if other is not block and block.begin <= other.end and other.begin <= block.end
+        ]
+        for block in blocks
+    ]
+
+
+def _rival(block: _Block, number: int, other: _Block, plan: Plan) -> _Rival:
+    before, after = -block.n_bytes, other.n_bytes
+    if (lag := _lag(block, other, plan)) is not None:  # the block is written, the other read
+        before = -min(lag, block.n_bytes)
+    elif (lag := _lag(other, block, plan)) is not None:
+        after = min(lag, other.n_bytes)
+    may_be_same = _may_replace(block, other, plan) or _may_replace(other, block, plan)
+    return _Rival(number, before, after, may_be_same)
+
+
+def _lag(written: _Block, read: _Block, plan: Plan) -> int | None:
+    """Return a step's lag where a block dies while the other one is made."""
+    if not _follows(written, read):
+        return None
+    step = plan.steps[written.begin]
+    return step.lags.get(read.tensor or 0) if step.output == written.tensor else None
+
+
+def _may_replace(written: _Block, read: _Block, plan: Plan) -> bool:
+    if not _follows(written, read):
+        return False
+    step = plan.steps[written.begin]
+    return step.output == written.tensor and read.tensor in step.replaces
+
+
+def _follows(written: _Block, read: _Block) -> bool:
+    are_tensors = written.tensor is not None and read.tensor is not None
+    return are_tensors and read.end == written.begin
+
+
+def _placed(order: list[int], rivals: list[list[_Rival]]) -> list[int]:
+    """Return where each block begins, if each in turn takes the lowest place that is left."""
+    placed = [-1] * len(rivals)
+    for number in order:
+        there = [rival for rival in rivals[number] if placed[rival.number] >= 0]
+        placed[number] = _lowest(there, placed)
     return placed
 
 
-def _lowest(forbidden: list[tuple[int, int]]) -> int:
-    """Return the lowest aligned offset inside none of these open intervals."""
-    at = 0
-    for begin, end in sorted(forbidden):
-        if begin < at < end:
-            at = _aligned(end)
-    return at
+def _lowest(rivals: list[_Rival], placed: list[int]) -> int:
+    """Return the lowest aligned offset inside none of the rivals' open intervals."""
+    spans = [(placed[r.number] + r.before, placed[r.number] + r.after) for r in rivals]
+    lowest = 0
+    for begin, end in sorted(spans):
+        if begin < lowest < end:
+            lowest = _aligned(end)
+    same = (placed[rival.number] for rival in rivals if rival.may_be_same)
+    return min([lowest, *(at for at in same if _is_left(at, rivals, placed))])
 
 
-def _forbidden(
-    block: _Block, other: _Block, at: int, lags: Mapping[tuple[int, int, int], int]
-) -> tuple[int, int] | None:
-    """Return between which offsets a block would disturb another one."""
-    if block.end < other.begin or other.end < block.begin:
-        return None
-    before, after = at - block.n_bytes, at + other.n_bytes
-    if (lag := _lag(block, other, lags)) is not None:  # the block is written, the other read
-        before = at - min(lag, block.n_bytes)
-    elif (lag := _lag(other, block, lags)) is not None:
-        after = at + min(lag, other.n_bytes)
-    return before, after
-
-
-def _lag(written: _Block, read: _Block, lags: Mapping[tuple[int, int, int], int]) -> int | None:
-    """Return a step's lag where a block dies while the other one is made."""
-    if written.tensor is None or read.tensor is None or read.end != written.begin:
-        return None
-    return lags.get((written.tensor, read.tensor, written.begin))
+def _is_left(at: int, rivals: list[_Rival], placed: list[int]) -> bool:
+    """Whether a block may begin where one of its rivals does."""
+    return all(
+        not rival.before < at - placed[rival.number] < rival.after
+        or (rival.may_be_same and at == placed[rival.number])
+        for rival in rivals
+    )

@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 from listen_embed.device import fixed, picture, values, waveform
 from listen_embed.device.lowering import inputs_of, lower
-from listen_embed.device.memory import Layout, arrange
+from listen_embed.device.memory import Layout
 from listen_embed.device.remembering import with_state
 from listen_embed.device.steps import Mode, Plan, Step, Struct, constants_bytes
 from listen_embed.device.text import array, define, in_comment, network, prototype
+from listen_embed.device.widening import arranged
 from listen_embed.errors import InputError
 from listen_embed.framing import hop_in_samples
 from listen_embed.graph import Graph, TensorInfo, macs, read_graph
@@ -170,8 +171,7 @@ def model_source(
     picture.check(spec.front_end)
     graph, state = without_state(read_graph(model), spec.state)
     _check_mode(spec, graph, options)
-    plan = with_state(lower(graph, options.mode), graph, state)
-    layout = arrange(plan)
+    plan, layout = arranged(with_state(lower(graph, options.mode), graph, state))
     hop = _frame_hop(spec, options)
     digest = digest or spec.digest(model)
     texts = {
@@ -260,7 +260,7 @@ def _network_constants(
         "REFERENCE": int(options.mode == "reference"),
         "SAMPLES_ARE_FLOAT": int(options.samples == "float32"),
         "FIXED_POINT": int(options.arithmetic == "fixed"),
-        "MAX_TAPS": _most_taps(plan),
+        **_filter_constants(plan),
         "MACS": macs(model),
         "ARENA_BYTES": max(layout.n_bytes, least),
         "INPUT_AT": layout.tensors[plan.taken[0]],
@@ -297,15 +297,36 @@ def _check_fits(spec: ModelSpec, graph: Graph) -> None:
         )
 
 
-def _most_taps(plan: Plan) -> int:
-    """Return the taps of the largest depthwise kernel, and one that stands for a missing one."""
-    return 1 + max((_taps(step) for step in plan.steps), default=1)
+def _filter_constants(plan: Plan) -> dict[str, int]:
+    """Return what the kernels must be ready for."""
+    kernels = [_kernel(step) for step in plan.steps]
+    return {
+        "MAX_ROWS": max((height for height, _, _ in kernels), default=1),
+        "MAX_COLUMNS": max((width for _, width, _ in kernels), default=1),
+        "ANY_FILTERS": int(any(is_any for _, _, is_any in kernels)),
+        "ANY_PATCHES": int(any(map(_takes_patches, plan.steps))),
+    }
 
 
-def _taps(step: Step) -> int:
+def _takes_patches(step: Step) -> bool:
+    """Whether a convolution gathers what is under its kernel."""
+    first = step.arguments[0]
+    if not isinstance(first, Struct) or first.kind != "listen_conv":
+        return False
+    place = first.fields["place"]
+    assert isinstance(place, dict)
+    sizes = (place["kernel_height"], place["kernel_width"], place["stride_y"], place["stride_x"])
+    return sizes != (1, 1, 1, 1) or place["in_channels"] != first.fields["depth"]
+
+
+def _kernel(step: Step) -> tuple[int, int, bool]:
+    """Return a filter's height and width, and whether C has no words of its own for it."""
     first = step.arguments[0]
     if not isinstance(first, Struct) or first.kind != "listen_depthwise":
-        return 1
-    height, width = first.fields["kernel_height"], first.fields["kernel_width"]
-    assert isinstance(height, int) and isinstance(width, int)
-    return height * width
+        return 1, 1, False
+    place = first.fields["place"]
+    assert isinstance(place, dict)
+    height, width = place["kernel_height"], place["kernel_width"]
+    is_quick = (height, width) == (3, 3) or width == 5
+    is_any = not is_quick or place["stride_x"] > 2 or place["dilation_x"] != 1
+    return height, width, is_any

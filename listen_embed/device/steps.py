@@ -51,6 +51,21 @@ class Exact:
 
 
 @dataclass(frozen=True)
+class Channels:
+    """Of each channel what listen_channel is: a bias, and a rate, which may be a factor's."""
+
+    biases: tuple[int, ...]
+    rates: tuple[Factor | int, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A function of int8, from -128 on, of which C knows the middle."""
+
+    values: Array
+
+
+@dataclass(frozen=True)
 class Memory:
     """A tensor of the graph, in the arena, from one of its bytes on.
 
@@ -70,7 +85,8 @@ class Scratch:
 
 
 Field: TypeAlias = (
-    "int | float | Factor | tuple[int, ...] | Array | Factors | Exact | Mapping[str, Field]"
+    "int | float | Factor | tuple[int, ...] | Array | Factors | Exact | Channels | Table"
+    " | Mapping[str, Field]"
 )
 Fields: TypeAlias = Mapping[str, Field]
 
@@ -107,6 +123,8 @@ class Step:
         the output it must begin at least. An input without a lag must lie apart.
     repeats : int
         How often it runs: once for each image of a batch.
+    replaces : set of int
+        Inputs in whose very place the output may lie, from the same byte on.
     """
 
     title: str
@@ -116,6 +134,7 @@ class Step:
     output: int
     lags: Mapping[int, int]
     repeats: int = 1
+    replaces: frozenset[int] = frozenset()
 
     @property
     def scratch_bytes(self) -> int:
@@ -161,6 +180,12 @@ def _bytes_of(value: Any) -> int:
         return 4 * len(value.each)
     if isinstance(value, Exact):
         return 2 * _bytes_of(value.factors)
+    if isinstance(value, Channels):
+        return sum(8 if isinstance(rate, int) else 12 for rate in value.rates)
+    if isinstance(value, Table):
+        return value.values.n_bytes
     if isinstance(value, Struct):
-        return sum(map(_bytes_of, value.fields.values()))
+        return _bytes_of(value.fields)
+    if isinstance(value, Mapping):
+        return sum(map(_bytes_of, value.values()))
     return 0

@@ -14,6 +14,7 @@ from listen_embed.device.memory import Layout
 from listen_embed.device.steps import (
     Argument,
     Array,
+    Channels,
     Exact,
     Factor,
     Factors,
@@ -24,6 +25,7 @@ from listen_embed.device.steps import (
     Scratch,
     Step,
     Struct,
+    Table,
 )
 from listen_embed.errors import InputError
 
@@ -169,6 +171,10 @@ class _StepWriter:
             return self._factors(name, value, "listen_factor", self._mode)
         if isinstance(value, Factor):
             return _factor(value, self._mode)
+        if isinstance(value, Channels):
+            return self._channels(name, value)
+        if isinstance(value, Table):
+            return f"{self._constant(name, value.values)} + 128"
         if isinstance(value, tuple):
             return "{" + ", ".join(map(str, value)) + "}"
         if isinstance(value, dict):
@@ -185,6 +191,17 @@ class _StepWriter:
         name = self._named(what)
         literals = (_factor(one, mode) for one in factors.each)
         self.definitions.append(_array(name, kind, literals))
+        return name
+
+    def _channels(self, what: str, channels: Channels) -> str:
+        name = self._named(what)
+        rates = (
+            _factor(rate, "reference") if isinstance(rate, Factor) else _literal(rate)
+            for rate in channels.rates
+        )
+        pairs = zip(map(_literal, channels.biases), rates, strict=True)
+        literals = (f"{{{bias}, {rate}}}" for bias, rate in pairs)
+        self.definitions.append(_array(name, "listen_channel", literals))
         return name
 
     def _named(self, what: str) -> str:

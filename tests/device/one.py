@@ -16,12 +16,13 @@ from ai_edge_litert.interpreter import Interpreter
 from listen_embed.device import text
 from listen_embed.device.export import LIBRARY
 from listen_embed.device.lowering import lower
-from listen_embed.device.memory import arrange
 from listen_embed.device.steps import Mode
+from listen_embed.device.widening import arranged
 from listen_embed.graph import read_graph
 from listen_embed.upstream.graph import pack, schema
 
 PAINT = 0x5A
+KERNELS = ("listen_kernels", "listen_convolution", "listen_depthwise", "listen_kernels32")
 DECLARED = """#include "listen_kernels.h"
 #include "listen_kernels32.h"
 void listen_network(int8_t *arena);
@@ -136,17 +137,25 @@ def compile_c(headers: Path, *arguments: str | Path) -> None:
     subprocess.run(["gcc", *WARNINGS, "-fPIC", *paths, *arguments], check=True)
 
 
+def constants(mode: Mode) -> str:
+    """Return what the kernels read of a model's header, ready for any network."""
+    values = {
+        "REFERENCE": int(mode == "reference"),
+        "MAX_ROWS": 50,
+        "MAX_COLUMNS": 50,
+        "ANY_FILTERS": 1,
+        "ANY_PATCHES": 1,
+    }
+    return "".join(f"#define LISTEN_{name} {value}\n" for name, value in values.items())
+
+
 def _kernels(place: Path, mode: Mode, flags: tuple[str, ...]) -> list[Path]:
     """Return the compiled kernels, the same for every network of a test session."""
     folder = place.parent / "-".join(("kernels", mode, *flags)).replace("=", "")
-    names = ("listen_kernels", "listen_kernels32")
-    compiled = [folder / f"{name}.o" for name in names]
+    compiled = [folder / f"{name}.o" for name in KERNELS]
     if not folder.exists():
         folder.mkdir()
-        header = (
-            f"#define LISTEN_REFERENCE {int(mode == 'reference')}\n#define LISTEN_MAX_TAPS 50\n"
-        )
-        (folder / "listen_model.h").write_text(header)
+        (folder / "listen_model.h").write_text(constants(mode))
         for target in compiled:
             source = LIBRARY / "src" / f"{target.stem}.c"
             compile_c(folder, *flags, "-c", source, "-o", target)
@@ -157,8 +166,7 @@ def in_c(
     content: bytes, folder: Path, mode: Mode = "xnn", flags: tuple[str, ...] = ()
 ) -> Callable[..., Any]:
     """Return the network as a function of its inputs, compiled."""
-    plan = lower(read_graph(content), mode)
-    layout = arrange(plan)
+    plan, layout = arranged(lower(read_graph(content), mode))
     folder.mkdir(exist_ok=True)
     (folder / "network.c").write_text(DECLARED + text.network(plan, layout, mode))
     library, kernels = folder / "network.so", _kernels(folder.parent, mode, flags)

@@ -30,10 +30,32 @@ typedef struct {
     int32_t high;
 } listen_range;
 
-/* Convolution and, with one pixel, a fully connected layer. An output channel has
- * kernel_height * kernel_width * in_channels weights, then zeros up to `depth`, a multiple of four.
- * `weights` holds channels in pairs: four of the one, four of the other, and so on; a missing last
- * channel is zeros. `bias` has the input's zero point taken out already. */
+/* How much of a step of the output each step of a channel's sum is. Not negative, it is a whole
+ * multiplier: (sum * rate / 2^32 + offset) >> shift. Negative, it is a factor in single precision,
+ * its bits with a sign: of the few channels that no whole multiplier rounds alike. */
+#if LISTEN_REFERENCE
+typedef listen_exact listen_rate;
+#else
+typedef int32_t listen_rate;
+#endif
+
+/* What a channel's sum begins with, the input's zero point taken out, and its rate. */
+typedef struct {
+    int32_t bias;
+    listen_rate rate;
+} listen_channel;
+
+/* How sums become what a convolution gives. `table`, if any, is a function that follows it: it
+ * points to the function of 0, between that of -1 and that of 1. */
+typedef struct {
+    int32_t zero;
+#if !LISTEN_REFERENCE
+    int32_t offset, shift;
+#endif
+    const int8_t *table;
+} listen_steps;
+
+/* Where a kernel lies on an image. */
 typedef struct {
     int32_t in_width, out_width; /* of a waveform they are long */
     int16_t in_height, in_channels;
@@ -41,17 +63,32 @@ typedef struct {
     int16_t kernel_height, kernel_width;
     int16_t pad_top, pad_left;
     uint8_t stride_y, stride_x, dilation_y, dilation_x;
+} listen_geometry;
+
+/* Convolution and, with one pixel, a fully connected layer. An output channel has
+ * kernel_height * kernel_width * in_channels weights, then zeros up to `depth`, a multiple of eight.
+ * `weights` holds channels in pairs: four of the one, four of the other, and so on; a missing last
+ * channel is zeros, in `channels` too. */
+typedef struct {
+    listen_geometry place;
     int32_t depth;
     int32_t in_zero;
+    int32_t is_wide; /* whether the scratch memory has room for all weights in 16 bits */
     const int8_t *weights;
-    const int32_t *bias;
-    const listen_factor *factors;
-    listen_range range;
+    const listen_channel *channels;
+    listen_steps steps;
 } listen_conv;
 
-/* One filter for each channel. `weights` comes in groups of four channels, and in a group in pairs
- * of taps: t0c0 t0c1 t1c0 t1c1 t0c2 t0c3 t1c2 t1c3; missing taps and channels are zeros. */
-typedef listen_conv listen_depthwise;
+/* One filter for each channel; or several of an input's only channel. `weights` are those of the
+ * first filter, row by row, of the second, and so on. */
+typedef struct {
+    listen_geometry place;
+    int32_t tile; /* columns of the output that are computed before all others, a multiple of four */
+    int32_t in_zero;
+    const int8_t *weights;
+    const listen_channel *channels;
+    listen_steps steps;
+} listen_depthwise;
 
 /* a + b; operands repeat after `period` values. */
 typedef struct {
@@ -76,8 +113,8 @@ typedef struct {
 typedef struct {
     int32_t n, period_a, period_b;
     int32_t zero_a, zero_b;
-    listen_factor factor;
-    listen_range range;
+    listen_rate rate;
+    listen_steps steps;
 } listen_mul;
 
 /* The mean over the middle one of three axes. `bias` and `offset` take the zero points into account:
@@ -133,9 +170,8 @@ typedef struct {
     int32_t value;
 } listen_pad;
 
-/* `scratch` is the memory that the planner set aside: 5 * depth bytes, aligned to four. */
+/* `scratch` is memory that the planner set aside, aligned to four bytes. */
 void listen_conv_run(const listen_conv *op, const int8_t *in, int8_t *out, void *scratch);
-/* `scratch` has room for the channels, rounded up to four. */
 void listen_depthwise_run(const listen_depthwise *op, const int8_t *in, int8_t *out, void *scratch);
 void listen_add_run(const listen_add *op, const int8_t *a, const int8_t *b, int8_t *out);
 void listen_subtract_run(const listen_subtract *op, const int8_t *a, const int8_t *b, int8_t *out);
