@@ -121,20 +121,21 @@ static inline void keep(int32_t *sums, int32_t s0, int32_t s1, int32_t s2, int32
     sums[3] = s3;
 }
 
-/* Taps of any number and distance. */
-static void sum_any(const listen_depthwise *op, const listen_ring *of, int32_t filter, int32_t *sums)
+/* Taps of any number and distance, at every column, every other one, and so on. */
+static inline void sum_every(const listen_depthwise *op, const listen_ring *of, int32_t filter,
+                             int32_t *sums, int32_t step)
 {
-    const listen_geometry *place = &op->place;
-    int32_t taps = place->kernel_height * place->kernel_width;
-    int32_t row, column, step = place->stride_x, bias = op->channels[of->channel + filter].bias;
-    int32_t from = from_of(of, filter);
+    int32_t height = op->place.kernel_height, width = op->place.kernel_width;
+    int32_t dilation = op->place.dilation_x, row, column, from = from_of(of, filter);
+    int32_t bias = op->channels[of->channel + filter].bias;
+    const int8_t *taps = op->weights + (of->channel + filter) * height * width;
     const int32_t *end = sums + of->n;
     for (; sums < end; sums += TOGETHER, from += TOGETHER * step) {
         int32_t s0 = bias, s1 = bias, s2 = bias, s3 = bias;
-        const int8_t *w = op->weights + (of->channel + filter) * taps;
-        for (row = 0; row < place->kernel_height; row++) {
+        const int8_t *w = taps;
+        for (row = 0; row < height; row++) {
             const int16_t *in = of->rows[row] + from;
-            for (column = 0; column < place->kernel_width; column++, in += place->dilation_x) {
+            for (column = 0; column < width; column++, in += dilation) {
                 int32_t weight = *w++;
                 s0 += in[0] * weight;
                 s1 += in[step] * weight;
@@ -143,6 +144,19 @@ static void sum_any(const listen_depthwise *op, const listen_ring *of, int32_t f
             }
         }
         keep(sums, s0, s1, s2, s3);
+    }
+}
+
+static LISTEN_APART void sum_any(const listen_depthwise *op, const listen_ring *of, int32_t filter,
+                                 int32_t *sums)
+{
+    int32_t step = op->place.stride_x;
+    if (step == 1) {
+        sum_every(op, of, filter, sums, 1);
+    } else if (step == 2) {
+        sum_every(op, of, filter, sums, 2);
+    } else {
+        sum_every(op, of, filter, sums, step);
     }
 }
 
