@@ -297,7 +297,7 @@ static void sum_5_by_2(const listen_depthwise *op, const listen_ring *of, int32_
 static void sum_rows(const listen_depthwise *op, const listen_ring *of)
 {
     int32_t i, width = op->place.dilation_x == 1 ? op->place.kernel_width : 0;
-    int is_3 = width == 3 && op->place.kernel_height == 3;
+    int is_3 = LISTEN_MAX_ROWS >= 3 && width == 3 && op->place.kernel_height == 3;
     int32_t step = op->place.stride_x, *sums = of->sums;
     for (i = 0; i < of->together; i++, sums += op->tile) {
         if (is_3 && step == 1) {
