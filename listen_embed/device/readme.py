@@ -67,9 +67,10 @@ Compile with `-O2` or more. On Cortex-M4 and M7 give the flags of the floating-p
 the front end takes ten times as long. The example needs no wiring: it embeds a stored sound and
 says how many steps the result is from Python's.
 
-`listen_kernels.c` is plain C, with the M4's and M7's instructions for two products at once where
-the compiler knows them. To use other kernels, such as CMSIS-NN or ESP-NN, leave that file out and
-define the functions of `listen_kernels.h`; the tests of listen-embed tell what they must give.
+`listen_kernels.c`, `listen_convolution.c` and `listen_depthwise.c` are plain C, with the
+instructions for two products at once (M4, M7, M33) and for sixteen (M55) where the compiler knows
+them. To use other kernels, such as CMSIS-NN or ESP-NN, leave a file out and define its functions of
+`listen_kernels.h`; the tests of listen-embed tell what they must give.
 """
 _ROUNDING = {
     "xnn": "the embeddings of the Python package",

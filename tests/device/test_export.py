@@ -36,7 +36,7 @@ def test_the_folder_is_whole_and_its_example_runs(tmp_path: Path) -> None:
     apart = int(done.stdout.decode().rpartition("steps from Python: ")[2].split()[0])
     assert apart <= 1
     readme = (tmp_path / "out" / "README.md").read_text()
-    assert "mono, 16,000 Hz, int16" in readme and "| 13,156 | RAM |" in readme
+    assert "mono, 16,000 Hz, int16" in readme and "| 14,244 | RAM |" in readme
 
 
 def test_the_same_model_gives_the_same_files(tmp_path: Path) -> None:

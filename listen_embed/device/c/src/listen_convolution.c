@@ -53,23 +53,25 @@ static inline const uint32_t *wide_dots(const uint32_t *x, const uint32_t *end, 
 
 #elif !LISTEN_VECTORS
 
+/* One value of each pixel with one of each channel, which lie four apart. */
+static inline void add_four(int32_t x, int32_t y, const int8_t *w, int32_t sums[4])
+{
+    sums[0] += x * w[0];
+    sums[1] += y * w[0];
+    sums[2] += x * w[4];
+    sums[3] += y * w[4];
+}
+
 static inline const int8_t *dots(const int8_t *a, const int8_t *b, int32_t n, const int8_t *w,
                                  int32_t sums[4])
 {
-    int32_t i, s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3];
     const int8_t *end = a + n;
     for (; a < end; a += 4, b += 4, w += 8) {
-        for (i = 0; i < 4; i++) {
-            s0 += a[i] * w[i];
-            s1 += b[i] * w[i];
-            s2 += a[i] * w[i + 4];
-            s3 += b[i] * w[i + 4];
-        }
+        add_four(a[0], b[0], w, sums);
+        add_four(a[1], b[1], w + 1, sums);
+        add_four(a[2], b[2], w + 2, sums);
+        add_four(a[3], b[3], w + 3, sums);
     }
-    sums[0] = s0;
-    sums[1] = s1;
-    sums[2] = s2;
-    sums[3] = s3;
     return w;
 }
 

@@ -9,27 +9,19 @@
 #define PLANES 4   /* channels that are copied at once */
 #define TOGETHER 4 /* outputs of a row that are summed up at once */
 
-/* The ring and where it is on the image. */
+/* The ring, where it is on the image, and the filters that lie on it. */
 typedef struct {
     int16_t *values; /* rows of the ring, of each plane; at last a row of zeros */
-    int32_t *sums;
+    int32_t *sums;   /* `tile` of each filter */
     int16_t *filters;
-    int32_t planes, length;     /* `length` is a row's */
-    int32_t left;               /* the image's column of its first value */
-    int32_t filled;             /* rows of the image that have been copied */
-} listen_ring;
-
-/* Rows of sums of some filters, and what they are made of. */
-typedef struct {
+    int32_t planes, length; /* `length` is a row's */
+    int32_t left;           /* the image's column of its first value */
+    int32_t filled;         /* rows of the image that have been copied */
+    int32_t n;              /* outputs of a row */
     const int16_t *rows[LISTEN_MAX_ROWS]; /* under the kernel */
-    int32_t apart;                        /* from a filter's channel to the next one's */
-    const int16_t *filter;                /* the first one, as `prepare` made it */
-    const int8_t *taps;                   /* the same, as it is stored */
-    const listen_channel *channels;
-    int32_t filters;
-    int32_t *sums; /* `tile` of each filter */
-    int32_t n;     /* that are needed */
-} listen_rows;
+    const int16_t *filter;                /* the first of some, as `prepare` made it */
+    int32_t channel, together;            /* of the first filter, and how many these are */
+} listen_ring;
 
 static inline int32_t filter_size(const listen_geometry *place)
 {
@@ -66,7 +58,7 @@ static inline void put_word(int16_t *out, uint32_t halves)
 }
 
 /* Four channels of `n` pixels, two pixels at once. */
-static LISTEN_APART void copy_four(const int8_t *in, int32_t apart, int32_t n, int16_t *out,
+static void copy_four(const int8_t *in, int32_t apart, int32_t n, int16_t *out,
                                    int32_t length)
 {
     const int16_t *end = out + (n & ~1);
@@ -102,7 +94,7 @@ static void copy_row(const int8_t *in, int32_t apart, int32_t planes, int32_t n,
 }
 
 /* Copy `planes` channels of the rows before `end`. */
-static void fill(const listen_geometry *place, listen_ring *ring, const int8_t *in, int32_t planes,
+static LISTEN_APART void fill(const listen_geometry *place, listen_ring *ring, const int8_t *in, int32_t planes,
                  int32_t end)
 {
     int32_t from = ring->left < 0 ? 0 : ring->left, apart = place->in_channels;
@@ -115,6 +107,12 @@ static void fill(const listen_geometry *place, listen_ring *ring, const int8_t *
 
 /* ---- sums ---- */
 
+/* Where a filter's channel begins in a row: all filters of one channel have the same. */
+static inline int32_t from_of(const listen_ring *of, int32_t filter)
+{
+    return of->planes == 1 ? 0 : filter * of->length;
+}
+
 static inline void keep(int32_t *sums, int32_t s0, int32_t s1, int32_t s2, int32_t s3)
 {
     sums[0] = s0;
@@ -123,19 +121,21 @@ static inline void keep(int32_t *sums, int32_t s0, int32_t s1, int32_t s2, int32
     sums[3] = s3;
 }
 
-/* Taps of any number and distance. */
-static void sum_any(const listen_depthwise *op, const listen_rows *of, int32_t filter, int32_t *sums)
+/* Taps of any number and distance, at every column, every other one, and so on. */
+static inline void sum_every(const listen_depthwise *op, const listen_ring *of, int32_t filter,
+                             int32_t *sums, int32_t step)
 {
-    const listen_geometry *place = &op->place;
-    int32_t row, column, step = place->stride_x, bias = of->channels[filter].bias;
-    int32_t from = filter * of->apart;
+    int32_t height = op->place.kernel_height, width = op->place.kernel_width;
+    int32_t dilation = op->place.dilation_x, row, column, from = from_of(of, filter);
+    int32_t bias = op->channels[of->channel + filter].bias;
+    const int8_t *taps = op->weights + (of->channel + filter) * height * width;
     const int32_t *end = sums + of->n;
     for (; sums < end; sums += TOGETHER, from += TOGETHER * step) {
         int32_t s0 = bias, s1 = bias, s2 = bias, s3 = bias;
-        const int8_t *w = of->taps + filter * place->kernel_height * place->kernel_width;
-        for (row = 0; row < place->kernel_height; row++) {
+        const int8_t *w = taps;
+        for (row = 0; row < height; row++) {
             const int16_t *in = of->rows[row] + from;
-            for (column = 0; column < place->kernel_width; column++, in += place->dilation_x) {
+            for (column = 0; column < width; column++, in += dilation) {
                 int32_t weight = *w++;
                 s0 += in[0] * weight;
                 s1 += in[step] * weight;
@@ -147,11 +147,24 @@ static void sum_any(const listen_depthwise *op, const listen_rows *of, int32_t f
     }
 }
 
+static LISTEN_APART void sum_any(const listen_depthwise *op, const listen_ring *of, int32_t filter,
+                                 int32_t *sums)
+{
+    int32_t step = op->place.stride_x;
+    if (step == 1) {
+        sum_every(op, of, filter, sums, 1);
+    } else if (step == 2) {
+        sum_every(op, of, filter, sums, 2);
+    } else {
+        sum_every(op, of, filter, sums, step);
+    }
+}
+
 #if LISTEN_SIMD
 
 /* All taps of a row but its last one, then all but its first: so that two that lie side by side
  * begin at any of them. */
-static void prepare(const listen_geometry *place, const int8_t *taps, int16_t *filter)
+static LISTEN_APART void prepare(const listen_geometry *place, const int8_t *taps, int16_t *filter)
 {
     int32_t row, i, n = place->kernel_width - 1;
     for (row = 0; row < place->kernel_height; row++, taps++) {
@@ -183,15 +196,15 @@ static inline void add_3_by_2(const listen_word *in, const listen_word *w, int32
     sums[3] = add_low_high(add_products(sums[3], x67, w01), in[4], w12);
 }
 
-static inline void sum_3_by_3(const listen_depthwise *op, const listen_rows *of, int32_t filter,
+static inline void sum_3_by_3(const listen_depthwise *op, const listen_ring *of, int32_t filter,
                               int32_t *sums, int32_t step)
 {
     const listen_word *w = (const listen_word *)(of->filter + filter * filter_size(&op->place));
-    const listen_word *first = (const listen_word *)(of->rows[0] + filter * of->apart);
-    const listen_word *second = (const listen_word *)(of->rows[1] + filter * of->apart);
-    const listen_word *third = (const listen_word *)(of->rows[2] + filter * of->apart);
+    const listen_word *first = (const listen_word *)(of->rows[0] + from_of(of, filter));
+    const listen_word *second = (const listen_word *)(of->rows[1] + from_of(of, filter));
+    const listen_word *third = (const listen_word *)(of->rows[2] + from_of(of, filter));
     const int32_t *end = sums + of->n;
-    int32_t bias = of->channels[filter].bias;
+    int32_t bias = op->channels[of->channel + filter].bias;
     for (; sums < end; sums += TOGETHER) {
         int32_t four[TOGETHER] = {bias, bias, bias, bias};
         if (step == 1) {
@@ -214,22 +227,22 @@ static inline void sum_3_by_3(const listen_depthwise *op, const listen_rows *of,
     }
 }
 
-static LISTEN_APART void sum_3(const listen_depthwise *op, const listen_rows *of, int32_t filter,
+static LISTEN_APART void sum_3(const listen_depthwise *op, const listen_ring *of, int32_t filter,
                                int32_t *sums)
 {
     sum_3_by_3(op, of, filter, sums, 1);
 }
 
-static LISTEN_APART void sum_3_by_2(const listen_depthwise *op, const listen_rows *of,
+static LISTEN_APART void sum_3_by_2(const listen_depthwise *op, const listen_ring *of,
                                     int32_t filter, int32_t *sums)
 {
     sum_3_by_3(op, of, filter, sums, 2);
 }
 
 /* Rows of five taps at every column. */
-static void sum_5(const listen_depthwise *op, const listen_rows *of, int32_t filter, int32_t *sums)
+static void sum_5(const listen_depthwise *op, const listen_ring *of, int32_t filter, int32_t *sums)
 {
-    int32_t from = filter * of->apart, bias = of->channels[filter].bias;
+    int32_t from = from_of(of, filter), bias = op->channels[of->channel + filter].bias;
     const int16_t *weights = of->filter + filter * filter_size(&op->place);
     const int16_t *const *last = of->rows + op->place.kernel_height;
     const int32_t *end = sums + of->n;
@@ -255,9 +268,9 @@ static void sum_5(const listen_depthwise *op, const listen_rows *of, int32_t fil
 }
 
 /* Rows of five taps at every other column. */
-static void sum_5_by_2(const listen_depthwise *op, const listen_rows *of, int32_t filter, int32_t *sums)
+static void sum_5_by_2(const listen_depthwise *op, const listen_ring *of, int32_t filter, int32_t *sums)
 {
-    int32_t from = filter * of->apart, bias = of->channels[filter].bias;
+    int32_t from = from_of(of, filter), bias = op->channels[of->channel + filter].bias;
     const int16_t *weights = of->filter + filter * filter_size(&op->place);
     const int16_t *const *last = of->rows + op->place.kernel_height;
     const int32_t *end = sums + of->n;
@@ -281,12 +294,12 @@ static void sum_5_by_2(const listen_depthwise *op, const listen_rows *of, int32_
 }
 
 /* What no filter of the model needs is left out. */
-static LISTEN_APART void sum_rows(const listen_depthwise *op, const listen_rows *of)
+static void sum_rows(const listen_depthwise *op, const listen_ring *of)
 {
     int32_t i, width = op->place.dilation_x == 1 ? op->place.kernel_width : 0;
-    int is_3 = width == 3 && op->place.kernel_height == 3;
+    int is_3 = LISTEN_MAX_ROWS >= 3 && width == 3 && op->place.kernel_height == 3;
     int32_t step = op->place.stride_x, *sums = of->sums;
-    for (i = 0; i < of->filters; i++, sums += op->tile) {
+    for (i = 0; i < of->together; i++, sums += op->tile) {
         if (is_3 && step == 1) {
             sum_3(op, of, i, sums);
         } else if (is_3 && step == 2) {
@@ -303,17 +316,17 @@ static LISTEN_APART void sum_rows(const listen_depthwise *op, const listen_rows 
 
 #else
 
-static void prepare(const listen_geometry *place, const int8_t *taps, int16_t *filter)
+static LISTEN_APART void prepare(const listen_geometry *place, const int8_t *taps, int16_t *filter)
 {
     (void)place;
     (void)taps;
     (void)filter;
 }
 
-static void sum_rows(const listen_depthwise *op, const listen_rows *of)
+static void sum_rows(const listen_depthwise *op, const listen_ring *of)
 {
     int32_t i;
-    for (i = 0; i < of->filters; i++) {
+    for (i = 0; i < of->together; i++) {
         sum_any(op, of, i, of->sums + i * op->tile);
     }
 }
@@ -323,11 +336,11 @@ static void sum_rows(const listen_depthwise *op, const listen_rows *of)
 /* ---- outputs ---- */
 
 /* Sums of one filter become outputs. */
-static LISTEN_APART void put_row(const listen_depthwise *op, const listen_rows *of, int32_t filter,
+static LISTEN_APART void put_row(const listen_depthwise *op, const listen_ring *of, int32_t filter,
                                  int8_t *out)
 {
     const listen_steps steps = op->steps; /* which outputs could change, as a compiler sees it */
-    listen_rate rate = of->channels[filter].rate;
+    listen_rate rate = op->channels[of->channel + filter].rate;
     int32_t apart = op->place.out_channels;
     const int32_t *sums = of->sums + filter * op->tile, *end = sums + of->n;
     for (; sums < end; out += apart) {
@@ -335,43 +348,36 @@ static LISTEN_APART void put_row(const listen_depthwise *op, const listen_rows *
     }
 }
 
-/* Sums of four filters become outputs. */
-static LISTEN_APART void put_four_rows(const listen_depthwise *op, const listen_rows *of,
-                                       int8_t *out)
+/* Sums of two filters become outputs. */
+static LISTEN_APART void put_two_rows(const listen_depthwise *op, const listen_ring *of,
+                                      int32_t filter, int8_t *out)
 {
     const listen_steps steps = op->steps;
-    const listen_channel *channels = of->channels;
+    const listen_channel *channels = op->channels + of->channel + filter;
     listen_rate first = channels[0].rate, second = channels[1].rate;
-    listen_rate third = channels[2].rate, fourth = channels[3].rate;
     int32_t apart = op->place.out_channels, tile = op->tile;
-    const int32_t *sums = of->sums, *end = sums + of->n;
+    const int32_t *sums = of->sums + filter * tile, *end = sums + of->n;
     for (; sums < end; sums++, out += apart) {
         int32_t s0 = stepped(&steps, sums[0], first), s1 = stepped(&steps, sums[tile], second);
-        int32_t s2 = stepped(&steps, sums[2 * tile], third);
-        int32_t s3 = stepped(&steps, sums[3 * tile], fourth);
         if (steps.table) {
             out[0] = steps.table[s0];
             out[1] = steps.table[s1];
-            out[2] = steps.table[s2];
-            out[3] = steps.table[s3];
         } else {
             out[0] = (int8_t)s0;
             out[1] = (int8_t)s1;
-            out[2] = (int8_t)s2;
-            out[3] = (int8_t)s3;
         }
     }
 }
 
-/* All together, then once more those whose rate is no whole number. */
-static void put_rows(const listen_depthwise *op, const listen_rows *of, int8_t *out)
+/* Pairs of filters, then once more those whose rate is no whole number. */
+static void put_rows(const listen_depthwise *op, const listen_ring *of, int8_t *out)
 {
-    int32_t i, together = of->filters == TOGETHER;
-    if (together) {
-        put_four_rows(op, of, out);
+    int32_t i, even = of->together & ~1;
+    for (i = 0; i < even; i += 2) {
+        put_two_rows(op, of, i, out + i);
     }
-    for (i = 0; i < of->filters; i++) {
-        if (!together || is_odd(of->channels[i].rate)) {
+    for (i = 0; i < of->together; i++) {
+        if (i == even || is_odd(op->channels[of->channel + i].rate)) {
             put_row(op, of, i, out + i);
         }
     }
@@ -380,51 +386,45 @@ static void put_rows(const listen_depthwise *op, const listen_rows *of, int8_t *
 /* ---- the image ---- */
 
 /* The ring for output columns from `left` on; around the image lie the input's zeros. */
-static listen_ring ring_at(const listen_depthwise *op, int32_t left, void *scratch)
+static LISTEN_APART void lay_ring(const listen_depthwise *op, int32_t left, void *scratch, listen_ring *ring)
 {
     const listen_geometry *place = &op->place;
     int32_t i, n, width = (op->tile - 1) * place->stride_x;
-    listen_ring ring;
-    ring.values = scratch;
-    ring.planes = place->in_channels == 1 ? 1 : PLANES;
-    ring.length = (width + (place->kernel_width - 1) * place->dilation_x + 2) & ~1;
-    ring.left = left * place->stride_x - place->pad_left;
-    ring.filled = 0;
-    n = (reach_of(place) + 1) * ring.planes * ring.length;
+    ring->values = scratch;
+    ring->planes = place->in_channels == 1 ? 1 : PLANES;
+    ring->length = (width + (place->kernel_width - 1) * place->dilation_x + 2) & ~1;
+    ring->left = left * place->stride_x - place->pad_left;
+    ring->n = least(op->tile, place->out_width - left);
+    n = (reach_of(place) + 1) * ring->planes * ring->length;
     for (i = 0; i < n; i++) {
-        ring.values[i] = (int16_t)op->in_zero;
+        ring->values[i] = (int16_t)op->in_zero;
     }
-    ring.sums = (int32_t *)(void *)(ring.values + n);
-    ring.filters = (int16_t *)(ring.sums + TOGETHER * op->tile);
-    return ring;
+    ring->sums = (int32_t *)(void *)(ring->values + n);
+    ring->filters = (int16_t *)(ring->sums + TOGETHER * op->tile);
 }
 
-/* One row of `n` outputs of each of the filters from `channel` on. */
-static void run_row(const listen_depthwise *op, const listen_ring *ring, int32_t y, int32_t channel,
-                    int32_t filters, int8_t *out, int32_t n)
+/* A row of the outputs of `filters` filters from `channel` on. */
+static LISTEN_APART void run_row(const listen_depthwise *op, listen_ring *ring, int32_t y,
+                           int32_t channel, int32_t filters, int8_t *out)
 {
     const listen_geometry *place = &op->place;
     int32_t i, top = y * place->stride_y - place->pad_top;
-    listen_rows of;
     for (i = 0; i < place->kernel_height; i++) {
-        of.rows[i] = row_at(place, ring, top + i * place->dilation_y);
+        ring->rows[i] = row_at(place, ring, top + i * place->dilation_y);
     }
-    of.apart = ring->planes == 1 ? 0 : ring->length;
-    of.sums = ring->sums;
-    of.n = n;
+    ring->filter = ring->filters;
     for (i = 0; i < filters; i += TOGETHER) {
-        of.filter = ring->filters + i * filter_size(place);
-        of.taps = op->weights + (channel + i) * place->kernel_height * place->kernel_width;
-        of.channels = op->channels + channel + i;
-        of.filters = least(TOGETHER, filters - i);
-        sum_rows(op, &of);
-        put_rows(op, &of, out + channel + i);
+        ring->channel = channel + i;
+        ring->together = least(TOGETHER, filters - i);
+        sum_rows(op, ring);
+        put_rows(op, ring, out + i);
+        ring->filter += TOGETHER * filter_size(place);
     }
 }
 
-/* All rows of the filters from `channel` on. */
+/* All rows of them; `in` and `out` are the places of the first one. */
 static void run_filters(const listen_depthwise *op, listen_ring *ring, const int8_t *in,
-                        int32_t channel, int32_t filters, int8_t *out, int32_t n)
+                        int32_t channel, int32_t filters, int8_t *out)
 {
     const listen_geometry *place = &op->place;
     int32_t i, y, taps = place->kernel_height * place->kernel_width;
@@ -435,21 +435,21 @@ static void run_filters(const listen_depthwise *op, listen_ring *ring, const int
     ring->filled = 0;
     for (y = 0; y < place->out_height; y++, out += place->out_width * place->out_channels) {
         int32_t end = y * place->stride_y - place->pad_top + reach_of(place);
-        fill(place, ring, in + channel, ring->planes == 1 ? 1 : filters, end);
-        run_row(op, ring, y, channel, filters, out, n);
+        fill(place, ring, in, ring->planes == 1 ? 1 : filters, end);
+        run_row(op, ring, y, channel, filters, out);
     }
 }
 
 void listen_depthwise_run(const listen_depthwise *op, const int8_t *in, int8_t *out, void *scratch)
 {
-    const listen_geometry *place = &op->place;
-    int32_t left, channel, filters, channels = place->out_channels;
-    for (left = 0; left < place->out_width; left += op->tile) {
-        listen_ring ring = ring_at(op, left, scratch);
-        int32_t n = least(op->tile, place->out_width - left);
-        for (channel = 0; channel < channels; channel += filters) {
-            filters = ring.planes == 1 ? channels : least(PLANES, channels - channel);
-            run_filters(op, &ring, in, channel, filters, out + left * channels, n);
+    int32_t left, channel, channels = op->place.out_channels;
+    listen_ring ring;
+    for (left = 0; left < op->place.out_width; left += op->tile) {
+        int32_t at = left * channels, most = op->place.in_channels == 1 ? channels : PLANES;
+        lay_ring(op, left, scratch, &ring);
+        for (channel = 0; channel < channels; channel += most) {
+            int32_t filters = least(most, channels - channel);
+            run_filters(op, &ring, in + channel, channel, filters, out + at + channel);
         }
     }
 }

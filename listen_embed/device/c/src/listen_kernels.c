@@ -13,11 +13,6 @@ static void limit(const listen_range *range, int8_t *values, int32_t n)
     }
 }
 
-static inline int8_t value_of(int32_t sum, listen_factor factor, int32_t zero)
-{
-    return (int8_t)saturated(scaled(sum, factor) + zero);
-}
-
 /* ---- value by value ---- */
 
 /* `sign` counts in reference rounding, which rounds each term before it takes the other away. */
@@ -108,7 +103,7 @@ void listen_table_run(const int8_t *table, int32_t n, const int8_t *in, int8_t *
 static inline int8_t mean_of(int32_t sum, const listen_mean *op)
 {
 #if LISTEN_REFERENCE
-    return value_of(sum, op->factor, op->range.zero);
+    return (int8_t)saturated(scaled(sum, op->factor) + op->range.zero);
 #else
     return (int8_t)saturated(nearest((float)sum * op->factor + op->offset));
 #endif
