@@ -169,14 +169,17 @@ def tune_all(data: Path, runs: Path, steps: int, methods: list[str]) -> dict[str
     """Return the table of fine-tuned encoders, fold 1 of ESC-50 asked."""
     known, asked = crops_of(data, "1")
     order = np.random.default_rng(0).permutation(len(known[0]))
-    scores: dict[str, dict[str, float]] = {}
+    scores = kept(runs, "tune")
     for name, encoder in encoders(data, runs, steps, methods).items():
-        scores[name] = {}
-        for share in SHARES:
+        row: dict[str, float] = {}
+        for share in SHARES if name not in scores else ():
             some = order[: round(share * len(order))]
             score = tuned(encoder, (known[0][some], known[1][some]), asked)
-            scores[name][f"{share:.0%} of the labels"] = score
+            row[f"{share:.0%} of the labels"] = score
             print(name, share, score, flush=True)
+        if row:
+            scores[name] = row
+            (runs / "tune.json").write_text(json.dumps(scores, indent=1))
     return scores
 
 
