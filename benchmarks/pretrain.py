@@ -63,9 +63,9 @@ not too long, and the next lever is more steps, for which the same command takes
 where there is one. The goal of 20 % over the untrained network on every row is not met.
 
 By the mean of its scores ASiT is level with SSAST (0.416 and 0.405 by mean, 0.491 and 0.489 by
-bands), by percent it is behind. Its losses fall and its curve does not rise: in so short a run its teacher, an average of a
-network that knows little, seems to teach it little. More steps and larger batches, which its
-centres are estimated from, are the levers there.
+bands), by percent it is behind. Its losses fall and its curve does not rise: in so short a run its
+teacher, an average of a network that knows little, seems to teach it little. More steps and larger
+batches, which its centres are estimated from, are the levers there.
 
 Machines differ in level and in their mean spectrum. The random projection of an untrained network
 keeps both, log-mel statistics are both, and telling the patches of one clip apart takes neither:
@@ -417,7 +417,7 @@ def page(runs: Path, steps: int) -> str:
         ]
     if found["steps"]:
         text += [
-            "A training step of 32 crops on one thread, without making the batch, the fastest of five:",
+            "A step of 32 crops on one thread, without making the batch, the fastest of five:",
             "",
             probe.table("Step", found["steps"], 0),
             "",
