@@ -10,7 +10,7 @@ Source: Gu & Dao, "Mamba" (arXiv 2312.00752), section 3.2; Dao & Gu, "Transforme
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -45,10 +45,10 @@ def by_head(x: Tensor, dt: Tensor, decay: Tensor, b: Tensor, c: Tensor) -> Tenso
     x, dt, b, c = chunked(x, dt.float(), b, c)
     shrinking = dt * decay.float()[:, None]
     if x.requires_grad and torch.is_grad_enabled():
-        y = _ByHead.apply(x, dt, shrinking, b, c)
+        y = cast(Tensor, _ByHead.apply(x, dt, shrinking, b, c))  # type: ignore[no-untyped-call]
     else:
         y = read(x, dt, shrinking, b, c)[0]
-    return joined(y, n_steps).unflatten(2, given.shape[2:])
+    return joined(y, n_steps).reshape(given.shape)
 
 
 def chunked(x: Tensor, dt: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -6,7 +6,7 @@ are added up here where they arise, and what is cheap to make again is not kept.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -15,94 +15,92 @@ from torch.nn import functional
 from listen_embed.pretrain import causal, scan
 
 
-def selected(
-    x: Tensor,
-    kernel: Tensor,
-    kernel_bias: Tensor,
-    select: Tensor,
-    step_bias: Tensor,
-    decay: Tensor,
-    skip: Tensor,
-) -> Tensor:
-    """Return what tokens become on their way in one direction.
+class Weights(NamedTuple):
+    """What a direction has learnt.
 
-    Parameters
+    Attributes
     ----------
-    x : Tensor (B, L, C)
     kernel, kernel_bias : Tensor (C, 1, 1, K), (C,)
         Of the convolution of every channel.
     select : Tensor (H + 2 N, C)
         What turns a token into the heads' steps, and into how the N states are written and read.
-    step_bias, decay : Tensor (H,)
     skip : Tensor (C,)
         How much of the convolution stays.
-
-    Returns
-    -------
-    Tensor (B, L, C)
-        In x's dtype.
+    step_bias, decay : Tensor (H,)
     """
-    given = _cast(x, (kernel, kernel_bias, select, step_bias, decay, skip))
+
+    kernel: Tensor
+    kernel_bias: Tensor
+    select: Tensor
+    skip: Tensor
+    step_bias: Tensor
+    decay: Tensor
+
+    def beside(self, x: Tensor) -> Weights:
+        """Return what is multiplied with tokens in their dtype."""
+        return Weights(
+            self.kernel.to(x.dtype),
+            self.kernel_bias.to(x.dtype),
+            self.select.to(x.dtype),
+            self.skip.to(x.dtype),
+            self.step_bias.float(),
+            self.decay.float(),
+        )
+
+
+def selected(x: Tensor, weights: Weights) -> Tensor:
+    """Return what tokens (B, L, C) become on their way in one direction, in their dtype."""
+    weights = weights.beside(x)
     if x.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling():
-        return _Selected.apply(*given)  # type: ignore[no-any-return]
-    return _forward(*given)[0]
+        return cast(Tensor, _Selected.apply(x, *weights))  # type: ignore[no-untyped-call]
+    return _forward(x, weights)[0]
 
 
 def resumed(
-    x: Tensor, weights: tuple[Tensor, ...], n_known: int, start: Tensor | None
+    x: Tensor, weights: Weights, n_known: int, start: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Return the same for a stretch of a sound, and the state at its end; without gradients.
 
     Parameters
     ----------
     x : Tensor (B, L, C)
-    weights : tuple of Tensor
-        The other arguments of `selected`.
+    weights : Weights
     n_known : int
         How many of the tokens are from before the stretch, for the convolution alone.
     start : Tensor (B, H, N, P), optional
         The state at the end of the stretch before.
     """
-    y, *made = _forward(*_cast(x, weights), n_known, start)
+    y, *made = _forward(x, weights.beside(x), n_known, start)
     return y, made[-1]
 
 
-def _cast(x: Tensor, weights: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    kernel, kernel_bias, select, step_bias, decay, skip = weights
-    alike = (w.to(x.dtype) for w in (kernel, kernel_bias, select, skip))
-    return x, *alike, step_bias.float(), decay.float()
-
-
 def _forward(
-    x: Tensor,
-    kernel: Tensor,
-    kernel_bias: Tensor,
-    select: Tensor,
-    skip: Tensor,
-    step_bias: Tensor,
-    decay: Tensor,
-    n_known: int = 0,
-    start: Tensor | None = None,
+    x: Tensor, weights: Weights, n_known: int = 0, start: Tensor | None = None
 ) -> tuple[Tensor, ...]:
     """Return what tokens become, and for the way back what it was made of."""
+    kernel, kernel_bias, select, skip, step_bias, decay = weights
     heard = causal.heard(x, kernel, kernel_bias)[:, n_known:]
     tokens = functional.silu(heard)
     n_heads = len(decay)
     n_states = (len(select) - n_heads) // 2
-    steps, b, c = (tokens @ select.T).split([n_heads, n_states, n_states], dim=-1)
+    steps, b, c = torch.split(tokens @ select.T, [n_heads, n_states, n_states], dim=-1)
     dt = functional.softplus(steps.float() + step_bias)
-    heads = tokens.unflatten(2, (n_heads, -1))
-    parts = scan.chunked(heads, dt, b, c)
+    parts = scan.chunked(_heads(tokens, n_heads), dt, b, c)
     y, made = scan.read(*parts[:2], parts[1] * decay[:, None], *parts[2:], start)
     y = torch.addcmul(scan.joined(y, tokens.shape[1]), tokens, skip)
     return y, heard, tokens, *parts, *made
+
+
+def _heads(x: Tensor, n_heads: int) -> Tensor:
+    """Return (B, L, H, P) of (B, L, C)."""
+    return x.reshape(*x.shape[:2], n_heads, -1)
 
 
 class _Selected(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, *weights: Tensor) -> Tensor:
         kernel, _, select, skip, _, decay = weights
-        y, *made = _forward(x, *weights)
+        y, *made = _forward(x, Weights(*weights))
         ctx.save_for_backward(x, kernel, select, skip, decay, *made)
         return y
 
@@ -112,7 +110,7 @@ class _Selected(torch.autograd.Function):
         x, kernel, select, skip, decay, heard, tokens, *made = ctx.saved_tensors
         heads, dt, b, c, *made = made
         n_steps, n_heads = x.shape[1], len(decay)
-        g_heads = scan.chunked_heads(g.unflatten(2, (n_heads, -1)))
+        g_heads = scan.chunked_heads(_heads(g, n_heads))
         d_heads, d_dt, d_shrinking, db, dc = scan.read_back(
             g_heads, heads, dt, b, c, scan.Made(*made)
         )

@@ -64,19 +64,20 @@ class Direction(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, L, inner); step t has heard x up to t."""
         if self.decay == "head":
-            return selective.selected(x, *self.weights())
+            return selective.selected(x, self.weights())
         kernel, decay = self.convolution, -self.log_decay.float().exp()
-        x = functional.silu(causal.convolved(x, kernel.weight, kernel.bias))
+        x = functional.silu(causal.convolved(x, kernel.weight, cast(Tensor, kernel.bias)))
         steps, b, c = self.select(x).split(self.widths, dim=-1)
         dt = functional.softplus(self.step(steps).float() + self.step_bias)
         y = scan.by_channel(x, dt, decay, b, c).to(x.dtype)
         return y + x * self.skip.to(x.dtype)
 
-    def weights(self) -> tuple[Tensor, ...]:
-        """Return what `selective.selected` takes."""
+    def weights(self) -> selective.Weights:
+        """Return what a scan by heads takes."""
         kernel, decay = self.convolution, -self.log_decay.float().exp()
         bias = cast(Tensor, kernel.bias)
-        return kernel.weight, bias, self.select.weight, self.step_bias, decay, self.skip
+        select = self.select.weight
+        return selective.Weights(kernel.weight, bias, select, self.skip, self.step_bias, decay)
 
     def stretches(self, parts: Iterable[tuple[Tensor, int]]) -> Iterator[Tensor]:
         """Yield a long sound's stretches, each given with its number of tokens from before it."""

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from listen_embed.pretrain import scan
-from listen_embed.pretrain.selective import selected
+from listen_embed.pretrain.selective import Weights, selected
 
 HEADS, WIDTH, STATES = 3, 4, 5
 
@@ -32,6 +32,11 @@ def by_parts(
     return y.flatten(2) + tokens * skip
 
 
+def ours(given: list[Tensor]) -> Tensor:
+    x, kernel, bias, select, step, decay, skip = given
+    return selected(x, Weights(kernel, bias, select, skip, step, decay))
+
+
 def inputs(n: int) -> list[Tensor]:
     torch.manual_seed(n)
     channels = HEADS * WIDTH
@@ -50,7 +55,7 @@ def inputs(n: int) -> list[Tensor]:
 def test_it_equals_its_parts(n: int) -> None:
     expected = by_parts(*inputs(n))
     given = [part.float() for part in inputs(n)]
-    for found in (selected(*given), selected(*[part.requires_grad_() for part in given])):
+    for found in (ours(given), ours([part.requires_grad_() for part in given])):
         assert (found.double() - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
@@ -59,8 +64,8 @@ def test_so_do_its_gradients(n: int) -> None:
     given = [part.float().requires_grad_() for part in inputs(n)]
     exact = [part.requires_grad_() for part in inputs(n)]
     weights = torch.randn_like(exact[0])
-    found = torch.autograd.grad((selected(*given) * weights.float()).sum(), given)
+    found = torch.autograd.grad((ours(given) * weights.float()).sum(), given)
     expected = torch.autograd.grad((by_parts(*exact) * weights).sum(), exact, allow_unused=True)
-    for ours, theirs in zip(found, expected, strict=True):
-        wanted = torch.zeros_like(ours) if theirs is None else theirs  # one step has no decay
-        assert (ours.double() - wanted).abs().max() <= 1e-5 * wanted.abs().max().clamp(min=1)
+    for one, theirs in zip(found, expected, strict=True):
+        wanted = torch.zeros_like(one) if theirs is None else theirs  # one step has no decay
+        assert (one.double() - wanted).abs().max() <= 1e-5 * wanted.abs().max().clamp(min=1)
