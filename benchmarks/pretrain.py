@@ -72,6 +72,9 @@ keeps both, log-mel statistics are both, and telling the patches of one clip apa
 there SSAST falls behind, and statistics stay ahead of all. Rows move from run to run: when
 SSAST's sound grew from 6.0 to 9.6 hours, digits by bands went from 0.492 to 0.353. Differences
 smaller than that say little.
+
+In the table of lengths the state space went as a whole at 4,096 and 8,192 tokens and by stretches
+at 22,000; by stretches it takes 73 and 97 MB at the other two.
 """
 PARTS = ("probe", "tune", "teach", "scale", "steps")
 
@@ -352,7 +355,8 @@ def draw_curves(path: Path, runs: Path) -> None:
         found.plot(*zip(*told["probe"], strict=True), marker="o", label=name)
         found.axhline(told["log-mel statistics"], color="gray", linestyle=":")
     errors.set(xlabel="step", ylabel="error of imagined patches", yscale="log")
-    found.set(xlabel="step", ylabel="crops that find their recording (dotted: log-mel statistics)")
+    found.set(xlabel="step", ylabel="crops that find their recording")
+    found.set_title("dotted: log-mel statistics")
     errors.legend()
     with replacing(path) as file:
         figure.savefig(file, format="png", dpi=100)
