@@ -86,6 +86,14 @@ class Window:
         return max((y + 1) * row_out - begin * row_in for y, begin in enumerate(first))
 
     @property
+    def lag_of_pairs(self) -> int:
+        """The same if two pixels are read and written at once, be they in one row or in two."""
+        (height, width, n_in), n_out = self.taken, self.given[2]
+        pixels = height * width
+        pairs = (min(pixels, p + 2) * n_out - p * n_in for p in range(0, pixels, 2))
+        return max(self.lag, *pairs) if self.is_pointwise else self.lag
+
+    @property
     def may_replace(self) -> bool:
         """Whether the output may lie where the input is, if each channel is copied before.
 
@@ -188,7 +196,7 @@ def _dense(context: Context, weights: NDArray[np.int8], window: Window) -> list[
     step = context.step(
         "listen_conv_run",
         Struct("listen_conv", fields),
-        lags={context.op.inputs[0]: window.lag},
+        lags={context.op.inputs[0]: window.lag_of_pairs},
     )
     # Two pixels in 16 bits, their patches, and the weights of two channels in 16 bits.
     return with_scratch(step, (4 + 2 + 4) * depth)

@@ -230,6 +230,7 @@ CASES = {
     "pointwise, odd": conv(NO_TIES, (3, 3, 7), n_out=5),
     "pointwise, deep": conv(NO_TIES, (3, 5, 24), n_out=9),
     "deep": conv(NO_TIES, (1, 2, 96), n_out=31),
+    "pointwise, one column": conv(NO_TIES, (6, 1, 24), n_out=32),
     "pointwise, one pixel": conv(NO_TIES, (1, 1, 40), n_out=6),
     "pointwise, wide and relu": conv(NO_TIES, (9, 7, 16), n_out=10, activation=1),
     "3 by 3, same": conv(NO_TIES, (6, 7, 3), (3, 3), padding=0, stride=2),
