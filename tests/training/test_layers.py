@@ -35,7 +35,7 @@ def test_layers_come_in_order_as_torch_has_them() -> None:
     found = [
         (layer.n_rows, layer.stride, layer.is_hard_swish) for layer in (convolution, depthwise)
     ]
-    assert found == [(4, 2, True), (4, 1, False)]
+    assert found == [(4, (2, 2), True), (4, (1, 1), False)]
 
 
 @pytest.mark.parametrize(("kind", "axis"), [("CONV_2D", 0), ("DEPTHWISE_CONV_2D", 3)])
