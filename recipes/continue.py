@@ -11,14 +11,13 @@ models (its wheel has one): those of today cannot be restored, but for nano.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from students import Shipped, build_corpora, plans, recipes, ship
+from students import Shipped, build_corpora, command, plans, recipes, ship
 
 from listen_embed.training.distill import Settings
 from listen_embed.training.network import Student
@@ -69,16 +68,9 @@ def facts(shipped: Shipped, plan: Plan, recipe: Recipe) -> dict[str, Any]:
 
 def main() -> None:
     """Go on with the named students, or with all."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command(__doc__)
     everyday = [shipped for shipped in plans(Path()) if shipped.material == "general"]
-    parser.add_argument("recordings", nargs="+", type=Path, help="sound files, or folders of them")
     parser.add_argument("--only", action="append", choices=[shipped.slug for shipped in everyday])
-    parser.add_argument("--run", type=Path, default=Path("training-runs"))
-    parser.add_argument("--weights", type=Path, default=Path("weights"))
-    parser.add_argument("--workers", type=int, default=1, help="processes that prepare material")
-    parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     recipe = replace(recipes(build_corpora(args.recordings, args.run))["general"], seed=SEED)

@@ -10,13 +10,12 @@ time goes on from the file that the first one wrote, faster and longer.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from stem import with_coarse_stem
-from students import build_corpora, plans, recipes, ship
+from students import build_corpora, command, plans, recipes, ship
 
 from listen_embed import registry, store
 from listen_embed.training.distill import Settings
@@ -45,34 +44,24 @@ def lite(settings: Settings, student: Student) -> Plan:
         start=lambda features: student,
         distillation=None,
         int8=settings,
-        ridge=1e-2,
-        folds_first=False,
     )
 
 
-def beginning(recipe: Recipe, folder: Path) -> Student:
+def beginning(recipe: Recipe, folder: Path, workers: int) -> Student:
     """Return the student of the wheel, with a stem that has learnt what its own one gives."""
     origin = registry.find(ORIGIN)
     front_ends = (origin.front_end, MN04_FRONT_END)
     heard = replace(recipe, front_ends=front_ends, teachers=(), lengths=(1,))
-    return with_coarse_stem(restore(store.load(origin)), heard, folder)
+    return with_coarse_stem(restore(store.load(origin)), heard, folder, workers)
 
 
 def main() -> None:
     """Make the model."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("recordings", nargs="+", type=Path, help="sound files, or folders of them")
-    parser.add_argument("--run", type=Path, default=Path("training-runs"))
-    parser.add_argument("--weights", type=Path, default=Path("weights"))
-    parser.add_argument("--workers", type=int, default=1, help="processes that prepare material")
-    parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args()
+    args = command(__doc__).parse_args()
     torch.set_num_threads(args.threads)
     everyday = recipes(build_corpora(args.recordings, args.run))["general"]
     recipe = replace(everyday, front_ends=(MN04_FRONT_END,), seed=SEED)
-    student = beginning(recipe, args.run / "stems")
+    student = beginning(recipe, args.run / "stems", args.workers)
     for number, (n_shards, settings) in enumerate(PASSES, start=1):
         plan = lite(settings, student)
         material = Material(recipe, args.run / "lite", n_shards, args.workers)

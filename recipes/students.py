@@ -317,21 +317,27 @@ def build_corpora(recordings: Sequence[Path], run: Path) -> list[Path]:
     return list(folders.values())
 
 
-def main() -> None:
-    """Make the students that are named, or all."""
+def command(description: str | None) -> argparse.ArgumentParser:
+    """Return what all recipes that train take on the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("recordings", nargs="+", type=Path, help="sound files, or folders of them")
+    parser.add_argument("--run", type=Path, default=Path("training-runs"))
+    parser.add_argument("--weights", type=Path, default=Path("weights"))
+    parser.add_argument("--workers", type=int, default=1, help="processes that prepare material")
+    parser.add_argument("--threads", type=int, default=1)
+    return parser
+
+
+def main() -> None:
+    """Make the students that are named, or all."""
+    parser = command(__doc__)
     known = [shipped.slug for shipped in plans(Path())]
     parser.add_argument(
         "--only", action="append", choices=known, metavar="NAME",
         help="such as sea-64-general, several times for several; all by default",
     )  # fmt: skip
-    parser.add_argument("--run", type=Path, default=Path("training-runs"))
-    parser.add_argument("--weights", type=Path, default=Path("weights"))
-    parser.add_argument("--workers", type=int, default=1, help="processes that prepare material")
-    parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
     torch.set_num_threads(args.threads)
