@@ -9,7 +9,6 @@ the old ones give, each from its own front end; then the whole student learns on
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from listen_embed.output import replacing
+from listen_embed.training.distill import falling
 from listen_embed.training.network import Block, Student
 from listen_embed.training.shards import Recipe, Shard, shards
 
@@ -101,7 +101,7 @@ def _teach(new: nn.Module, old: nn.Module, recipe: Recipe, folder: Path, workers
 
 def _share(done: float) -> float:
     """Return the share of the rate: it rises over 5 % of the way, and falls as a cosine."""
-    return min(1.0, 20 * done + 0.01) * (0.01 + 0.495 * (1 + math.cos(math.pi * done)))
+    return min(1.0, 20 * done + 0.01) * falling(done)
 
 
 def _batches(recipe: Recipe, folder: Path, workers: int) -> Iterator[tuple[Tensor, Tensor]]:

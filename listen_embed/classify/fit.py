@@ -24,6 +24,7 @@ from listen_embed.classify.layer import Kind, activated
 from listen_embed.classify.options import CHECKPOINT
 from listen_embed.errors import InputError
 from listen_embed.training import timetable
+from listen_embed.training.distill import falling
 
 Array = NDArray[np.float32]
 
@@ -205,9 +206,8 @@ class _Run:
 
     def _set_rate(self, total_steps: int) -> None:
         rising = min(1.0, (self.step + 1) / max(1, total_steps // 20))
-        falling = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, self.step / total_steps)))
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
-            group["lr"] = peak * rising * falling
+            group["lr"] = peak * rising * falling(self.step / total_steps)
 
     @torch.no_grad()
     def _average(self) -> None:

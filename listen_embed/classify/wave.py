@@ -30,6 +30,7 @@ from listen_embed.frontend import FeatureExtractor
 from listen_embed.spec import WAVE_RATE
 from listen_embed.training import timetable
 from listen_embed.training.corpus import find_recordings
+from listen_embed.training.distill import falling
 from listen_embed.training.precision import autocast
 
 SECONDS = 5.0
@@ -289,9 +290,8 @@ class _Run:
 
     def _set_rate(self, total_steps: int) -> None:
         rising = min(1.0, (self.step + 1) / max(1, total_steps // 25))
-        falling = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.step / total_steps))
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * rising * falling
+            group["lr"] = self.settings.learning_rate * rising * falling(self.step / total_steps)
 
     @torch.no_grad()
     def _average(self) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ from listen_embed.errors import InputError, ListenEmbedError
 from listen_embed.pretrain import material
 from listen_embed.pretrain.material import Clips, Material
 from listen_embed.pretrain.method import Batch, Losses, Method
+from listen_embed.training.distill import falling
 from listen_embed.training.precision import Precision, autocast
 
 _LOG = logging.getLogger(__name__)
@@ -182,9 +182,8 @@ class Run:
     def _set_rate(self) -> None:
         share = self.step / self.settings.n_steps
         rising = min(1.0, (share + 1 / self.settings.n_steps) / 0.05)
-        falling = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
         for group in self._optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * rising * falling
+            group["lr"] = self.settings.learning_rate * rising * falling(share)
 
     def _note(self, losses: Losses) -> None:
         row = Row(

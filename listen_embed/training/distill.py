@@ -246,9 +246,8 @@ class _Run:
     def _set_rate(self, total_steps: int) -> None:
         warm_up = max(1, total_steps // 25)
         rising = min(1.0, (self.step + 1) / warm_up)
-        falling = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, self.step / total_steps)))
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * rising * falling
+            group["lr"] = self.settings.learning_rate * rising * falling(self.step / total_steps)
 
     @torch.no_grad()
     def _clear_pruned(self) -> None:
@@ -299,6 +298,11 @@ class _Run:
         self.step = state["step"]
         self.history = [Lesson(**row) for row in json.loads(state["history"])]
         _LOG.info("continuing after shard %d", len(self.history))
+
+
+def falling(done: float) -> float:
+    """Return the share of a learning rate that is left: a cosine from 1 down to 1 %."""
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
 def loss_of(given: Tensor, wanted: Tensor, loss: Loss) -> Tensor:
