@@ -93,7 +93,10 @@ def write(
         "history": [asdict(row) for row in history],
     }
     if verdict is not None:
-        content["verdict"] = asdict(verdict) | {"sentence": verdict.sentence}
+        content["verdict"] = asdict(verdict) | {
+            "sentence": verdict.sentence,
+            "advice": verdict.advice,
+        }
     with replacing(folder / "report.json") as file:
         file.write(json.dumps(content, indent=1).encode())
     draw(folder / "report.png", figures, reduction, history, verdict, title)
@@ -109,7 +112,7 @@ def in_words(figures: Figures, verdict: Verdict | None) -> str:
         return text
     scores = "\n".join(f"| {name} | {score:.3f} |" for name, score in verdict.scores.items())
     return (
-        f"{text}\n**{verdict.sentence}** Below is the {verdict.basis}.\n\n"
+        f"{text}\n**{verdict.sentence}** {verdict.advice}\n\nBelow is the {verdict.basis}.\n\n"
         f"| model | score |\n|---|--:|\n{scores}\n"
     )
 

@@ -55,6 +55,8 @@ class Verdict:
     n_recordings : int
     heard : bool
         Whether the recordings were trained on; their labels never are.
+    untaught : tuple of str
+        Models among those beside it that it has not learnt from, where labels say which are better.
     """
 
     measure: str
@@ -63,6 +65,7 @@ class Verdict:
     error: float
     n_recordings: int
     heard: bool
+    untaught: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -72,6 +75,14 @@ class Verdict:
         if self.difference < -self.error:
             return f"Your model is no better than {RIVAL} here: {RIVAL} is ahead."
         return f"Your model is no better than {RIVAL} here: the two are level."
+
+    @property
+    def advice(self) -> str:
+        """What to try next, empty where no other teacher is clearly ahead."""
+        best = max(self.untaught, key=lambda name: self.scores[name], default=OWN)
+        if self.scores[best] - self.scores[OWN] <= self.error:
+            return ""
+        return f"{best} is ahead of it and was not learnt from: add --teacher {best}."
 
     @property
     def basis(self) -> str:
@@ -116,11 +127,12 @@ def judge(
         measured = {name: _few_shot(x[picked], facts)
                     for name, x in rows.items()}  # fmt: skip
         measure = f"balanced accuracy after up to {_EXAMPLES} recordings of each class"
+        untaught = tuple(name for name in _OTHERS if name not in teachers)
         n_independent = 1  # draws share most of their recordings
     else:
         measured = {name: _agreement(x, rows[teachers[0]]) for name, x in rows.items()}
         measure = f"share of the {_NEIGHBOURS} nearest recordings that the teacher finds too"
-        picked = list(range(len(kept)))
+        picked, untaught = list(range(len(kept))), ()
         n_independent = len(kept)
     ahead = measured[OWN] - measured[RIVAL]
     return Verdict(
@@ -130,6 +142,7 @@ def judge(
         float(ahead.std() / np.sqrt(n_independent)),
         len(picked),
         heard,
+        untaught,
     )
 
 

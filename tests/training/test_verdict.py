@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,15 @@ def test_the_sentence_is_plain(difference: float, error: float, sentence: str) -
     assert found.basis == "accuracy, on 40 recordings that were heard in training, without labels"
 
 
+def test_a_better_teacher_is_named() -> None:
+    scores = {OWN: 0.7, RIVAL: 0.75, "sea/32/nano": 0.85, "logmel/128/16k": 0.9}
+    untaught = (RIVAL, "sea/32/nano")
+    found = Verdict("accuracy", scores, -0.05, 0.1, 40, heard=True, untaught=untaught)
+    assert found.advice.endswith("add --teacher sea/32/nano.")
+    assert replace(found, error=0.2).advice == ""  # which may be chance
+    assert replace(found, untaught=()).advice == ""
+
+
 # -- together ------------------------------------------------------------------------------------
 
 
@@ -133,6 +143,7 @@ def test_a_model_is_judged_beside_others(recordings: list[Path], specialised: An
     assert list(found.scores) == [OWN, RIVAL, "sea/32/nano", "logmel/128/16k"]
     assert "accuracy after up to 5 recordings" in found.measure
     assert found.n_recordings == 6
+    assert found.untaught == (RIVAL, "sea/32/nano")
     assert found.scores["logmel/128/16k"] == 1
     assert found.difference == pytest.approx(found.scores[OWN] - found.scores[RIVAL])
 
@@ -146,6 +157,7 @@ def test_without_labels_the_teachers_neighbours_count(
     assert "the teacher finds too" in found.measure
     assert found.scores["logmel/128/16k"] == 1
     assert found.basis.endswith("6 recordings that were not trained on")
+    assert found.advice == ""  # they are what it is held against
 
 
 def test_of_many_recordings_some_are_taken_evenly() -> None:
