@@ -67,7 +67,7 @@ def check_hop(hop_size: Any) -> float:
     return float(hop_size)
 
 
-def to_mono(audio: Any, layout: Layout | None = None) -> Samples:
+def to_mono(audio: Any, layout: Layout | None = None, *, copy: bool = True) -> Samples:
     """Return one clip's samples as mono float32.
 
     Parameters
@@ -78,6 +78,8 @@ def to_mono(audio: Any, layout: Layout | None = None) -> Samples:
         divided by full scale. Channels are averaged.
     layout : {"channels-last", "channels-first"}, optional
         Which axis holds the channels; None takes the shape's word for it where that is plain.
+    copy : bool
+        Whether the result must not share the memory of `audio`, as where it is kept.
 
     Returns
     -------
@@ -93,7 +95,7 @@ def to_mono(audio: Any, layout: Layout | None = None) -> Samples:
     _check_dtype(samples)
     samples = _channels_last(samples, layout)
     with np.errstate(over="ignore"):
-        scaled = samples.astype(np.float32)
+        scaled = samples.astype(np.float32, copy=copy)
         mono = scaled if scaled.ndim == 1 else scaled.mean(axis=1)
     zero, full_scale = _INTEGERS.get(samples.dtype.newbyteorder("="), (0.0, 0.0))
     if full_scale:
@@ -183,12 +185,14 @@ def _channels_last(samples: NDArray[Any], layout: Layout | None) -> NDArray[Any]
 def _check_levels(mono: Samples) -> None:
     if not mono.size:
         return
-    is_sound = np.abs(mono) <= _MAX_LEVEL
-    if not is_sound.all():
+    with np.errstate(invalid="ignore"):  # a NaN is the minimum and the maximum, and beyond both
+        is_sound = mono.min() >= -_MAX_LEVEL and mono.max() <= _MAX_LEVEL
+    if not is_sound:
+        first = int(np.argmin(np.abs(mono) <= _MAX_LEVEL))
         raise InputError(
-            f"audio has NaN, infinity or values beyond {_MAX_LEVEL:g} "
-            f"(first at sample {int(np.argmin(is_sound))}); allowed are finite numbers, nominally "
-            "in [-1, 1]: replace the others, for example with numpy.nan_to_num"
+            f"audio has NaN, infinity or values beyond {_MAX_LEVEL:g} (first at sample {first}); "
+            "allowed are finite numbers, nominally in [-1, 1]: replace the others, for example "
+            "with numpy.nan_to_num"
         )
 
 

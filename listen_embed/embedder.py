@@ -617,7 +617,7 @@ def _rates(sr: Any, n_clips: int) -> list[Any]:
 
 
 def _samples_of(audio: Any, layout: Layout | None) -> audio_.Samples:
-    mono = audio_.to_mono(audio, layout)
+    mono = audio_.to_mono(audio, layout, copy=False)
     if not len(mono):
         raise InputError("audio is empty; at least one sample is needed")
     return mono

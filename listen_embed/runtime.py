@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from listen_embed.errors import ConversionError, RuntimeUnavailableError
+from listen_embed.tiles import without_tiles
 
 _IDENTIFIER = slice(4, 8)
 _LENGTHS_KEPT = 4  # clips of a set mostly have one length, or a few
@@ -67,10 +68,12 @@ class Network:
         if content[_IDENTIFIER] != b"TFL3":
             raise ConversionError("not a .tflite: its file identifier is not TFL3")
         try:
-            self._interpreter = _interpreter_class()(model_content=content, num_threads=threads)
-            if n_steps is not None:
-                self._resize(n_steps)
-            self._interpreter.allocate_tensors()
+            interpreter_class = _interpreter_class()
+            with without_tiles():
+                self._interpreter = interpreter_class(model_content=content, num_threads=threads)
+                if n_steps is not None:
+                    self._resize(n_steps)
+                self._interpreter.allocate_tensors()
             inputs = self._interpreter.get_input_details()
             outputs = self._interpreter.get_output_details()
         except (ValueError, RuntimeError) as error:
