@@ -33,8 +33,8 @@ Hear = Callable[[audio_.Samples, audio_.Samples, bool], None]
 
 DEFAULT_HOP = 0.1
 _BLOCK_SECONDS = 10.0
-# Samples under the Fourier transform at once: what stays in the cache is several times faster.
-_MAX_WINDOWED = 1 << 18
+# Windowed samples of the frames that are heard together: many have few edges between them.
+_MAX_WINDOWED = 1 << 21
 # A clip is heard in one pass up to this length, and else in equal pieces of at most this.
 _MAX_PIECE_SECONDS = 30
 # Models that `get_embedding` keeps loaded.
