@@ -72,7 +72,7 @@ FOLDERS = {
     ),
     "us8k": Folder(
         "us8k-part", "a street, other recordings", "label", "freesound_id",
-        lambda row: row["fold"] == "1",
+        lambda row: row["fold"] == "1", (TEACHER, NANO),
     ),
     "esc": Folder(
         "esc50-16k", "ten animals, other recordings", "label", "freesound_id",

@@ -22,6 +22,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from listen_embed import registry, store
+from listen_embed.amx import without_amx
 from listen_embed.graph import OperatorInfo, TensorInfo, macs, read_graph
 from listen_embed.upstream import graph
 
@@ -53,12 +54,20 @@ class Stage:
     values: int
 
 
+def made(model: bytes) -> Interpreter:
+    """Return an interpreter as the package makes them."""
+    with without_amx():
+        interpreter = Interpreter(model_content=model, num_threads=1)
+        interpreter.allocate_tensors()
+    return interpreter
+
+
 def stages(name: str) -> list[Stage]:
     """Return what each size of picture costs a model, the largest first."""
     model = store.load(registry.find(name))
     ends = _ends(model)
     pieces = [first_part(model, end) for end in ends]
-    seconds = fastest([Interpreter(model_content=piece, num_threads=1) for piece in pieces])
+    seconds = fastest([made(piece) for piece in pieces])
     products = [macs(piece) for piece in pieces]
     written = [sum(_sizes(piece)) for piece in pieces]
     return [
@@ -83,7 +92,6 @@ def first_part(model: bytes, end: int) -> bytes:
 def fastest(pieces: list[Interpreter]) -> list[float]:
     """Return the seconds of each piece's fastest run, nothing read from it."""
     for piece in pieces:
-        piece.allocate_tensors()
         (log_mel,) = piece.get_input_details()
         piece.set_tensor(log_mel["index"], np.zeros(log_mel["shape"], log_mel["dtype"]))
     best = [np.inf] * len(pieces)
@@ -154,7 +162,7 @@ pictures, one thread; the share is of the network alone, without its front end.
 |---|---|--:|--:|--:|
 {rows}
 
-The first size of the larger students has a sixth of their products or less and half of their time:
+The first size of the larger students has a sixth of their products or less and a third of their time:
 few channels fill no wide register, and every value is rounded and written. `sea/64/lite` has no
 such pictures; that, and half the columns, is all that sets it apart from `sea/64/general`.
 

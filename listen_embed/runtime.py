@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from listen_embed.amx import without_amx
 from listen_embed.errors import ConversionError, RuntimeUnavailableError
-from listen_embed.tiles import without_tiles
 
 _IDENTIFIER = slice(4, 8)
 _LENGTHS_KEPT = 4  # clips of a set mostly have one length, or a few
@@ -69,7 +69,7 @@ class Network:
             raise ConversionError("not a .tflite: its file identifier is not TFL3")
         try:
             interpreter_class = _interpreter_class()
-            with without_tiles():
+            with without_amx():
                 self._interpreter = interpreter_class(model_content=content, num_threads=threads)
                 if n_steps is not None:
                     self._resize(n_steps)

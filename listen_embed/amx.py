@@ -30,7 +30,7 @@ class Stack(ctypes.Structure):
 
 
 @contextmanager
-def without_tiles() -> Iterator[None]:
+def without_amx() -> Iterator[None]:
     """Have Linux refuse AMX to this process meanwhile; elsewhere nothing happens."""
     is_linux = sys.platform == "linux" and platform.machine() == "x86_64"
     if not is_linux or os.environ.get("LISTEN_EMBED_AMX"):

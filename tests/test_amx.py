@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from listen_embed import tiles
+from listen_embed import amx
 
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own interface")
 
@@ -30,7 +30,7 @@ print(allowed.value >> 18 & 1, embedding.tobytes().hex())
 
 def stack() -> tuple[int, int]:
     """Return flags and size of this thread's alternate signal stack."""
-    found = tiles.Stack()
+    found = amx.Stack()
     assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(found)) == 0
     return found.flags, found.size
 
@@ -56,10 +56,10 @@ def test_amx_stays_off_and_the_result_is_the_same() -> None:
 
 @needs_linux
 def test_signals_and_their_stack_are_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiles.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(amx.platform, "machine", lambda: "x86_64")
     before = stack()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    with pytest.raises(ZeroDivisionError), tiles.without_tiles():
+    with pytest.raises(ZeroDivisionError), amx.without_amx():
         assert stack()[1] in (2048, before[1])  # too late where AMX is in use already
         assert signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, ())
         raise ZeroDivisionError
@@ -72,7 +72,7 @@ def test_a_signal_waits_until_there_is_room() -> None:
     heard: list[int] = []
     before = signal.signal(signal.SIGUSR1, lambda number, frame: heard.append(number))
     try:
-        with tiles.without_tiles():
+        with amx.without_amx():
             os.kill(os.getpid(), signal.SIGUSR1)
     finally:
         signal.signal(signal.SIGUSR1, before)
@@ -83,8 +83,8 @@ def test_a_signal_waits_until_there_is_room() -> None:
 def test_elsewhere_nothing_happens(
     system: str, machine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tiles.sys, "platform", system)
-    monkeypatch.setattr(tiles.platform, "machine", lambda: machine)
-    monkeypatch.setattr(tiles, "_small_stack", lambda: pytest.fail("touched"))
-    with tiles.without_tiles():
+    monkeypatch.setattr(amx.sys, "platform", system)
+    monkeypatch.setattr(amx.platform, "machine", lambda: machine)
+    monkeypatch.setattr(amx, "_small_stack", lambda: pytest.fail("touched"))
+    with amx.without_amx():
         pass
