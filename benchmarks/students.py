@@ -162,11 +162,9 @@ pictures, one thread; the share is of the network alone, without its front end.
 |---|---|--:|--:|--:|
 {rows}
 
-The first size of the larger students has a sixth of their products or less and a third of their time:
-few channels fill no wide register, and every value is rounded and written. `sea/64/lite` has no
-such pictures; that, and half the columns, is all that sets it apart from `sea/64/general`.
-
-![held-out error over shards](students-curves.png)
+The first size of the larger students has a sixth of their products or less, and a third of their
+time: few channels fill no wide register, and every value is rounded and written. `sea/64/lite` has
+no such pictures; that, and half the columns, is all that sets it apart from `sea/64/general`.
 
 Errors on crops that were not learnt from, in the last training of each; crops of one, two and five
 seconds come in turn, which is what the teeth are. `sea/64/lite` had learnt from 48 shards before
