@@ -133,7 +133,8 @@ def table(run: Path) -> str:
     lines += [
         "",
         f"On {n_paid} of {len(verdicts)} the own model is ahead of {NANO} and of {LOG_MEL}, and "
-        f"{RIVAL}, three times its size, is not clearly ahead of it. A lead of less than a point is chance.",
+        f"{RIVAL}, three times its size, is not clearly ahead of it. A lead of less than a "
+        "point is chance.",
     ]
     return "\n".join(lines) + "\n"
 
