@@ -58,10 +58,10 @@ TAUGHT = SpecializeOptions(n_shards=16, shard_size=1024, passes=3, int8_shards=2
 VERDICT = """## What the curves say
 
 The right-hand picture asks, without labels, whether a crop finds the recording that it was cut
-from among 400. SSAST and SSAMBA rise there for half of the run and stay; with labels both are well
+from among 400. SSAST and SSAMBA rise there for half of the run and stay; on ESC-50 both are well
 ahead of what `--steps 1000` gives. By the mean of its tokens SSAMBA is ahead of the untrained
-network on every row, and by a quarter on average, which was the goal. By bands it is not, and SSAST
-and ASiT are not: everyday sound gains, machines lose.
+network on every row, and by a quarter on average, where the goal was a fifth. By bands it is not,
+and SSAST and ASiT are not: everyday sound gains, machines lose.
 
 Machines differ in level and in their mean spectrum. The random projection of an untrained network
 keeps both, log-mel statistics are both, and telling the patches of one clip apart takes neither:
