@@ -111,7 +111,8 @@ def run(args: argparse.Namespace) -> int:
     options = specialize.Options(**{name: getattr(args, name) for name in names})
     folder = specialize.specialize(args.recordings, args.out, options, progress=not args.quiet)
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    print(report["verdict"]["sentence"], report["verdict"]["advice"])
+    verdict = report["verdict"]
+    print(*filter(None, (verdict["sentence"], verdict["advice"])))
     print(f"{folder}: model card README.md, picture report.png; use it with --model {folder}")
     return 0
 

@@ -111,10 +111,8 @@ def in_words(figures: Figures, verdict: Verdict | None) -> str:
     if verdict is None:
         return text
     scores = "\n".join(f"| {name} | {score:.3f} |" for name, score in verdict.scores.items())
-    return (
-        f"{text}\n**{verdict.sentence}** {verdict.advice}\n\nBelow is the {verdict.basis}.\n\n"
-        f"| model | score |\n|---|--:|\n{scores}\n"
-    )
+    told = (f"**{verdict.sentence}**", verdict.advice, f"Below is the {verdict.basis}.")
+    return f"{text}\n{' '.join(filter(None, told))}\n\n| model | score |\n|---|--:|\n{scores}\n"
 
 
 def draw(

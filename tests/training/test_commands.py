@@ -24,8 +24,8 @@ Captured = pytest.CaptureFixture[str]
 def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
     """Return what `specialize` is called with, and make nothing."""
     calls: list[Any] = []
-    verdict = {"verdict": {"sentence": "Your model is better than sea/64/general here."}}
-    (tmp_path / "report.json").write_text(json.dumps(verdict), encoding="utf-8")
+    verdict = {"sentence": "Your model is better.", "advice": "Yet there is a better teacher."}
+    (tmp_path / "report.json").write_text(json.dumps({"verdict": verdict}), encoding="utf-8")
 
     def note(recordings: Any, out: Path, options: Options, *, progress: bool) -> Path:
         calls.append((recordings, out, options, progress))
@@ -41,7 +41,7 @@ def test_the_commands_defaults_are_the_librarys(
     assert cli.main(["specialize", "a.wav", "folder", "--out", "m"]) == 0
     assert asked == [([Path("a.wav"), Path("folder")], Path("m"), Options(), True)]
     assert capsys.readouterr().out == (
-        "Your model is better than sea/64/general here.\n"
+        "Your model is better. Yet there is a better teacher.\n"
         f"{tmp_path}: model card README.md, picture report.png; use it with --model {tmp_path}\n"
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,8 @@ def test_a_verdict_is_told_in_the_card_and_in_the_report(tmp_path: Path) -> None
     card = report.in_words(FIGURES, VERDICT)
     assert "**Your model is better than sea/64/general here.** Below is the accuracy, on 40" in card
     assert "| own model | 0.830 |" in card
+    advised = replace(VERDICT, untaught=("mn04",))
+    assert " add --teacher mn04. Below is the" in report.in_words(FIGURES, advised)
     assert "| cosine to the teacher | 0.850 | 0.100 |" in card
     without = report.in_words(FIGURES, None)
     assert "| cosine to the teacher | 0.850 | 0.100 |" in without
