@@ -149,19 +149,20 @@ class FeatureExtractor:
         reused = self._kept[:, skipped:] if usable else self._kept[:, :0]
         signal = _preemphasised(frames.signal, self.front_end.preemphasis)
         begin = first + reused.shape[1] * hop - frames.origin
-        fresh = self._columns(self._segments(signal, begin, n_run - reused.shape[1]))
+        (segments,) = self._segments(signal[None], begin, n_run - reused.shape[1])
+        fresh = self._columns(segments)
         return np.concatenate([reused, fresh], axis=1) if reused.size else fresh
 
-    def _segments(self, signal: Array, begin: int, n: int) -> Array:
-        """Return a view (n, window_samples), a hop from row to row.
+    def _segments(self, signals: Array, begin: int, n: int) -> Array:
+        """Return a view (T, n, window_samples) of signals (T, ...), a hop from row to row.
 
         numpy's own sliding windows take as long to make as a few columns to compute.
         """
-        signal = np.ascontiguousarray(signal)
-        (size,) = signal.strides
-        shape = n, self.front_end.window_samples
-        strides = self.front_end.hop_samples * size, size
-        return np.ndarray(shape, signal.dtype, signal.data, begin * size, strides)
+        signals = np.ascontiguousarray(signals)
+        row, size = signals.strides
+        shape = len(signals), n, self.front_end.window_samples
+        strides = row, self.front_end.hop_samples * size, size
+        return np.ndarray(shape, signals.dtype, signals.data, begin * size, strides)
 
     def _columns_of_frames(self, frames: Frames, steps: NDArray[np.intp]) -> Array:
         """Return (T, n_bands, len(steps)), columns in a row of each frame, padded by itself."""
@@ -169,8 +170,7 @@ class FeatureExtractor:
         begin = int(steps[0]) * front_end.hop_samples + self._segment_offset
         end = int(steps[-1]) * front_end.hop_samples + self._segment_offset
         stretch, origin = _padded_stretch(frames, front_end, begin, end + front_end.window_samples)
-        views = sliding_window_view(stretch, front_end.window_samples, axis=1)
-        segments = views[:, begin - origin :: front_end.hop_samples][:, : len(steps)]
+        segments = self._segments(stretch, begin - origin, len(steps))
         columns = np.empty((len(segments), front_end.n_bands, len(steps)), np.float32)
         # The few columns at the edges of many frames are faster together than frame by frame.
         n_together = max(1, len(self._scratch) // len(steps))
