@@ -1,10 +1,10 @@
 """A cheaper beginning for a student that knows much: one coarse stage in the place of a fine one.
 
 mn04's first convolutions give pictures of 64 x 50 pixels with 8 and 24 channels: a sixth of a
-student's products, but half of its time in eight bits, and most of what a microcontroller stores in
-between. One convolution of 5 x 3, four bands and two columns further each time, and a separable one
-behind it give pictures of the same 16 x 32 x 25 in a quarter of that time. They learn to give what
-the old ones give, each from its own front end; then the whole student learns on (`lite.py`).
+student's products, but a third of its time in eight bits, and most of what a microcontroller stores
+in between. One convolution of 5 x 3, four bands and two columns further each time, and a separable
+one behind it give pictures of the same 16 x 32 x 25 sooner. They learn to give what the old ones
+give, each from its own front end; then the whole student learns on (`lite.py`).
 """
 
 from __future__ import annotations
